@@ -1,0 +1,90 @@
+"""A policy that acts in an environment: load a run, act.
+
+agent = Agent.load("runs/walker_walk-medium_expert/seed0")
+carry = agent.initial(n=1, seed=0)
+action, carry = agent.act(carry, observation)  # observation: dict of [1, ...] arrays
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array
+
+from dreamer_leq.leq.networks import ActorCritic, Params
+from dreamer_leq.world_models.latent import LatentWorldModel
+from dreamer_leq.world_models.rssm import RSSMState
+
+
+@struct.dataclass
+class Carry:
+    """What the agent remembers of n episodes."""
+
+    state: RSSMState
+    action: Array  # [n, A] taken last
+    key: Array
+
+
+@struct.dataclass
+class Agent:
+    """The deterministic policy tanh(mean) on filtered latent states."""
+
+    world_model: LatentWorldModel
+    actor: Params
+    nets: ActorCritic = struct.field(pytree_node=False)
+
+    @classmethod
+    def load(cls, logdir: str | Path) -> "Agent":
+        """The policy of a run, as its last checkpoint has it.
+
+        Raises UserError where the folder holds no run with a trained policy.
+        """
+        from dreamer_leq.run_folder import RunFolder  # it builds agents
+
+        return RunFolder(logdir).load_agent()
+
+    def initial(self, n: int, seed: int) -> Carry:
+        """The memory before the first observation of n episodes."""
+        state = self.world_model.net.rssm.initial(n)
+        return Carry(state, jnp.zeros((n, self.nets.action_size)), jax.random.key(seed))
+
+    def act(self, carry: Carry, obs: Mapping[str, Any]) -> tuple[np.ndarray, Carry]:
+        """Actions [n, A] in [-1, 1] for stacked observations, and the next memory.
+
+        obs: image uint8 [n, H, W, 3] and/or vector [n, D], and is_first [n].
+        """
+        names = [*self.world_model.net.encoders, "is_first"]
+        carry = _act(self, carry, {name: obs[name] for name in names})
+        return np.asarray(carry.action), carry
+
+    def policy(self, features: Array) -> Array:
+        """The action tanh(mean): [n, F] -> [n, A]."""
+        return self.nets.mode(self.actor, features)
+
+
+@partial(jax.jit, donate_argnums=1)
+def _act(agent: Agent, carry: Carry, obs: dict[str, Array]) -> Carry:
+    key, sample_key = jax.random.split(carry.key)
+    batch = obs | {"action": carry.action}
+    state = agent.world_model.filter(carry.state, batch, sample_key)
+    action = agent.policy(agent.world_model.features(state))
+    return Carry(state, action, key)
+
+
+class RandomAgent:
+    """Uniform actions: what a score is to be compared with."""
+
+    def __init__(self, action_size: int) -> None:
+        self._action_size = action_size
+
+    def initial(self, n: int, seed: int) -> tuple[int, np.random.Generator]:
+        return n, np.random.default_rng(seed)
+
+    def act(self, carry: tuple[int, np.random.Generator], obs: Mapping[str, Any]):
+        n, rng = carry
+        return rng.uniform(-1, 1, (n, self._action_size)).astype(np.float32), carry

@@ -1,0 +1,130 @@
+"""The commands behind train_offline.py and eval.py.
+
+An error of the user's is one line on stderr and exit code 2; a bug keeps its traceback.
+"""
+
+import argparse
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dreamer_leq.errors import UserError
+from vd4rl_loader.errors import DataError
+
+
+def train_main(argv: Sequence[str]) -> int:
+    """train_offline.py; returns the exit code."""
+    return _guarded(lambda: _train(argv))
+
+
+def eval_main(argv: Sequence[str]) -> int:
+    """eval.py; returns the exit code."""
+    return _guarded(lambda: _evaluate(argv))
+
+
+def _guarded(command: Callable[[], int | None]) -> int:
+    _quiet_libraries()
+    try:
+        return command() or 0
+    except (UserError, DataError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+def _quiet_libraries() -> None:
+    """No notes of JAX's compilers, nor warnings of forks, among a user's lines.
+
+    The forks are those of subprocess, which become ffmpeg at once: no JAX runs in them.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called")
+
+
+def _log(text: str) -> None:
+    print(text, flush=True)
+
+
+def _train(argv: Sequence[str]) -> int:
+    from dreamer_leq import config as configs
+
+    start = time.monotonic()
+    config = configs.load(argv)
+    _announce(config.folder)
+    from dreamer_leq.train import train
+    from dreamer_leq.training.interrupts import Interrupted
+
+    try:
+        folder = train(config, _log)
+    except Interrupted as stop:
+        _log(str(stop))
+        return stop.code
+    minutes = (time.monotonic() - start) / 60
+    _log(f"done in {minutes:.1f} minutes; everything is in {folder.path}")
+    for line in _where(folder.path):
+        _log(line)
+    return 0
+
+
+def _announce(folder: Path) -> None:
+    """Say what will be used; fail here rather than after hours if nothing can
+    render.
+    """
+    from vd4rl_loader.opengl import check_rendering
+
+    _log(f"run folder: {folder}")
+    _log(f"rendering with {check_rendering()}")
+    import jax
+
+    device = jax.devices()[0]
+    _log(
+        f"computing on {len(jax.devices())} x {device.device_kind} ({device.platform})"
+    )
+
+
+def _where(folder: Path) -> list[str]:
+    run = f"--logdir {folder}"
+    return [
+        f"  {folder}/videos/open_loop.mp4   true | imagined | difference",
+        f"  {folder}/videos/dream.mp4       its dream, a row per member",
+        f"  {folder}/scores.json            returns in the environment",
+        "go on with",
+        f"  python eval.py {run} --episodes 10 --video out.mp4 --imagine dream.mp4",
+        f"  tensorboard --logdir {folder}/tensorboard",
+        "  python train_offline.py --configs vd4rl --task walker_walk-medium_expert "
+        "--data DIR --logdir DIR",
+    ]
+
+
+def _eval_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="eval.py", description=__doc__)
+    add = parser.add_argument
+    add("--logdir", required=True, help="folder of the run")
+    add(
+        "--episodes",
+        type=int,
+        help="episodes to score (default: the run's eval.episodes)",
+    )
+    add(
+        "--seed", type=int, help="first environment seed (default: the run's eval.seed)"
+    )
+    add("--workers", type=int, default=0, help="processes (default: one per core)")
+    add("--random", action="store_true", help="score uniform actions beside the policy")
+    add("--video", help="write the first episodes to this .mp4 or .gif")
+    add("--imagine", help="write the policy's dream, a row per ensemble member")
+    add("--open-loop", help="write true | imagined | difference of dataset sequences")
+    add("--data", help="the dataset for imagined videos, if it has moved")
+    return parser
+
+
+def _evaluate(argv: Sequence[str]) -> None:
+    args = _eval_parser().parse_args(argv)
+    from dreamer_leq.evaluate import evaluate_run
+
+    _announce(Path(args.logdir))
+    evaluate_run(args, _log)

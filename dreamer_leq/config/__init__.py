@@ -1,0 +1,47 @@
+"""The configuration of a run: a typed tree, filled from configs.yaml and the flags.
+
+Every value comes from `configs.yaml`: its `defaults`, then the presets of `--configs`
+in order, then flags such as `--leq.tau 0.3`. The comments there are the texts of
+`--help`.
+"""
+
+from dreamer_leq.config.checks import difference
+from dreamer_leq.config.files import CONFIGS, from_presets, read, save
+from dreamer_leq.config.flags import load
+from dreamer_leq.config.tree import (
+    BC,
+    LEQ,
+    Actor,
+    Checkpoint,
+    Collect,
+    Config,
+    Critic,
+    Data,
+    Eval,
+    Latent,
+    Log,
+    Optimizer,
+    Video,
+)
+
+__all__ = [
+    "BC",
+    "CONFIGS",
+    "LEQ",
+    "Actor",
+    "Checkpoint",
+    "Collect",
+    "Config",
+    "Critic",
+    "Data",
+    "Eval",
+    "Latent",
+    "Log",
+    "Optimizer",
+    "Video",
+    "difference",
+    "from_presets",
+    "load",
+    "read",
+    "save",
+]

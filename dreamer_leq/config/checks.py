@@ -1,0 +1,171 @@
+"""What a configuration's values have to be, and how to say that one is not.
+
+Here a configuration is flat: a dict from dotted keys ("leq.optimizer.agc") to values.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from dreamer_leq.config.tree import Config, Latent
+from dreamer_leq.errors import UserError
+
+Flat = dict[str, Any]
+
+
+def _leaves(kind: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        if dataclasses.is_dataclass(hint):
+            yield from _leaves(hint, f"{prefix}{name}.")
+        else:
+            yield prefix + name, hint
+
+
+def _bare(hint: Any) -> Any:
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+
+
+_HINTS = dict(_leaves(Config))
+KEYS = {key: _bare(hint) for key, hint in _HINTS.items()}  # types without their rules
+SECTIONS = {key[:i] for key in KEYS for i, char in enumerate(key) if char == "."}
+
+
+def flatten(tree: Any, prefix: str = "") -> Flat:
+    """The leaves of a dataclass tree by dotted key."""
+    flat = {}
+    for field in dataclasses.fields(tree):
+        value, key = getattr(tree, field.name), prefix + field.name
+        nested = dataclasses.is_dataclass(value)
+        flat |= flatten(value, f"{key}.") if nested else {key: value}
+    return flat
+
+
+def difference(a: Config, b: Config) -> list[str]:
+    """The dotted keys in which two configurations differ, in the tree's order."""
+    left, right = flatten(a), flatten(b)
+    return [key for key in KEYS if left[key] != right[key]]
+
+
+def validated(flat: Flat, where: str) -> Config:
+    """The tree of `flat`, which holds every key with a value of its type.
+
+    Raises UserError, beginning with `where`, for a value that breaks its rule and for
+    values that contradict each other.
+    """
+    for key, hint in _HINTS.items():
+        for rule in getattr(hint, "__metadata__", ()):
+            if not rule.holds(flat[key]):
+                problem = f"{key}: has to be {rule.words}, got {flat[key]!r}"
+                raise UserError(_at(where) + problem)
+    config = _assemble(Config, flat)
+    for problem in _contradictions(config):
+        raise UserError(_at(where) + problem)
+    return config
+
+
+def _assemble(kind: type, flat: Flat, prefix: str = "") -> Any:
+    values = {}
+    for name, hint in get_type_hints(kind).items():
+        key = prefix + name
+        nested = dataclasses.is_dataclass(hint)
+        values[name] = _assemble(hint, flat, f"{key}.") if nested else flat[key]
+    return kind(**values)
+
+
+def _contradictions(config: Config) -> Iterator[str]:
+    """What no single value can tell: keys that do not go together."""
+    latent, actor, video = config.latent, config.actor, config.video
+    yield from _indivisible("latent.deter", latent.deter, latent.blocks)
+    channels = latent.depth * latent.mults[-1]
+    yield from _indivisible("latent.depth × last of mults", channels, latent.blocks)
+    yield from _wrong_image_side(config.data.image_size, latent)
+    if actor.min_std > actor.max_std:
+        yield f"actor.min_std: {actor.min_std} is above actor.max_std, {actor.max_std}"
+    if video.context >= video.length:
+        yield f"video.context: {video.context} fills video.length, {video.length}"
+    for phase in ("latent", "bc", "leq"):
+        yield from _endless_warmup(phase, getattr(config, phase))
+
+
+def _wrong_image_side(size: int, latent: Latent) -> Iterator[str]:
+    """Decoders begin at 4x4 pixels (world_models/vision.py)."""
+    if latent.image == "conv":  # the last layer keeps the resolution
+        side = 4 * 2 ** (len(latent.mults) - 1)
+        if size != side:
+            yield f"data.image_size: {size}, but latent.mults make images of {side}"
+    elif size & (size - 1) or size < 4 * 2 ** len(latent.mults):
+        least = 4 * 2 ** len(latent.mults)
+        yield f"data.image_size: {size} is not a power of 2 of at least {least}"
+
+
+def _indivisible(key: str, number: int, blocks: int) -> Iterator[str]:
+    if number % blocks:
+        yield f"{key}: {number} is not a multiple of latent.blocks, {blocks}"
+
+
+def _endless_warmup(name: str, phase: Any) -> Iterator[str]:
+    warmup, updates = phase.optimizer.warmup, phase.updates
+    if phase.optimizer.schedule == "cosine" and 0 < updates <= warmup:
+        key = f"{name}.optimizer.warmup"
+        yield f"{key}: has to be below {name}.updates, {updates}; got {warmup}"
+
+
+def typed(key: str, value: Any, where: str) -> Any:
+    """`value` as its key's plain Python type; UserError for a wrong one."""
+    if key not in KEYS:
+        hint = did_you_mean(key, KEYS)
+        raise UserError(f"{_at(where)}unknown key {key}{hint}")
+    try:
+        return _coerce(value, KEYS[key])
+    except TypeError:
+        raise mismatch(key, value, where) from None
+
+
+def _coerce(value: Any, kind: Any) -> Any:
+    """`value` as a `kind`, without its YAML subclass; TypeError if it is none."""
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            raise TypeError
+        return tuple(_coerce(item, int) for item in value)
+    if get_origin(kind) is Literal:
+        kind, fits = str, value in get_args(kind)
+    elif isinstance(value, bool):
+        fits = kind is bool
+    else:
+        fits = isinstance(value, (int, float) if kind is float else kind)
+    if not fits:
+        raise TypeError
+    return kind(value)
+
+
+def mismatch(key: str, value: Any, where: str = "") -> UserError:
+    """The error for a value of the wrong type."""
+    choices = get_args(KEYS[key]) if get_origin(KEYS[key]) is Literal else ()
+    hint = did_you_mean(str(value), choices)
+    return UserError(f"{_at(where)}{key}: expected {words(key)}, got {value!r}{hint}")
+
+
+def words(key: str) -> str:
+    """A key's type in words."""
+    kind = KEYS[key]
+    if get_origin(kind) is Literal:
+        return " or ".join(get_args(kind))
+    if get_origin(kind) is tuple:
+        return "a list of whole numbers"
+    names = {int: "a whole number", float: "a number", bool: "true or false"}
+    return names.get(kind, "text")
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """A hint at the nearest right name: one with the same last part, if there is."""
+    names = list(names)
+    last = name.rpartition(".")[2]
+    same = [right for right in names if right.rpartition(".")[2] == last]
+    near = difflib.get_close_matches(name, same, n=1, cutoff=0)
+    near = near or difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _at(where: str) -> str:
+    return f"{where}: " if where else ""

@@ -1,0 +1,153 @@
+"""Configurations in YAML files: configs.yaml with its presets, and a run's own."""
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from dreamer_leq.config.checks import (
+    KEYS,
+    SECTIONS,
+    Flat,
+    did_you_mean,
+    typed,
+    validated,
+)
+from dreamer_leq.config.tree import Config
+from dreamer_leq.errors import UserError
+from dreamer_leq.files import replacing
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs.yaml"
+
+
+@dataclass(frozen=True)
+class Book:
+    """configs.yaml: values by preset, and the comment above each key and preset."""
+
+    defaults: Flat
+    presets: dict[str, Flat]
+    comments: dict[str, str]
+    about: dict[str, str]
+
+    def values(self, names: Iterable[str]) -> Flat:
+        """The defaults with the named presets over them, in order."""
+        flat = dict(self.defaults)
+        for name in names:
+            if name not in self.presets:
+                hint = did_you_mean(name, self.presets)
+                known = ", ".join(self.presets)
+                raise UserError(f"unknown preset {name!r}{hint} (known: {known})")
+            flat |= self.presets[name]
+        return flat
+
+
+@functools.cache
+def open_book(path: Path) -> Book:
+    """Reads and checks all of configs.yaml, unused presets too (once per process)."""
+    tree = _load(path)
+    flats = {name: _leaves(node, f"{path}: {name}") for name, node in tree.items()}
+    defaults = _complete(flats.pop("defaults", {}), f"{path}: defaults")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comments = dict(_comments(tree["defaults"], lines))
+    about = {name: _comment_above(tree, name, lines) for name in flats}
+    return Book(defaults, flats, comments, about)
+
+
+def from_presets(*names: str, **overrides: Any) -> Config:
+    """The defaults, then the named presets in order, then values by dotted key.
+
+    For tests and benchmarks: `from_presets("debug", **{"leq.tau": 0.3})`. Raises
+    UserError for what does not exist or can't be.
+    """
+    flat = open_book(CONFIGS).values(names)
+    flat |= {key: typed(key, value, "") for key, value in overrides.items()}
+    return validated(flat, "")
+
+
+def save(config: Config, path: str | Path) -> None:
+    """Writes every key; a crash leaves the old file or the whole new one."""
+    tree = dataclasses.asdict(config, dict_factory=_with_lists)
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        YAML(typ="rt").dump(tree, file)
+
+
+def read(path: str | Path) -> Config:
+    """The configuration of a saved run.
+
+    Raises UserError for a file that can't be read, and naming the key that is unknown,
+    missing, or of the wrong type.
+    """
+    path = Path(path)
+    return validated(_complete(_leaves(_load(path), str(path)), str(path)), str(path))
+
+
+def _with_lists(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in items}
+
+
+def _load(path: Path) -> Any:
+    """A file's mapping, in which each key knows its line."""
+    try:
+        tree = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except MarkedYAMLError as error:
+        at = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        problem = " ".join(str(error.problem).split())
+        raise UserError(f"{path}: not valid YAML: {at}{problem}") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(tree, Mapping):
+        raise UserError(f"{path}: expected keys with values")
+    return tree
+
+
+def _leaves(node: Any, where: str, prefix: str = "") -> Flat:
+    """A mapping's leaves by dotted key, each of its key's type."""
+    if not isinstance(node, Mapping):
+        section = f"{prefix[:-1]}: " if prefix else ""
+        raise UserError(f"{where}: {section}expected keys with values, got {node!r}")
+    flat = {}
+    for name, value in node.items():
+        key = f"{prefix}{name}"
+        if key in SECTIONS:
+            flat |= _leaves(value, where, f"{key}.")
+        else:
+            flat[key] = typed(key, value, where)
+    return flat
+
+
+def _complete(flat: Flat, where: str) -> Flat:
+    for key in KEYS:
+        if key not in flat:
+            raise UserError(f"{where}: missing key {key}")
+    return flat
+
+
+def _comments(
+    node: Any, lines: list[str], prefix: str = ""
+) -> Iterator[tuple[str, str]]:
+    """Dotted keys and sections with the comments above them.
+
+    An alias (`*optimizer`) knows the lines of its anchor, and so shares its comments.
+    """
+    for name, value in node.items():
+        key = f"{prefix}{name}"
+        yield key, _comment_above(node, name, lines)
+        if key in SECTIONS:
+            yield from _comments(value, lines, f"{key}.")
+
+
+def _comment_above(node: Any, name: str, lines: list[str]) -> str:
+    """The comment lines right above a key, as indented as the key, in one line."""
+    line, column = node.lc.key(name)
+    block: list[str] = []
+    while line and lines[line - 1].startswith(" " * column + "#"):
+        line -= 1
+        block.insert(0, lines[line].strip(" #"))
+    return " ".join(block)

@@ -1,0 +1,1 @@
+"""Real environments, in which policies are scored. Nothing here imports JAX."""

@@ -1,0 +1,83 @@
+"""The evaluation of a finished, or still training, run: a table, a JSON file,
+videos.
+"""
+
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import replace
+
+from rich.console import Console
+
+from dreamer_leq.agent import Agent, RandomAgent
+from dreamer_leq.config import Config
+from dreamer_leq.data import open_data
+from dreamer_leq.errors import UserError
+from dreamer_leq.evaluation.rollouts import Agent as AnyAgent
+from dreamer_leq.evaluation.rollouts import EpisodeResults
+from dreamer_leq.evaluation.scores import Scores, score_table, write_scores
+from dreamer_leq.evaluation.scoring import score
+from dreamer_leq.evaluation.videos import check_video_path, episode_grid, write_video
+from dreamer_leq.imagined_videos import FPS, dream_film, open_loop_film
+from dreamer_leq.run_folder import RunFolder
+
+RECORDED = 3  # episodes in a video of the environment
+
+
+def evaluate_run(args: Namespace, log: Callable[[str], None]) -> None:
+    """What eval.py does with its flags. Raises UserError, DataError."""
+    for path in (args.video, args.imagine, args.open_loop):
+        if path:
+            check_video_path(path)
+    if args.episodes is not None and args.episodes < 1:
+        raise UserError(f"--episodes {args.episodes}: give at least 1")
+    folder = RunFolder(args.logdir)
+    config = folder.config
+    agent = folder.load_agent()
+    scores = _score(folder, config, agent, args, log)
+    Console().print(score_table(scores, title=str(folder.path)))
+    write_scores(folder.path / "eval.json", scores)
+    if args.imagine or args.open_loop:
+        _imagine(config, agent, args, folder, log)
+
+
+def _score(
+    folder: RunFolder, config: Config, agent: Agent, args: Namespace, log: Callable
+) -> dict[str, Scores]:
+    facts = folder.facts
+
+    def run(agent: AnyAgent, record: int) -> tuple[Scores, EpisodeResults]:
+        return score(
+            agent,
+            facts.task,
+            facts.render_style,
+            action_repeat=facts.action_repeat,
+            image_size=facts.image_size,
+            episodes=args.episodes or config.eval.episodes,
+            seed=config.eval.seed if args.seed is None else args.seed,
+            workers=args.workers,
+            record=record,
+        )
+
+    policy, results = run(agent, RECORDED if args.video else 0)
+    scores = {"policy": policy}
+    if args.random:
+        scores["random"], _ = run(RandomAgent(facts.action_size), 0)
+    if args.video:
+        write_video(args.video, episode_grid(results.frames, results.rewards), FPS)
+        log(f"wrote {args.video}")
+    return scores
+
+
+def _imagine(
+    config: Config, agent: Agent, args: Namespace, folder: RunFolder, log: Callable
+) -> None:
+    path = args.data or folder.facts.path
+    config = replace(config, data=replace(config.data, path=path))
+    dataset, _ = open_data(config, log)
+    if args.imagine:
+        write_video(args.imagine, dream_film(agent, dataset, config.video), FPS)
+        log(f"wrote {args.imagine}")
+    if args.open_loop:
+        film = open_loop_film(agent.world_model, dataset, config.video)
+        write_video(args.open_loop, film, FPS)
+        log(f"wrote {args.open_loop}")

@@ -1,0 +1,32 @@
+"""Files that are either complete or not there, whatever kills the process."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Gives a temporary path beside `path`, which takes its place on success.
+
+    The suffix is kept, since writers choose a format by it. If the body raises,
+    the temporary file goes and `path` stays as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, data: Any) -> None:
+    """Writes `data` as indented JSON, atomically. Floats are kept exactly."""
+    text = json.dumps(data, indent=2) + "\n"
+    with replacing(path) as temporary:
+        temporary.write_text(text)

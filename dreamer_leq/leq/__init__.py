@@ -1,0 +1,3 @@
+"""Lower Expectile Q-learning (arXiv 2407.00699) in the imagination of any world
+model.
+"""

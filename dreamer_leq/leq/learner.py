@@ -1,0 +1,234 @@
+"""One LEQ update: critic and policy learn lower expectiles of λ-returns
+(Algorithm 1).
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax import Array
+
+from dreamer_leq.leq import losses
+from dreamer_leq.leq.imagination import Rollout, action_gradients, imagine
+from dreamer_leq.leq.losses import stop
+from dreamer_leq.leq.networks import ActorCritic, Params
+from dreamer_leq.nn.distributions import (
+    tanh_normal_log_prob,
+    two_hot_loss,
+    two_hot_mean,
+)
+from dreamer_leq.world_models.interface import WorldModel
+
+Batch = dict[str, Array]
+Metrics = dict[str, Array]
+
+
+@struct.dataclass
+class LEQState:
+    """Everything that one learner changes. τ is data: a grid of τ is a leading axis."""
+
+    params: dict[str, Params]  # actor, critic (and value with REINFORCE)
+    target_critic: Params  # moving average of the critic; only regularises it (Eq. 6)
+    opt_state: optax.OptState
+    return_range: Array  # [2] moving averages of the returns' 5th and 95th percentiles
+    tau: Array  # expectile
+
+
+@struct.dataclass
+class LEQ:
+    """The learner against one frozen world model. `config` is the whole configuration.
+
+    A batch holds N transitions of the dataset: what `world_model.starts` and
+    `.successors` read, and action [N, A], reward [N], cont [N] of the step between the
+    two.
+    """
+
+    world_model: WorldModel
+    nets: ActorCritic = struct.field(pytree_node=False)
+    optimizer: optax.GradientTransformation = struct.field(pytree_node=False)
+    config: Any = struct.field(pytree_node=False)
+
+    def init(self, params: dict[str, Params]) -> LEQState:
+        return LEQState(
+            params=params,
+            # a copy: both are donated to the next update
+            target_critic=jax.tree.map(jnp.copy, params["critic"]),
+            opt_state=self.optimizer.init(params),
+            return_range=jnp.zeros(2),
+            tau=jnp.float32(self.config.leq.tau),
+        )
+
+    def update(
+        self, state: LEQState, batch: Batch, key: Array
+    ) -> tuple[LEQState, Metrics]:
+        """One step of critic, policy and (REINFORCE) value. The world model stays."""
+        gradient, rollout = self.imagine(state, batch, key)
+        return_range = self.track_returns(state.return_range, rollout.returns)
+
+        def total_loss(params):
+            data_loss, metrics = self.critic_data_loss(params, state, batch)
+            model_loss, model_metrics = self.critic_model_loss(params, state, rollout)
+            beta = self.config.leq.beta
+            critic_loss = beta * model_loss + (1 - beta) * data_loss  # Eq. 7
+            actor_loss, actor_metrics = self.actor_loss(
+                params, state, batch, rollout, gradient, return_range
+            )
+            metrics |= model_metrics | actor_metrics
+            metrics |= {"critic_loss": critic_loss, "actor_loss": actor_loss}
+            return critic_loss + actor_loss, metrics
+
+        grads, metrics = jax.grad(total_loss, has_aux=True)(state.params)
+        updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        state = state.replace(
+            params=params,
+            target_critic=self.moving_average(state.target_critic, params["critic"]),
+            opt_state=opt_state,
+            return_range=return_range,
+        )
+        return state, metrics | self.rollout_metrics(rollout)
+
+    def imagine(
+        self, state: LEQState, batch: Batch, key: Array
+    ) -> tuple[Array | None, Rollout]:
+        """Rollouts from the batch's states; with `dpg` also dy_t/da_t [H+1, N, A]."""
+        c, params = self.config.leq, state.params
+        critic = lambda f, a: self.nets.q(params["critic"], f, a)  # noqa: E731
+        policy = lambda f, key: self.policy(params["actor"], f, key)  # noqa: E731
+        start = self.world_model.starts(batch)
+        settings = dict(horizon=c.horizon, gamma=c.gamma, lam=c.lam)
+        args = (self.world_model, policy, critic, start, key)
+        if self.config.actor.update == "dpg":
+            size = self.nets.action_size
+            return action_gradients(*args, **settings, action_size=size)
+        return None, imagine(*args, **settings)
+
+    def policy(
+        self, params: Params, features: Array, key: Array
+    ) -> tuple[Array, Array]:
+        """The action in imagination and what its tanh was applied to, both [..., A]."""
+        mean, std = self.nets.actor(params, features)
+        if self.config.actor.update == "reinforce":
+            mean = mean + std * jax.random.normal(key, mean.shape)
+        return jnp.tanh(mean), mean
+
+    def critic_model_loss(
+        self, params: dict[str, Params], state: LEQState, rollout: Rollout
+    ) -> tuple[Array, Metrics]:
+        """Lower expectile of λ-returns over imagined steps t < H (Eq. 9), and Eq. 6."""
+        features, action = stop((rollout.features[:-1], rollout.action[:-1]))
+        target, old = rollout.returns[:-1], rollout.q[:-1]
+        steps = jnp.arange(len(target))[:, None]
+        weight = stop(self.config.leq.gamma**steps * rollout.alive[:-1])
+        loss = self.regression(params, state, features, action, target, state.tau)
+        metrics = {"return_above_q": (target > old).mean()}
+        return (weight * loss).mean(), metrics
+
+    def critic_data_loss(
+        self, params: dict[str, Params], state: LEQState, batch: Batch
+    ) -> tuple[Array, Metrics]:
+        """Bellman loss of the dataset's transitions (Eq. 5), and Eq. 6."""
+        features = self.world_model.features(self.world_model.starts(batch))
+        next_features = self.world_model.features(self.world_model.successors(batch))
+        next_action = self.nets.mode(state.params["actor"], next_features)
+        next_q = self.nets.q(state.params["critic"], next_features, next_action)
+        gamma = self.config.leq.gamma
+        target = losses.bellman_target(batch["reward"], batch["cont"], next_q, gamma)
+        tau = self.config.leq.data_tau
+        loss = self.regression(params, state, features, batch["action"], target, tau)
+        return loss.mean(), {"data_target": target.mean()}
+
+    def regression(
+        self,
+        params: dict[str, Params],
+        state: LEQState,
+        features: Array,
+        action: Array,
+        target: Array,
+        tau: Array | float,
+    ) -> Array:
+        """Expectile regression to `target`, held near the moving average (Eq. 6):
+        [...].
+        """
+        nets, bins = self.nets, self.nets.bins
+        logits = nets.critic_logits(params["critic"], features, action)
+        prediction = two_hot_mean(logits, bins)
+        slow = nets.q(state.target_critic, features, action)
+        loss = losses.expectile_two_hot_loss(logits, prediction, target, bins, tau)
+        anchor = two_hot_loss(logits, slow, bins)
+        return loss + self.config.critic.ema_weight * anchor
+
+    def actor_loss(
+        self,
+        params: dict[str, Params],
+        state: LEQState,
+        batch: Batch,
+        rollout: Rollout,
+        gradient: Array | None,
+        return_range: Array,
+    ) -> tuple[Array, Metrics]:
+        """Lower expectile policy learning (Eq. 11), plus the optional behaviour
+        cloning.
+        """
+        scale = self.return_scale(return_range)
+        if gradient is None:
+            loss = self.reinforce_loss(params, state, rollout, scale)
+        else:
+            features = stop(rollout.features)
+            weight = losses.expectile_weight(rollout.returns, rollout.q, state.tau)
+            weight = weight.at[-1].set(0.5)  # y_H = Q_H: neither above nor below
+            action = self.nets.mode(params["actor"], features)
+            loss = losses.deterministic_policy_loss(
+                action, gradient, weight * rollout.alive, scale
+            ).mean()
+        features = self.world_model.features(self.world_model.starts(batch))
+        action = self.nets.mode(params["actor"], features)
+        cloning = losses.behaviour_cloning_loss(action, batch["action"]).mean()
+        metrics = {"bc_loss": cloning, "return_scale": scale}
+        return loss + self.config.actor.bc_weight * cloning, metrics
+
+    def reinforce_loss(
+        self, params: dict[str, Params], state: LEQState, rollout: Rollout, scale: Array
+    ) -> Array:
+        """Score-function policy loss and the regression of its baseline V(s_t)
+        to Q_t.
+        """
+        features = stop(rollout.features)
+        logits = self.nets.value_logits(params["value"], features)
+        baseline = two_hot_mean(logits, self.nets.bins)
+        value_loss = two_hot_loss(logits, rollout.q, self.nets.bins)
+        mean, std = self.nets.actor(params["actor"], features)
+        log_prob = tanh_normal_log_prob(mean, std, stop(rollout.pre_tanh))
+        weight = losses.expectile_weight(rollout.returns, rollout.q, state.tau)
+        advantage = rollout.returns - baseline
+        loss = losses.score_function_loss(log_prob, advantage, weight, scale)
+        noise = stop((rollout.pre_tanh - mean) / std)
+        entropy = -tanh_normal_log_prob(mean, std, mean + std * noise)
+        loss = loss - self.config.actor.entropy * entropy + value_loss
+        return (stop(rollout.alive) * loss).mean()
+
+    def track_returns(self, return_range: Array, returns: Array) -> Array:
+        percentiles = jnp.percentile(returns, jnp.array([5.0, 95.0]))
+        decay = self.config.leq.return_norm_decay
+        return decay * return_range + (1 - decay) * percentiles
+
+    def return_scale(self, return_range: Array) -> Array:
+        """Spread of the returns, at least 1: what policy losses are divided by."""
+        if not self.config.leq.return_norm:
+            return jnp.float32(1.0)
+        return jnp.maximum(1.0, return_range[1] - return_range[0])
+
+    def moving_average(self, average: Params, params: Params) -> Params:
+        decay = self.config.critic.ema_decay
+        return jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)
+
+    def rollout_metrics(self, rollout: Rollout) -> Metrics:
+        return {
+            "q": rollout.q[0].mean(),
+            "lambda_return": rollout.returns[0].mean(),
+            "imagined_reward": rollout.reward.mean(),
+            "imagined_cont": rollout.cont.mean(),
+            "action_magnitude": jnp.abs(rollout.action).mean(),
+        }

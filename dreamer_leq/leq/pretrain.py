@@ -1,0 +1,85 @@
+"""Behaviour cloning of the policy, and a first critic, before LEQ."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+from jax import Array
+
+from dreamer_leq.leq import losses
+from dreamer_leq.leq.networks import ActorCritic, Params
+from dreamer_leq.nn.distributions import two_hot_loss
+from dreamer_leq.world_models.interface import WorldModel
+
+
+def monte_carlo_returns(
+    reward: np.ndarray, is_first: np.ndarray, is_terminal: np.ndarray, gamma: float
+) -> np.ndarray:
+    """Discounted return that follows each entry, in arrival order: float32 [N].
+
+    Entry t sums γ^k r_{t+1+k} to the episode's end. Where an episode was cut off rather
+    than terminated, its last state is worth its mean reward for ever, r̄ / (1 - γ) - a
+    fair guess for the continuing tasks of dm_control.
+    """
+    returns = np.zeros(len(reward), np.float64)
+    starts = np.flatnonzero(is_first)
+    for start, end in zip(starts, [*starts[1:], len(reward)], strict=True):
+        rewards = reward[start + 1 : end].astype(np.float64)
+        ended = bool(is_terminal[end - 1]) or not len(rewards)
+        tail = 0.0 if ended else rewards.mean() / (1 - gamma)
+        returns[end - 1] = tail
+        for t in range(end - 2, start - 1, -1):
+            returns[t] = reward[t + 1] + gamma * returns[t + 1]
+    return returns.astype(np.float32)
+
+
+@struct.dataclass
+class PretrainState:
+    params: dict[str, Params]
+    opt_state: optax.OptState
+
+
+@struct.dataclass
+class Pretraining:
+    """π(s) to the data's action; Q(s, a) to the return that followed, where asked.
+
+    A batch is one of LEQ's; with `bc.critic: monte_carlo` it also holds `return` [N],
+    the return that follows the transition's first state.
+    """
+
+    world_model: WorldModel
+    nets: ActorCritic = struct.field(pytree_node=False)
+    optimizer: optax.GradientTransformation = struct.field(pytree_node=False)
+    config: Any = struct.field(pytree_node=False)
+
+    def init(self, params: dict[str, Params]) -> PretrainState:
+        return PretrainState(params, self.optimizer.init(params))
+
+    def update(
+        self, state: PretrainState, batch: dict[str, Array], key: Array
+    ) -> tuple[PretrainState, dict[str, Array]]:
+        del key  # nothing is sampled
+        features = self.world_model.features(self.world_model.starts(batch))
+
+        def total_loss(params):
+            action = self.nets.mode(params["actor"], features)
+            metrics = {
+                "bc_loss": losses.behaviour_cloning_loss(action, batch["action"]).mean()
+            }
+            if self.config.bc.critic == "monte_carlo":
+                logits = self.nets.critic_logits(
+                    params["critic"], features, batch["action"]
+                )
+                fit = two_hot_loss(logits, batch["return"], self.nets.bins)
+                metrics["critic_loss"] = fit.mean()
+            return sum(metrics.values()), metrics
+
+        grads, metrics = jax.grad(total_loss, has_aux=True)(state.params)
+        updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return PretrainState(params, opt_state), metrics | {
+            "return": jnp.mean(batch["return"]) if "return" in batch else jnp.zeros(())
+        }

@@ -1,0 +1,151 @@
+"""The layers of DreamerV3: RMS-normed linear, block-linear and convolutional.
+
+Parameters are float32; `dtype` is the type of the matmuls and activations. Norms are
+computed in float32 whatever `dtype` is.
+"""
+
+import math
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+# Standard deviation of a unit normal truncated to [-2, 2].
+TRUNCATED_STD = 0.87962566103423978
+
+
+def fan_in_init(fan_in: int, scale: float = 1.0) -> Callable:
+    """Truncated normal of standard deviation scale / sqrt(fan_in)."""
+
+    def init(key, shape, dtype=jnp.float32):
+        std = scale / math.sqrt(fan_in) / TRUNCATED_STD
+        return std * jax.random.truncated_normal(key, -2, 2, shape, dtype)
+
+    return init
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + eps) * scale over the last axis."""
+
+    eps: float = 1e-4
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        x = x.astype(jnp.float32)
+        x = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), -1, keepdims=True) + self.eps)
+        return (x * scale).astype(self.dtype)
+
+
+class Linear(nn.Module):
+    """x W + b; `fan_in` where this layer holds only a part of a larger input."""
+
+    features: int
+    scale: float = 1.0
+    use_bias: bool = True
+    fan_in: int | None = None
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        return nn.Dense(
+            self.features,
+            use_bias=self.use_bias,
+            kernel_init=fan_in_init(self.fan_in or x.shape[-1], self.scale),
+            dtype=self.dtype,
+            name="linear",
+        )(x)
+
+
+class NormAct(nn.Module):
+    """RMSNorm -> SiLU."""
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        return jax.nn.silu(RMSNorm(dtype=self.dtype, name="norm")(x))
+
+
+class NormLinear(nn.Module):
+    """Linear (with bias) -> RMSNorm -> SiLU."""
+
+    features: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        x = Linear(self.features, dtype=self.dtype, name="linear")(x)
+        return NormAct(dtype=self.dtype, name="act")(x)
+
+
+class BlockLinear(nn.Module):
+    """`blocks` equal parts of the input, each with its own matrix: [..., I] -> [...,
+    O].
+
+    As in DreamerV3, the initial scale counts all I inputs, not those of one block;
+    `fan_in` overrides it where this layer holds only a part of a larger input.
+    """
+
+    features: int
+    blocks: int
+    use_bias: bool = True
+    fan_in: int | None = None
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        inputs, g = x.shape[-1], self.blocks
+        if inputs % g or self.features % g:
+            raise ValueError(
+                f"{inputs} -> {self.features} does not split in {g} blocks"
+            )
+        shape = (g, inputs // g, self.features // g)
+        kernel = self.param("kernel", fan_in_init(self.fan_in or inputs), shape)
+        x = x.reshape(*x.shape[:-1], g, inputs // g).astype(self.dtype)
+        x = jnp.einsum("...gi,gio->...go", x, kernel.astype(self.dtype))
+        x = x.reshape(*x.shape[:-2], self.features)
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            x = x + bias.astype(self.dtype)
+        return x
+
+
+class MLP(nn.Module):
+    """`layers` NormLinear layers of `units`."""
+
+    layers: int
+    units: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        for i in range(self.layers):
+            x = NormLinear(self.units, dtype=self.dtype, name=f"layer{i}")(x)
+        return x
+
+
+class Conv(nn.Module):
+    """Convolution, or its transpose, with SAME padding; bias, no norm."""
+
+    features: int
+    kernel: int
+    stride: int = 1
+    transpose: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        layer = nn.ConvTranspose if self.transpose else nn.Conv
+        return layer(
+            self.features,
+            (self.kernel, self.kernel),
+            strides=(self.stride, self.stride),
+            padding="SAME",
+            kernel_init=fan_in_init(self.kernel**2 * x.shape[-1]),
+            dtype=self.dtype,
+            name="conv",
+        )(x)

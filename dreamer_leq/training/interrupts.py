@@ -1,0 +1,45 @@
+"""SIGTERM and Ctrl-C: finish the updates under way, save, exit."""
+
+import signal
+from types import FrameType
+
+
+class Interrupted(Exception):
+    """A run stopped by a signal, its state saved. `code` is the shell's exit code."""
+
+    def __init__(self, signum: int, where: str) -> None:
+        name = signal.Signals(signum).name
+        super().__init__(
+            f"stopped by {name} at {where}; saved - the same command goes on"
+        )
+        self.code = 128 + signum
+
+
+class Interrupts:
+    """Notes the first signal; a second one of the same kind ends the process at
+    once.
+    """
+
+    SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self) -> None:
+        self.pending: int | None = None
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> "Interrupts":
+        for signum in self.SIGNALS:
+            self._previous[signum] = signal.signal(signum, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        self.pending = signum
+        signal.signal(signum, signal.SIG_DFL)
+
+    def raise_pending(self, where: str) -> None:
+        """Raise Interrupted if a signal came; `where` says what had been reached."""
+        if self.pending is not None:
+            raise Interrupted(self.pending, where)

@@ -1,0 +1,197 @@
+"""One loop for all phases: many updates per dispatch, everything on the device.
+
+The number of updates of a dispatch is an argument of the compiled program. It follows
+the machine's speed and changes nothing of the result, bit for bit, so that a run that
+was stopped anywhere and resumed equals one that was not.
+"""
+
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from dreamer_leq.errors import UserError
+from dreamer_leq.training.checkpoints import Checkpoints
+from dreamer_leq.training.interrupts import Interrupts
+from dreamer_leq.training.metrics import MetricsLogger
+from dreamer_leq.training.phases import Phase
+from dreamer_leq.training.progress import Progress
+from dreamer_leq.training.sources import Source, update_key
+
+# Dispatches take about this long: short enough to stop and to report in time, long
+# enough for the host's part not to count.
+SECONDS_PER_DISPATCH = 2.0
+
+
+@dataclass
+class Session:
+    """What a run's phases share."""
+
+    logger: MetricsLogger
+    checkpoints: Checkpoints
+    progress: Progress
+    interrupts: Interrupts
+    log_every: int
+    checkpoint_every: int
+
+
+@dataclass
+class PhaseRun:
+    """One phase from its first update, or its last checkpoint, to its end.
+
+    `source` makes the phase's source of batches, and is not called where nothing is
+    left to do. `evaluate`, where given, is called with state and step every
+    `evaluate_every` updates and at the end.
+    """
+
+    session: Session
+    name: str
+    phase: Phase
+    source: Callable[[], Source]
+    updates: int
+    key: Array
+    evaluate: Callable[[Any, int], None] | None = None
+    evaluate_every: int = 0
+    _speed: float = field(default=0.0, init=False)  # updates per second, 0 = unknown
+
+    def run(self, state: Any) -> Any:
+        """Train from `state`, or from the phase's last checkpoint; returns the last
+        state.
+
+        Raises UserError where a loss is no longer finite, and Interrupted after a
+        signal, the state being saved.
+        """
+        state, step, totals = self._resume(state)
+        if step == self.updates:
+            return state
+        feed = self.source().feed(self.key, step)
+        totals = self._zero_totals(feed, state, step) | totals
+        self.session.progress.start(self.name, self.updates, step)
+        try:
+            while step < self.updates:
+                data, n = feed.data(step, self._most(step))
+                start = time.monotonic()
+                state, totals = _advance(
+                    feed.read, self.phase, data, state, totals, self.key, step, n
+                )
+                step += n
+                self._after(state, step, totals, n, start)
+                if self._at(step, self.session.log_every):
+                    totals = jax.tree.map(jnp.zeros_like, totals)
+        finally:
+            feed.close()
+            self.session.progress.finish()
+        return state
+
+    def _resume(self, state: Any) -> tuple[Any, int, dict[str, Array]]:
+        """State, step and unwritten metric sums of the last checkpoint, or of the
+        start.
+        """
+        checkpoints = self.session.checkpoints
+        step = checkpoints.latest(self.name)
+        if step is None:
+            # what a run that diverges at once goes back to
+            checkpoints.save(self.name, 0, state, {"totals": {}})
+            return state, 0, {}
+        state, extra = checkpoints.restore(self.name, state)
+        return state, step, {k: jnp.float32(x) for k, x in extra["totals"].items()}
+
+    def _zero_totals(self, feed: Any, state: Any, step: int) -> dict[str, Array]:
+        def metrics(phase, data, state, key):
+            return phase.update(state, feed.read(data, key, step), key)[1]
+
+        data, _ = feed.data(step, 1)
+        shapes = jax.eval_shape(metrics, self.phase, data, state, self.key)
+        return {name: jnp.zeros((), jnp.float32) for name in shapes}
+
+    def _at(self, step: int, every: int) -> bool:
+        return step == self.updates or (every > 0 and step % every == 0)
+
+    def _most(self, step: int) -> int:
+        """Updates of the next dispatch: up to the next record, checkpoint or
+        evaluation.
+        """
+        session = self.session
+        marks = (session.log_every, session.checkpoint_every, self.evaluate_every)
+        ahead = [every - step % every for every in marks if every > 0]
+        paced = max(1, round(SECONDS_PER_DISPATCH * self._speed))
+        return min(*ahead, self.updates - step, paced)
+
+    def _after(
+        self, state: Any, step: int, totals: dict[str, Array], n: int, start: float
+    ) -> None:
+        """What follows a dispatch. The checkpoint comes last: whatever stands before
+        its step in the metrics has then been written.
+        """
+        session = self.session
+        sums = {name: np.float32(x) for name, x in jax.device_get(totals).items()}
+        seconds = time.monotonic() - start
+        if self._speed or n > 1:  # the first dispatch compiles
+            self._speed = n / seconds
+        else:
+            self._speed = 1e-9
+        self._check_finite(sums, step)
+        count = (step - 1) % session.log_every + 1
+        means = {name: float(x) / count for name, x in sums.items()}
+        session.progress.update(step, means)
+        if self._at(step, session.log_every):
+            speed = {"updates_per_second": session.progress.rate}
+            session.logger.write(self.name, step, means, speed)
+            sums = {}
+        if self.evaluate and self._at(step, self.evaluate_every):
+            self.evaluate(state, step)
+        stopped = session.interrupts.pending
+        if stopped or self._at(step, session.checkpoint_every):
+            extra = {"totals": {name: float(x) for name, x in sums.items()}}
+            session.checkpoints.save(self.name, step, state, extra)
+        if stopped:
+            session.checkpoints.wait()
+            session.interrupts.raise_pending(f"{self.name} update {step}")
+
+    def _check_finite(self, sums: dict[str, np.float32], step: int) -> None:
+        bad = [name for name, x in sums.items() if not np.isfinite(x)]
+        if not bad:
+            return
+        bad.sort(key=lambda name: (not name.endswith("_loss"), name))
+        saved = self.session.checkpoints.latest(self.name)
+        raise UserError(
+            f"{bad[0]} is not finite at {self.name} update {step}"
+            + (f" (nor {', '.join(bad[1:])})" if bad[1:] else "")
+            + f"; the checkpoint of update {saved} is from before: lower the "
+            "learning rate or look at the data"
+        )
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=(3, 4))
+def _advance(
+    read: Callable,
+    phase: Phase,
+    data: Any,
+    state: Any,
+    totals: dict[str, Array],
+    key: Array,
+    first: Array,
+    n: Array,
+) -> tuple[Any, dict[str, Array]]:
+    """`n` updates from update `first` on; metrics are added to `totals` one by one."""
+
+    def body(step, carry):
+        state, totals = carry
+        batch = read(data, key, step)
+        state, metrics = phase.update(state, batch, update_key(key, step))
+        totals = {name: total + metrics[name] for name, total in totals.items()}
+        return state, totals
+
+    return jax.lax.fori_loop(first, first + n, body, (state, totals))
+
+
+def named_key(seed: int, name: str) -> Array:
+    """The random key of one component of a run with this seed."""
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))

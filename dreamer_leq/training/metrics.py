@@ -1,0 +1,246 @@
+"""Metrics of a run: JSON lines, TensorBoard and, where wanted, Weights & Biases.
+
+`metrics.jsonl` is the truth: one JSON object a line with "phase", "step", the
+metrics, and what the clock says under "time". Without "time" two runs can be
+compared bit for bit. TensorBoard's events are a view of it and can be remade.
+"""
+
+import json
+import os
+import shutil
+import time as clock
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dreamer_leq.errors import UserError
+from dreamer_leq.files import replacing
+
+METRICS_FILE = "metrics.jsonl"
+TENSORBOARD_FOLDER = "tensorboard"
+RESERVED = ("phase", "step", "time")
+
+Record = dict[str, Any]
+
+
+class MetricsLogger:
+    """Writes the metrics of the run in `logdir`, going on where it stopped.
+
+    Args:
+        logdir: the run folder.
+        wandb: what to pass to `wandb.init` (`project`, `config`, …), or None to
+            leave Weights & Biases out.
+
+    Raises:
+        UserError: `wandb` is asked for and not installed.
+    """
+
+    def __init__(
+        self, logdir: str | Path, wandb: Mapping[str, Any] | None = None
+    ) -> None:
+        logdir = Path(logdir)
+        logdir.mkdir(parents=True, exist_ok=True)
+        self._path = logdir / METRICS_FILE
+        self._file = _open_after_last_line(self._path)
+        self._tensorboard = _TensorBoard(logdir / TENSORBOARD_FOLDER)
+        self._wandb = _WandB(logdir, wandb) if wandb is not None else None
+
+    def write(
+        self,
+        phase: str,
+        step: int,
+        metrics: Mapping[str, Any],
+        time: Mapping[str, float] | None = None,
+    ) -> None:
+        """Appends one record; it has left the process when this returns.
+
+        Write the metrics of a step before the step's checkpoint: then a resumed
+        run finds in the file all that came before it.
+
+        Args:
+            phase: what the step is counted in, such as "world_model".
+            step: the update after which the metrics were taken.
+            metrics: scalars by name, as Python, NumPy or JAX numbers.
+            time: what differs from run to run, such as updates per second.
+
+        Raises:
+            ValueError: a metric is named "phase", "step" or "time".
+        """
+        if taken := set(RESERVED) & set(metrics):
+            raise ValueError(f"metrics may not be named {sorted(taken)}")
+        record = {"phase": phase, "step": int(step)}
+        record |= {name: _number(value) for name, value in metrics.items()}
+        times = {name: _number(value) for name, value in (time or {}).items()}
+        record["time"] = {"wall": clock.time(), **times}
+        self._file.write((json.dumps(record) + "\n").encode())
+        self._tensorboard.write(record)
+        if self._wandb:
+            self._wandb.write(record)
+
+    def truncate(self, phase_order: Sequence[str], phase: str, step: int) -> None:
+        """Drops what was written after `step` of `phase`, atomically.
+
+        A run resumed from the checkpoint of that step then ends with the file of
+        an uninterrupted one. Records of phases that `phase_order` doesn't name
+        are kept. To drop all, as without any checkpoint, give the first phase and
+        step -1. TensorBoard's events are written anew from what is left.
+
+        Raises:
+            ValueError: `phase` is not in `phase_order`.
+        """
+        order = {name: i for i, name in enumerate(phase_order)}
+        if phase not in order:
+            raise ValueError(f"phase {phase!r} is not among {list(phase_order)}")
+        last = (order[phase], step)
+        records = list(read_metrics(self._path))
+        kept = [
+            record
+            for record in records
+            if (order.get(record["phase"], -1), record["step"]) <= last
+        ]
+        if len(kept) < len(records):
+            self._replace(kept)
+        # even if nothing went: events that a killed run had not flushed are missing
+        self._tensorboard.rewrite(kept)
+
+    def _replace(self, records: Sequence[Record]) -> None:
+        self._file.close()
+        with replacing(self._path) as temporary:
+            lines = (json.dumps(record) + "\n" for record in records)
+            temporary.write_text("".join(lines))
+        self._file = _open_after_last_line(self._path)
+
+    def close(self) -> None:
+        """Closes the files; W&B's upload, where there is one, is waited for."""
+        self._file.close()
+        self._tensorboard.close()
+        if self._wandb:
+            self._wandb.close()
+
+    def __enter__(self) -> "MetricsLogger":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_metrics(path: str | Path) -> Iterator[Record]:
+    """The records of a metrics file, first to last.
+
+    A last line without its end, as a killed process leaves it, is left out.
+
+    Raises:
+        UserError: another line is not a JSON object with phase and step.
+    """
+    path = Path(path)
+    # bytes: a torn line may end inside a character
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+            record["phase"], record["step"]
+        except (ValueError, KeyError, TypeError):
+            raise UserError(
+                f"{path}, line {number}: not a record of metrics; "
+                "delete the line to go on"
+            ) from None
+        yield record
+
+
+def _number(value: Any) -> int | float:
+    """A Python number of exactly the same value."""
+    value = getattr(value, "item", lambda: value)()
+    return value if isinstance(value, int) else float(value)
+
+
+def _open_after_last_line(path: Path) -> Any:
+    """Opens for appending, unbuffered, and cuts off a line that has no end."""
+    with path.open("a+b") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+    return path.open("ab", buffering=0)
+
+
+class _TensorBoard:
+    """Event files with a scalar `phase/name` for every number of a record."""
+
+    FLUSH_SECONDS = 10
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open()
+
+    def _open(self) -> None:
+        from tensorboardX import SummaryWriter
+
+        folder = str(self._folder)
+        self._writer = SummaryWriter(folder, flush_secs=self.FLUSH_SECONDS)
+
+    def write(self, record: Record) -> None:
+        for name, value in _scalars(record).items():
+            self._writer.add_scalar(
+                name, value, record["step"], walltime=record["time"]["wall"]
+            )
+
+    def rewrite(self, records: Sequence[Record]) -> None:
+        """Starts again, with these records."""
+        self.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._open()
+        for record in records:
+            self.write(record)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _WandB:
+    """A Weights & Biases run that a resumed run goes on with.
+
+    Each phase has its own step axis. Records that `truncate` drops stay in W&B,
+    and are drawn over by those of the resumed run.
+    """
+
+    ID_FILE = "wandb_id.txt"
+
+    def __init__(self, logdir: Path, arguments: Mapping[str, Any]) -> None:
+        try:
+            import wandb
+        except ImportError:
+            raise UserError(
+                "Weights & Biases is asked for but not installed: "
+                "pip install -e '.[wandb]', or leave it off"
+            ) from None
+        arguments = {"dir": str(logdir), "resume": "allow", **arguments}
+        arguments.setdefault("id", self._run_id(logdir))
+        try:
+            self._run = wandb.init(**arguments)
+        except wandb.errors.Error as error:  # no account, no network, no server
+            print(f"W&B can't be reached ({error}): logging offline; wandb sync later")
+            self._run = wandb.init(**{**arguments, "mode": "offline"})
+        self._phases: set[str] = set()
+
+    def _run_id(self, logdir: Path) -> str:
+        path = logdir / self.ID_FILE
+        if not path.exists():
+            with replacing(path) as temporary:
+                temporary.write_text(os.urandom(4).hex())
+        return path.read_text().strip()
+
+    def write(self, record: Record) -> None:
+        phase = record["phase"]
+        axis = f"{phase}/step"
+        if phase not in self._phases:
+            self._run.define_metric(f"{phase}/*", step_metric=axis)
+            self._phases.add(phase)
+        self._run.log({axis: record["step"], **_scalars(record)})
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def _scalars(record: Record) -> dict[str, float]:
+    """The numbers of a record by the names that plots show."""
+    times = {f"time/{k}": v for k, v in record["time"].items() if k != "wall"}
+    metrics = {k: v for k, v in record.items() if k not in RESERVED}
+    return {f"{record['phase']}/{k}": v for k, v in (metrics | times).items()}

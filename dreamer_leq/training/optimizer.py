@@ -1,0 +1,99 @@
+"""DreamerV3's optimiser as a chain of optax pieces: clip, scale by RMS, then
+average.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def adaptive_gradient_clip(
+    clip: float = 0.3, eps: float = 1e-3
+) -> optax.GradientTransformation:
+    """Limit each leaf's gradient norm to `clip` times its parameter norm (at least
+    eps).
+
+    Per whole leaf, biases and norms included, unlike `optax.adaptive_grad_clip`, which
+    clips per unit.
+    """
+
+    def update(grads, state, params):
+        def clipped(g, p):
+            limit = clip * jnp.maximum(eps, jnp.linalg.norm(p.ravel()))
+            return g / jnp.maximum(1.0, jnp.linalg.norm(g.ravel()) / limit)
+
+        return jax.tree.map(clipped, grads, params), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def scale_by_laprop(
+    beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-20
+) -> optax.GradientTransformation:
+    """LaProp (arXiv 2002.04839): RMS scaling first, momentum of the scaled gradient
+    after.
+
+    Both averages are corrected for their start at 0. A parameter whose squared
+    gradients all underflow to 0 stays where it is: eps alone would turn 1e-18 into a
+    step of 100.
+    """
+
+    def update(grads, state, params=None):
+        count = optax.safe_increment(state.count)
+        nu = jax.tree.map(
+            lambda v, g: beta2 * v + (1 - beta2) * jnp.square(g), state.nu, grads
+        )
+        correction = 1 - beta2**count
+        scaled = jax.tree.map(
+            lambda g, v: jnp.where(v > 0, g / (jnp.sqrt(v / correction) + eps), 0.0),
+            grads,
+            nu,
+        )
+        mu = jax.tree.map(lambda m, u: beta1 * m + (1 - beta1) * u, state.mu, scaled)
+        updates = jax.tree.map(lambda m: m / (1 - beta1**count), mu)
+        return updates, optax.ScaleByAdamState(count, mu, nu)
+
+    def init(params):
+        mu, nu = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))
+        return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), mu, nu)
+
+    return optax.GradientTransformation(init, update)
+
+
+def learning_rate_schedule(
+    peak: float, warmup: int, total: int, kind: str = "cosine"
+) -> optax.Schedule:
+    """0 at count 0, linear to `peak` at `warmup`; then a cosine to 0 at `total`, or
+    flat.
+    """
+
+    def schedule(count):
+        rise = jnp.minimum(1.0, count / max(1, warmup))
+        if kind == "constant":
+            return peak * rise
+        part = jnp.clip((count - warmup) / max(1, total - warmup), 0.0, 1.0)
+        return peak * rise * 0.5 * (1 + jnp.cos(jnp.pi * part))
+
+    return schedule
+
+
+def make_optimizer(
+    learning_rate: float = 4e-5,
+    warmup: int = 1000,
+    total: int = 150_000,
+    schedule: str = "cosine",
+    agc: float = 0.3,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-20,
+) -> optax.GradientTransformation:
+    """Clip, LaProp, schedule. The first update is exactly 0 (count 0 of the
+    warm-up).
+    """
+    return optax.chain(
+        adaptive_gradient_clip(agc),
+        scale_by_laprop(beta1, beta2, eps),
+        optax.scale_by_learning_rate(
+            learning_rate_schedule(learning_rate, warmup, total, schedule)
+        ),
+    )

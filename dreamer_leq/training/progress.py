@@ -1,0 +1,92 @@
+"""How far a phase is: a live bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Mapping
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as Bars,
+)
+
+# The figures that matter, by phase; whatever else there is goes to the metrics.
+FIGURES = {
+    "world_model": ("image_loss", "vector_loss", "reward_loss", "dyn_loss"),
+    "bc": ("bc_loss", "critic_loss"),
+    "leq": ("lambda_return", "q", "imagined_reward"),
+}
+SECONDS_BETWEEN_LINES = 15.0
+
+
+class Progress:
+    """Shows phase, updates, updates per second, remaining time and two or three
+    figures.
+    """
+
+    def __init__(self, log=print) -> None:
+        self._log = log
+        self._live = sys.stdout.isatty()
+        self._bars: Bars | None = None
+        self.rate = 0.0
+
+    def start(self, name: str, total: int, done: int, unit: str = "updates") -> None:
+        self._name, self._total, self._unit = name, total, unit
+        self._first, self._began = done, time.monotonic()
+        self._since, self._done = self._began, done
+        self.rate = 0.0
+        if self._live:
+            self._bars = _bars()
+            self._task = self._bars.add_task(
+                name, total=total, completed=done, figures=""
+            )
+            self._bars.start()
+
+    def update(self, done: int, figures: Mapping[str, float] | None = None) -> None:
+        now = time.monotonic()
+        # the first call's time is the compiler's, and not counted
+        if self._done == self._first:
+            self._first, self._began = done, now
+        elif now > self._began:
+            self.rate = (done - self._first) / (now - self._began)
+        self._done = done
+        text = self._text(figures or {})
+        if self._bars:
+            self._bars.update(self._task, completed=done, figures=text)
+        elif now - self._since >= SECONDS_BETWEEN_LINES or done == self._total:
+            self._since = now
+            eta = (self._total - done) / self.rate if self.rate else 0.0
+            self._log(
+                f"{self._name} {done:,}/{self._total:,}  {text}  {_clock(eta)} left"
+            )
+
+    def finish(self) -> None:
+        if self._bars:
+            self._bars.stop()
+            self._bars = None
+
+    def _text(self, figures: Mapping[str, float]) -> str:
+        names = [name for name in FIGURES.get(self._name, ()) if name in figures]
+        parts = [f"{self.rate:.3g} {self._unit}/s"]
+        return "  ".join(parts + [f"{name} {figures[name]:.4g}" for name in names])
+
+
+def _bars() -> Bars:
+    return Bars(
+        SpinnerColumn(),
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}"),
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"

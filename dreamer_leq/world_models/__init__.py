@@ -1,0 +1,3 @@
+"""World models behind one interface (interface.py): the latent RSSM lives in
+latent.py.
+"""

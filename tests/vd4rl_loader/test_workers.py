@@ -1,0 +1,129 @@
+"""Worker processes: answers, errors, deaths."""
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from vd4rl_loader.errors import DataError
+from vd4rl_loader.workers import Worker, WorkerError, close_all, exchange
+
+
+def handler(request):
+    """Does what the request says. Imported by the workers: must be at module level."""
+    command, argument = request
+    if command == "divide":
+        return 1 / argument
+    if command == "modules":
+        return argument in sys.modules
+    if command == "refuse":
+        raise DataError(argument)
+    if command == "exit":
+        os._exit(argument)
+    if command == "sleep":
+        time.sleep(argument)
+    if command == "kill":
+        os.kill(os.getpid(), argument)
+    return os.getpid()
+
+
+class Unloadable:
+    """Can be pickled, but not unpickled."""
+
+    def __call__(self, request):
+        return request
+
+    def __reduce__(self):
+        return int, ("not a number",)
+
+
+@pytest.fixture
+def worker():
+    worker = Worker(handler)
+    yield worker
+    close_all([worker], patience=5.0)
+
+
+def ask(worker, command, argument=None):
+    worker.ask((command, argument))
+    return worker.answer("request 4")
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_worker_answers(worker):
+    assert ask(worker, "divide", 4) == 0.25
+    assert ask(worker, "pid") not in (None, os.getpid())
+
+
+def test_an_exception_names_request_and_cause_and_the_worker_goes_on(worker):
+    with pytest.raises(WorkerError, match="request 4: ZeroDivisionError") as error:
+        ask(worker, "divide", 0)
+    assert "return 1 / argument" in "".join(error.value.__notes__)
+    assert ask(worker, "divide", 4) == 0.25
+
+
+def test_an_error_of_the_users_stays_one(worker):
+    with pytest.raises(DataError, match=r"^no such task$"):
+        ask(worker, "refuse", "no such task")
+
+
+def test_a_dead_worker_is_reported_with_its_exit_code(worker):
+    with pytest.raises(WorkerError, match=r"request 4: .*exited with code 7"):
+        ask(worker, "exit", 7)
+    with pytest.raises(WorkerError, match="exited with code 7"):
+        ask(worker, "pid")
+
+
+def test_a_killed_worker_is_reported_with_the_signal(worker):
+    with pytest.raises(WorkerError, match=r"request 4: .*SIGKILL \(out of memory"):
+        ask(worker, "kill", signal.SIGKILL)
+
+
+def test_a_handler_that_cannot_be_loaded_is_reported():
+    worker = Worker(Unloadable())
+    with pytest.raises(WorkerError, match=r"ValueError.*not a number"):
+        ask(worker, "pid")
+    close_all([worker], patience=5.0)
+
+
+def test_exchange_answers_every_request_of_shared_and_own_queues():
+    workers = [Worker(handler) for _ in range(2)]
+    shared = iter([("divide", n) for n in range(1, 8)])
+    answers = dict(exchange([(w, shared) for w in workers], str))
+    assert answers == {("divide", n): 1 / n for n in range(1, 8)}
+    own = [(w, iter([("pid", i), ("pid", i + 2)])) for i, w in enumerate(workers)]
+    pids = {request[1]: pid for request, pid in exchange(own, str)}
+    assert pids[0] == pids[2] != pids[1] == pids[3]
+    close_all(workers, patience=5.0)
+
+
+def test_exchange_reports_a_death_while_another_worker_is_busy():
+    workers = [Worker(handler) for _ in range(2)]
+    queues = [(workers[0], iter([("sleep", 30)])), (workers[1], iter([("exit", 3)]))]
+    with pytest.raises(WorkerError, match=r"\('exit', 3\): .*code 3"):
+        for request, _ in exchange(queues, str):
+            pytest.fail(f"waited for {request}")
+    close_all(workers, patience=0.0)
+
+
+def test_closing_ends_the_processes_without_zombies(worker):
+    pid = ask(worker, "pid")
+    assert is_alive(pid)
+    close_all([worker], patience=5.0)
+    assert not is_alive(pid)
+
+
+def test_workers_do_not_import_jax(worker):
+    import jax  # noqa: F401
+
+    assert not ask(worker, "modules", "jax")
+    assert not ask(worker, "modules", "h5py")

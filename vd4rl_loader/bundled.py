@@ -1,0 +1,145 @@
+"""Policies from which pixel datasets are collected, and how their files look.
+
+A folder of policies belongs to one task and holds one `<agent steps>.npz` per
+checkpoint (w0, b0, w1, b1, w2, b2; any float dtype) and a `returns.json` that names the
+checkpoints "medium" and "expert". The package brings some: `policies/README.md`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vd4rl_loader.errors import DataError
+
+_BUNDLED = Path(__file__).with_name("policies")
+_LOG_STD_RANGE = (-10.0, 2.0)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A tanh-Gaussian actor on dm_control's state observation, in NumPy.
+
+    Attributes:
+      layers: (weight [I, O], bias [O]) pairs, float32, with ReLU in between. The last
+        layer gives the mean [A] and the logarithm of the standard deviation [A].
+    """
+
+    layers: tuple[tuple[np.ndarray, np.ndarray], ...]
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Observation size D and action size A."""
+        return len(self.layers[0][0]), len(self.layers[-1][1]) // 2
+
+    def act(
+        self,
+        observation: np.ndarray,
+        rng: np.random.Generator,
+        mode: str = "sampled",
+        noise: float = 0.0,
+    ) -> np.ndarray:
+        """An action, float32 [A] in [-1, 1].
+
+        Args:
+          observation: float32 [D].
+          rng: source of the randomness; untouched by mode "mean" without noise.
+          mode: "mean" or "sampled".
+          noise: standard deviation of Gaussian noise added to the action, which is
+            clipped to [-1, 1] afterwards.
+        """
+        hidden = observation
+        for weight, bias in self.layers[:-1]:
+            hidden = np.maximum(hidden @ weight + bias, 0.0)
+        weight, bias = self.layers[-1]
+        mean, log_std = np.split(hidden @ weight + bias, 2)
+        if mode == "sampled":
+            std = np.exp(np.clip(log_std, *_LOG_STD_RANGE))
+            mean = mean + std * rng.standard_normal(mean.shape, np.float32)
+        action = np.tanh(mean)
+        if noise:
+            jitter = noise * rng.standard_normal(action.shape, np.float32)
+            action = np.clip(action + jitter, -1.0, 1.0)
+        return action.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class PolicyFolder:
+    """The checkpoints of one task.
+
+    Attributes:
+      path: the folder.
+      checkpoints: agent steps of every checkpoint, ascending.
+      medium: the checkpoint at about half of the expert's return.
+      expert: the best checkpoint.
+    """
+
+    path: Path
+    checkpoints: tuple[int, ...]
+    medium: int
+    expert: int
+
+    def load(self, checkpoint: int) -> Policy:
+        """Reads the weights of one checkpoint."""
+        path = _checkpoint_files(self.path)[checkpoint]
+        try:
+            with np.load(path) as file:
+                arrays = {key: file[key].astype(np.float32) for key in file.files}
+            count = len(arrays) // 2
+            return Policy(
+                tuple((arrays[f"w{i}"], arrays[f"b{i}"]) for i in range(count))
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(
+                f"{path}: not a policy checkpoint (arrays w0, b0, w1, b1, ...): {error}"
+            ) from error
+
+
+def bundled_tasks() -> list[str]:
+    """The tasks for which the package brings policies."""
+    return sorted(path.parent.name for path in _BUNDLED.glob("*/returns.json"))
+
+
+def open_policies(task: str, folder: str | Path | None = None) -> PolicyFolder:
+    """The policies of a task: the package's own, or those in `folder`.
+
+    Raises:
+      DataError: the package brings none for the task, or the folder is not one.
+    """
+    if folder is None and task not in bundled_tasks():
+        raise DataError(
+            f"no policies for {task} come with this package, only for "
+            f"{', '.join(bundled_tasks())}: use level random, or give a folder of "
+            "your own with --policy"
+        )
+    path = _BUNDLED / task if folder is None else Path(folder)
+    levels = _read_levels(path / "returns.json")
+    checkpoints = tuple(sorted(_checkpoint_files(path)))
+    for level, steps in levels.items():
+        if steps not in checkpoints:
+            raise DataError(
+                f"{path / 'returns.json'}: {level} is {steps}, but the folder's "
+                f"checkpoints are {', '.join(map(str, checkpoints)) or 'none'}"
+            )
+    return PolicyFolder(path, checkpoints, **levels)
+
+
+def _checkpoint_files(path: Path) -> dict[int, Path]:
+    return {int(file.stem): file for file in path.glob("*.npz") if file.stem.isdigit()}
+
+
+def _read_levels(path: Path) -> dict[str, int]:
+    try:
+        fields = json.loads(path.read_text())
+        return {"medium": int(fields["medium"]), "expert": int(fields["expert"])}
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: missing; it names the checkpoints medium and expert"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: expected the agent steps of medium and expert: {error!r}"
+        ) from error

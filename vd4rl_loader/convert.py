@@ -1,0 +1,116 @@
+"""Turns .npz episodes into .hdf5 shards and back."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vd4rl_loader import formats
+from vd4rl_loader.episode import Episode
+from vd4rl_loader.episode_files import episode_name, write_episode
+from vd4rl_loader.errors import DataError
+from vd4rl_loader.layout import Source, find_source
+from vd4rl_loader.render import RenderStyle
+from vd4rl_loader.resize import resize_images
+from vd4rl_loader.validation import Findings
+
+_OTHER = {".npz": ".hdf5", ".hdf5": ".npz"}
+
+
+def convert(
+    src: str | Path,
+    dst: str | Path,
+    size: int | None = None,
+    skip_bad: bool = False,
+    log: Callable[[str], None] = print,
+) -> int:
+    """Writes the dataset in `src` in the other format; `dst` appears whole or not.
+
+    Args:
+      src: a folder of .npz or .hdf5 files, the level's folder above it, or one file.
+      dst: a new or empty folder, for one file per episode.
+      size: size of the written images, in pixels; by default that of the read ones.
+      skip_bad: leave out unusable files and episodes, and say how many.
+      log: receives lines for the user.
+
+    Returns:
+      The number of episodes written.
+
+    Raises:
+      DataError: `src` is unusable or `dst` is not empty.
+    """
+    source, dst = find_source(src, None, None, size or 64), Path(dst).expanduser()
+    if size is not None and size < 1:
+        raise DataError(f"size is {size}: give at least 1")
+    if dst.exists() and not (dst.is_dir() and not any(dst.iterdir())):
+        raise DataError(f"{dst}: is not an empty folder, give a new one")
+    findings = Findings()
+    temporary = dst.with_name(f".{dst.name}.part-{uuid.uuid4().hex}")
+    temporary.mkdir(parents=True)
+    try:
+        written = _write_all(source, temporary, size, findings)
+        formats.refuse_bad(source, findings, skip_bad)
+        if not written:
+            formats.refuse_empty(source, findings)
+        temporary.rename(dst)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    for note in findings.notes:
+        log(note)
+    return written
+
+
+def _write_all(
+    source: Source, folder: Path, size: int | None, findings: Findings
+) -> int:
+    written = source_size = 0
+    for episode in formats.read_episodes(source, 1, findings):
+        source_size = episode.image.shape[1]
+        name = episode_name(f"{source.task}/{source.level}", written)
+        fields = _fields(episode, size or source_size)
+        write_episode(folder, name, _OTHER[source.suffix], fields)
+        written += 1
+    record = _record(source, source_size, size or source_size)
+    if written and record:
+        text = json.dumps(record, indent=2) + "\n"
+        (folder / "dataset.json").write_text(text)
+    return written
+
+
+def _fields(episode: Episode, size: int) -> dict[str, Any]:
+    return {
+        "image": resize_images(episode.image, size),
+        "action": episode.action,
+        "reward": episode.reward,
+        "discount": episode.discount,
+        **episode.flags(),
+    }
+
+
+def _record(source: Source, source_size: int, size: int) -> dict[str, Any]:
+    """How the images were rendered must not be lost when they are resized."""
+    if source.record or size == source_size:
+        return source.record
+    render = RenderStyle.named("vd4rl", source_size)
+    return {"alignment": "arrival", "render": render.to_json()}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command `convert`."""
+    parser.add_argument("src", help="folder of .npz or .hdf5 files, or one file")
+    parser.add_argument("dst", help="new folder for files of the other format")
+    parser.add_argument("--size", type=int, help="resize images to SIZE pixels")
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave out unusable files"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Runs the command `convert`."""
+    written = convert(args.src, args.dst, args.size, args.skip_bad)
+    print(f"wrote {written} episodes to {args.dst}")

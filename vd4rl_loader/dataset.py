@@ -1,0 +1,234 @@
+"""Opens a dataset as contiguous, memory-mapped arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vd4rl_loader import arrays, cache, formats
+from vd4rl_loader.errors import DataError
+from vd4rl_loader.layout import Source, find_source
+from vd4rl_loader.render import RenderStyle
+from vd4rl_loader.resize import resize_images
+from vd4rl_loader.validation import Findings, length_problems
+
+_FORMAT_VERSION = 1  # of the cached arrays; another number makes caches be rebuilt
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSpec:
+    """What a dataset is of.
+
+    Attributes:
+      task: dm_control task, such as "walker_walk", if known.
+      level: such as "medium_expert", if known.
+      image_size: height and width of `Dataset.image`, in pixels.
+      action_size: numbers in an action, each in [-1, 1].
+      alignment: "arrival": entry t holds the action that led to image t.
+      render: how the source's images were rendered.
+      action_repeat: control steps per action.
+      source_image_size: height and width of the images in the files, in pixels.
+    """
+
+    task: str | None
+    level: str | None
+    image_size: int
+    action_size: int
+    alignment: str
+    render: RenderStyle
+    action_repeat: int
+    source_image_size: int
+
+    def fit(self, frames: np.ndarray) -> np.ndarray:
+        """Makes rendered frames what they would be in the dataset.
+
+        Args:
+          frames: uint8 [..., H, W, 3], rendered in the style `render`.
+
+        Returns:
+          uint8 [..., image_size, image_size, 3].
+        """
+        return resize_images(
+            resize_images(frames, self.source_image_size), self.image_size
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """All episodes, one after the other; N entries, E episodes.
+
+    Entry t holds image t, the action that led to it and the reward that came with it.
+    Where `is_first`, both are zero; the transition t -> t+1 is valid iff not
+    `is_first[t + 1]`. The arrays are read-only maps of files.
+
+    Attributes:
+      image: uint8 [N, H, W, 3].
+      action: float32 [N, A], in [-1, 1].
+      reward: float32 [N].
+      is_first: bool [N], an episode begins here.
+      is_last: bool [N], an episode ends here.
+      is_terminal: bool [N], it ends because the task does, not for a time limit.
+      offsets: int64 [E + 1]; episode e is the entries `offsets[e]:offsets[e + 1]`.
+      spec: what the data is of.
+      source_bytes: size of the source files.
+    """
+
+    image: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    is_first: np.ndarray
+    is_last: np.ndarray
+    is_terminal: np.ndarray
+    offsets: np.ndarray
+    spec: DatasetSpec
+    source_bytes: int
+
+    def returns(self) -> np.ndarray:
+        """Undiscounted return of every episode, float [E]."""
+        return np.add.reduceat(self.reward.astype(np.float64), self.offsets[:-1])
+
+    def statistics(self) -> dict[str, Any]:
+        """Numbers about the data, JSON-able. Reads actions and rewards, no images.
+
+        `steps` counts transitions, `entries` images; lengths are in entries; `bytes` is
+        the size of the mapped arrays, `source_bytes` that of the files.
+        """
+        returns, lengths = self.returns(), np.diff(self.offsets)
+        mapped = [f.name for f in dataclasses.fields(self) if f.name not in _NOT_MAPPED]
+        return {
+            "episodes": len(returns),
+            "steps": int(len(self.reward) - len(returns)),
+            "entries": len(self.reward),
+            "return_mean": float(returns.mean()),
+            "return_std": float(returns.std()),
+            "return_min": float(returns.min()),
+            "return_max": float(returns.max()),
+            "length_min": int(lengths.min()),
+            "length_max": int(lengths.max()),
+            "action_min": float(self.action.min()),
+            "action_max": float(self.action.max()),
+            "bytes": sum(getattr(self, name).nbytes for name in mapped),
+            "source_bytes": self.source_bytes,
+        }
+
+
+_NOT_MAPPED = ("offsets", "spec", "source_bytes")
+
+
+def open_dataset(
+    path: str | Path,
+    task: str | None = None,
+    level: str | None = None,
+    image_size: int = 64,
+    min_length: int = 64,
+    skip_bad: bool = False,
+    cache_dir: str | Path | None = None,
+    log: Callable[[str], None] = print,
+) -> Dataset:
+    """Opens a V-D4RL dataset, by its cache if the files have not changed.
+
+    Args:
+      path: the root of datasets (then `task` and `level` choose one), a level's folder,
+        its `64px` or `84px` folder, or one .npz or .hdf5 file.
+      task: such as "walker_walk".
+      level: such as "medium_expert", or "expert/easy" in `distracting`.
+      image_size: size of the images in memory; others are resized, in pixels.
+      min_length: fewest entries of an episode (the batch length).
+      skip_bad: leave out unusable files and episodes, and say how many.
+      cache_dir: where the cache goes; by default beside the data if that is writable,
+        else into the user's cache folder.
+      log: receives lines for the user.
+
+    Raises:
+      DataError: there is no such dataset, or files are unusable: all are listed.
+    """
+    source = find_source(path, task, level, image_size)
+    mapped, summary = cache.obtain(
+        cache.homes(source.folder, cache_dir),
+        # Without skip_bad, min_length decides on acceptance, not on the arrays.
+        slot=_slot(source, image_size, min_length if skip_bad else None),
+        key=_key(source),
+        load=arrays.open_arrays,
+        build=lambda to: _build(to, source, image_size, min_length, skip_bad, log),
+        log=log,
+    )
+    for note in summary["notes"]:
+        log(note)
+    _refuse_short(source, mapped["offsets"], summary["origins"], min_length)
+    spec = _spec(source, mapped, summary["source_image_size"])
+    source_bytes = sum(file.stat().st_size for file in source.files)
+    return Dataset(**mapped, spec=spec, source_bytes=source_bytes)
+
+
+def _slot(source: Source, image_size: int, shortest: int | None) -> str:
+    """What a cache is for, in a name that a person can read."""
+    which = cache.digest(source.files[0].name) if source.single else "all"
+    name = f"{which}_{source.suffix[1:]}_{image_size}px"
+    return name if shortest is None else f"{name}_min{shortest}"
+
+
+def _key(source: Source) -> str:
+    """What a cache was made from."""
+    stats = [(file.name, file.stat()) for file in source.files]
+    files = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    return cache.digest([_FORMAT_VERSION, files])
+
+
+def _build(
+    folder: Path,
+    source: Source,
+    image_size: int,
+    min_length: int,
+    skip_bad: bool,
+    log: Callable[[str], None],
+) -> None:
+    log(f"reading {len(source.files)} {source.suffix} files of {source.folder} …")
+    findings = Findings()
+    episodes = formats.read_episodes(source, min_length, findings)
+    # After the first problem nothing can come of the arrays, but all are to be listed.
+    usable = (e for e in episodes if skip_bad or not findings.problems)
+    summary = arrays.write_arrays(folder, usable, image_size)
+    formats.refuse_bad(source, findings, skip_bad)
+    if not summary:
+        formats.refuse_empty(source, findings)
+    arrays.write_summary(folder, {**summary, "notes": findings.notes})
+
+
+def _refuse_short(
+    source: Source, offsets: np.ndarray, origins: list[str], min_length: int
+) -> None:
+    """A cache may have been built for shorter batches."""
+    findings = Findings()
+    for origin, length in zip(origins, np.diff(offsets), strict=True):
+        file, _, row = origin.partition(" row ")
+        for problem in length_problems(int(length), min_length):
+            where = f" (episode of row {row})" if row else ""
+            findings.problems.append((file, problem + where))
+    formats.refuse_bad(source, findings, skip_bad=False)
+
+
+def _spec(
+    source: Source, mapped: dict[str, np.ndarray], source_image_size: int
+) -> DatasetSpec:
+    record = source.record
+    try:
+        render = RenderStyle.named("vd4rl", source_image_size)
+        if "render" in record:
+            render = RenderStyle.from_json(record["render"])
+        action_repeat = int(record.get("action_repeat", 2))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{source.folder / 'dataset.json'}: {error}") from error
+    return DatasetSpec(
+        task=source.task,
+        level=source.level,
+        image_size=mapped["image"].shape[1],
+        action_size=mapped["action"].shape[1],
+        alignment="arrival",
+        render=render,
+        action_repeat=action_repeat,
+        source_image_size=source_image_size,
+    )

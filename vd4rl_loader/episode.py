@@ -1,0 +1,52 @@
+"""One episode in memory, in the stored ("arrival") order of V-D4RL."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Episode:
+    """Entry t holds image t, the action that led to it and the reward with it.
+
+    Attributes:
+      image: uint8 [T, H, W, 3].
+      action: float32 [T, A], zero at entry 0.
+      reward: float64 [T], as V-D4RL stores it, zero at entry 0.
+      discount: float64 [T].
+      terminal: whether the task ended in the last entry (not a time limit).
+      origin: file and first row it came from, for messages.
+    """
+
+    image: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    discount: np.ndarray
+    terminal: bool
+    origin: str
+
+    def __len__(self) -> int:
+        return len(self.action)
+
+    def flags(self) -> dict[str, np.ndarray]:
+        """`is_first`, `is_last` and `is_terminal`, each bool [T]."""
+        flags = {
+            name: np.zeros(len(self), bool)
+            for name in ("is_first", "is_last", "is_terminal")
+        }
+        flags["is_first"][0] = flags["is_last"][-1] = True
+        flags["is_terminal"][-1] = self.terminal
+        return flags
+
+
+def join(parts: list[Episode]) -> Episode:
+    """The episode that `parts`, in order, are pieces of."""
+    if len(parts) == 1:
+        return parts[0]
+    arrays = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("image", "action", "reward", "discount")
+    }
+    return Episode(**arrays, terminal=parts[-1].terminal, origin=parts[0].origin)

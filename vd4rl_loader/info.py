@@ -1,0 +1,157 @@
+"""Shows what is in a dataset: a table, a histogram of returns, a contact sheet."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from vd4rl_loader.dataset import Dataset, open_dataset
+from vd4rl_loader.episode_files import atomic
+from vd4rl_loader.errors import DataError
+from vd4rl_loader.render import RenderStyle
+
+_BARS = " ▁▂▃▄▅▆▇█"
+_SHEET_ROWS, _SHEET_COLUMNS = 8, 10
+_LABEL_WIDTH, _GAP = 72, 2
+
+
+def histogram(values: np.ndarray, bins: int = 20) -> str:
+    """One character per bin from the least to the greatest of `values` [E].
+
+    An empty bin is a space; any other one has a bar, the fullest the tallest.
+    """
+    counts, _ = np.histogram(values, bins)
+    heights = np.ceil(counts / counts.max() * (len(_BARS) - 1)).astype(int)
+    return "".join(_BARS[height] for height in heights)
+
+
+def contact_sheet(dataset: Dataset) -> np.ndarray:
+    """Frames of episodes from the worst to the best, labelled with their returns.
+
+    Returns:
+      uint8 [h, w, 3]: up to 8 episodes below each other, 10 frames of each, from the
+      first to the last.
+    """
+    returns = dataset.returns()
+    picked = np.linspace(0, len(returns) - 1, min(_SHEET_ROWS, len(returns)))
+    episodes = np.argsort(returns, kind="stable")[picked.round().astype(int)]
+    strips = []
+    for episode in episodes:
+        first, stop = dataset.offsets[episode : episode + 2]
+        rows = np.linspace(first, stop - 1, _SHEET_COLUMNS).round().astype(int)
+        label = _label(f"{returns[episode]:.1f}", dataset.image.shape[1])
+        strips.append(np.hstack([label, *map(_framed, dataset.image[rows])]))
+    return np.vstack(strips)
+
+
+def _framed(image: np.ndarray) -> np.ndarray:
+    return np.pad(image, ((0, _GAP), (_GAP, 0), (0, 0)))
+
+
+def _label(text: str, height: int) -> np.ndarray:
+    from PIL import Image, ImageDraw
+
+    image = Image.new("RGB", (_LABEL_WIDTH, height + _GAP))
+    draw = ImageDraw.Draw(image)
+    draw.text((_LABEL_WIDTH - 4, height // 2), text, fill="white", anchor="rm")
+    return np.asarray(image)
+
+
+def summarize(dataset: Dataset) -> dict[str, Any]:
+    """The dataset's spec and statistics, JSON-able."""
+    return {**dataclasses.asdict(dataset.spec), **dataset.statistics()}
+
+
+def table(dataset: Dataset) -> Table:
+    """The summary for a person."""
+    spec, numbers = dataset.spec, dataset.statistics()
+    name = "/".join(part for part in (spec.task, spec.level) if part)
+    shown = Table(title=name or None, show_header=False)
+    for key, text in _rows(dataset, numbers).items():
+        shown.add_row(key, text)
+    return shown
+
+
+def _rows(dataset: Dataset, numbers: dict[str, Any]) -> dict[str, str]:
+    spec = dataset.spec
+    low, high = numbers["length_min"], numbers["length_max"]
+    size, read_as = spec.source_image_size, spec.image_size
+    return {
+        "episodes": f"{numbers['episodes']:,}",
+        "entries per episode": f"{low}" if low == high else f"{low} to {high}",
+        "steps": f"{numbers['steps']:,}",
+        "images": f"{size}×{size}"
+        + ("" if size == read_as else f", read as {read_as}"),
+        "return": " / ".join(
+            f"{numbers[f'return_{key}']:.1f}" for key in ("min", "mean", "max")
+        )
+        + " (min / mean / max)",
+        "returns": f"[{histogram(dataset.returns())}]",
+        "actions": f"{spec.action_size} numbers, "
+        f"{numbers['action_min']:.3f} to {numbers['action_max']:.3f}",
+        "size on disk": _megabytes(numbers["source_bytes"]),
+        "size as arrays": _megabytes(numbers["bytes"]),
+        "rendered": _describe(spec.render),
+    }
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"
+
+
+def _describe(render: RenderStyle) -> str:
+    effects = {
+        f"shadows {render.shadows}": render.shadows,
+        "reflections": render.reflections,
+        f"anti-aliasing {render.antialias}": render.antialias,
+    }
+    on = ", ".join(text for text, there in effects.items() if there) or "no effects"
+    return f"{render.name}: {render.size} px, camera {render.camera}, {on}"
+
+
+def _save_sheet(path: Path, dataset: Dataset) -> None:
+    from PIL import Image
+
+    try:
+        with atomic(path) as temporary:
+            Image.fromarray(contact_sheet(dataset)).save(temporary, format="PNG")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command `info`."""
+    parser.add_argument("path", help="root, level's folder, or one file")
+    parser.add_argument("--task", help="which task of a root, such as walker_walk")
+    parser.add_argument("--level", help="which level of a root, such as medium_expert")
+    parser.add_argument("--contact-sheet", type=Path, help="PNG of frames to write")
+    parser.add_argument("--json", action="store_true", help="print JSON, not a table")
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave out unusable files"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Runs the command `info`."""
+    dataset = open_dataset(
+        args.path,
+        args.task,
+        args.level,
+        min_length=2,
+        skip_bad=args.skip_bad,
+        log=lambda line: print(line, file=sys.stderr),
+    )
+    if args.contact_sheet:
+        _save_sheet(args.contact_sheet, dataset)
+    if args.json:
+        print(json.dumps(summarize(dataset), indent=2))
+    else:
+        Console().print(table(dataset))

@@ -1,0 +1,202 @@
+"""Finds a dataset's files under the folder or file that the user gave.
+
+V-D4RL lies as `main|distracting|multitask/<task>/<level>/<size>px/<files>`, where a
+level may have further parts (`expert/easy`), before or after the `<size>px` folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from vd4rl_loader.errors import DataError
+
+SUFFIXES = (".npz", ".hdf5")
+_SUITES = ("main", "distracting", "multitask")
+_SIZE_FOLDER = re.compile(r"(\d+)px")
+_MAX_DEPTH = 7
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The files of one dataset.
+
+    Attributes:
+      folder: where the files lie.
+      files: the files, numbers in their names in numerical order.
+      single: whether the user named one file of the folder.
+      record: what `dataset.json` says of them; empty where there is none.
+      task, level: as the record, the layout or the user says; None if nobody does.
+    """
+
+    folder: Path
+    files: list[Path]
+    single: bool
+    record: dict[str, Any]
+    task: str | None
+    level: str | None
+
+    @property
+    def suffix(self) -> str:
+        """ ".npz" or ".hdf5"."""
+        return self.files[0].suffix
+
+
+def find_source(
+    path: str | Path, task: str | None, level: str | None, image_size: int
+) -> Source:
+    """Finds the files that `path` and, for a root, `task` and `level` mean.
+
+    Where a level comes in several image sizes, `image_size` itself is taken, else the
+    next larger one.
+
+    Raises:
+      DataError: there is no such dataset, or more than one.
+    """
+    path = Path(path).expanduser()
+    if path.is_file():
+        if path.suffix not in SUFFIXES:
+            raise DataError(f"{path}: neither a .npz nor a .hdf5 file")
+        return _source(path.parent, [path], True, task, level)
+    if not path.is_dir():
+        raise DataError(f"{path}: no such file or folder")
+    if data_files(path):
+        return _source(path, data_files(path), False, task, level)
+    folder = _choose(path, _data_folders(path), task, level, image_size)
+    return _source(folder, data_files(folder), False, task, level)
+
+
+def data_files(folder: Path) -> list[Path]:
+    """The folder's .npz and .hdf5 files, in order; hidden ones are not data."""
+    files = [
+        path
+        for path in folder.iterdir()
+        if path.suffix in SUFFIXES and not path.name.startswith(".")
+    ]
+    return sorted(files, key=_natural)
+
+
+def _natural(path: Path) -> list:
+    # shard_2 comes before shard_10: parts of an episode lie in neighbouring shards.
+    parts = re.split(r"(\d+)", path.name)
+    return [int(part) if part.isdigit() else part for part in parts]
+
+
+def _data_folders(root: Path) -> list[Path]:
+    found = []
+    for name, folders, files in os.walk(root, followlinks=True):
+        depth = len(Path(name).relative_to(root).parts)
+        visible = [f for f in folders if not f.startswith(".")]
+        folders[:] = sorted(visible) if depth < _MAX_DEPTH else []
+        if any(file.endswith(SUFFIXES) and file[0] != "." for file in files):
+            found.append(Path(name))
+    return found
+
+
+def _choose(
+    root: Path,
+    folders: list[Path],
+    task: str | None,
+    level: str | None,
+    image_size: int,
+) -> Path:
+    if not folders:
+        raise DataError(f"{root}: no .npz or .hdf5 files in it or below it")
+    fitting = [f for f in folders if _matches(f, task, level)]
+    datasets = {_without_size(folder) for folder in fitting}
+    if len(datasets) == 1:
+        return min(fitting, key=lambda folder: _size_distance(folder, image_size))
+    wanted = " ".join(
+        f"{name} {value!r}"
+        for name, value in (("task", task), ("level", level))
+        if value
+    )
+    trouble = f"several datasets for {wanted}" if fitting else f"nothing for {wanted}"
+    found = "\n".join(f"  {folder.relative_to(root)}" for folder in fitting or folders)
+    raise DataError(
+        f"{root}: {trouble if wanted else 'several datasets'}; give the task and level "
+        f"of one of these folders, or the folder itself:\n{found}"
+    )
+
+
+def _matches(folder: Path, task: str | None, level: str | None) -> bool:
+    parts = _without_size(folder)
+    levels = tuple(level.split("/")) if level else ()
+    if task and levels:
+        return parts[-1 - len(levels) :] == (task, *levels)
+    if levels:
+        return parts[-len(levels) :] == levels
+    return not task or task in parts
+
+
+def _without_size(folder: Path) -> tuple[str, ...]:
+    parts = folder.absolute().parts
+    return tuple(part for part in parts if not _SIZE_FOLDER.fullmatch(part))
+
+
+def _size_distance(folder: Path, image_size: int) -> tuple[bool, bool, int]:
+    sizes = [_SIZE_FOLDER.fullmatch(part) for part in folder.parts]
+    size = next((int(m[1]) for m in reversed(sizes) if m), 0)
+    return size != image_size, size < image_size, abs(size - image_size)
+
+
+def _source(
+    folder: Path,
+    files: list[Path],
+    single: bool,
+    task: str | None,
+    level: str | None,
+) -> Source:
+    if len({file.suffix for file in files}) > 1:
+        raise DataError(f"{folder}: holds .npz and .hdf5 files, give one of the files")
+    record = _read_record(folder / "dataset.json")
+    told = {"task": task, "level": level}
+    known = _identify(folder)
+    for name in told:
+        known[name] = record.get(name) or known.get(name)
+        if told[name] and known[name] and told[name] != known[name]:
+            raise DataError(
+                f"{folder}: holds {name} {known[name]!r}, not {told[name]!r}; give "
+                f"that {name}, or the folder above all tasks"
+            )
+    return Source(
+        folder=folder,
+        files=files,
+        single=single,
+        record=record,
+        task=known["task"] or task,
+        level=known["level"] or level,
+    )
+
+
+def _identify(folder: Path) -> dict[str, str | None]:
+    """Task and level by V-D4RL's layout, where the folder lies in it."""
+    parts = folder.resolve().parts
+    sizes = [i for i, part in enumerate(parts) if _SIZE_FOLDER.fullmatch(part)]
+    suites = [i for i, part in enumerate(parts) if part in _SUITES]
+    if not (sizes and suites and 2 <= sizes[-1] - suites[-1] <= 4):
+        return {}
+    task, *levels = (
+        part for i, part in enumerate(parts) if i > suites[-1] and i != sizes[-1]
+    )
+    return {"task": task, "level": "/".join(levels) or None}
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{path}: expected a JSON object")
+    if record.get("alignment", "arrival") != "arrival":
+        raise DataError(
+            f"{path}: alignment is {record['alignment']!r}, expected 'arrival'"
+        )
+    return record

@@ -1,0 +1,111 @@
+"""V-D4RL's 64 px files: one episode per `.npz`, images with channels last."""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from vd4rl_loader import validation
+from vd4rl_loader.episode import Episode
+from vd4rl_loader.validation import BadFileError, Expected, Field, Findings
+
+_FIELDS = {
+    "image": Field("uint8", ("T", "H", "W", "3")),
+    "action": Field("a float type", ("T", "A")),
+    "reward": Field("a float type", ("T",)),
+    "is_first": Field("bool", ("T",)),
+    "is_last": Field("bool", ("T",)),
+    "is_terminal": Field("bool", ("T",)),
+}
+_DISCOUNT = {"discount": Field("a float type", ("T",))}
+_DAMAGE = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, KeyError)
+
+
+def peek(path: Path) -> tuple[int, int] | None:
+    """Image height and action size from the headers alone; None if unreadable."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            image, action = (_shape(archive, name) for name in ("image", "action"))
+        return image[1], action[1]
+    except (*_DAMAGE, IndexError):
+        return None
+
+
+def _shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
+    with archive.open(f"{name}.npy") as file:
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            return np.lib.format.read_array_header_1_0(file)[0]
+        return np.lib.format.read_array_header_2_0(file)[0]
+
+
+def read(
+    files: list[Path], expected: Expected, findings: Findings
+) -> Iterator[Episode]:
+    """Yields one `Episode` per usable file; the others go into `findings`."""
+    for path in files:
+        try:
+            episode = _read_file(path, expected)
+        except BadFileError as error:
+            findings.problems.append((path.name, str(error)))
+        else:
+            yield episode
+
+
+def _read_file(path: Path, expected: Expected) -> Episode:
+    arrays = _load(path)
+    fields = _FIELDS
+    if "discount" in arrays:
+        fields = {**_FIELDS, **_DISCOUNT}
+        if "is_terminal" not in arrays:  # files of older versions of DreamerV2
+            arrays["is_terminal"] = arrays["discount"] == 0
+            arrays["is_terminal"][:-1] = False
+    validation.refuse(validation.layout_problems(arrays, fields))
+    image, action, reward = (arrays[name] for name in ("image", "action", "reward"))
+    flags = [arrays[name] for name in ("is_first", "is_last", "is_terminal")]
+    validation.refuse(
+        validation.size_problems("image", image.shape[1:3], action.shape[1], expected)
+        + validation.length_problems(len(image), expected.min_length)
+        + validation.flag_problems(*flags)
+        + validation.value_problems(action, reward, np.arange(len(image)) == 0)
+    )
+    terminal = bool(flags[2][-1])
+    return Episode(
+        image=image,
+        action=action.astype(np.float32),
+        reward=reward.astype(np.float64),
+        discount=_discount(arrays, terminal),
+        terminal=terminal,
+        origin=path.name,
+    )
+
+
+def _discount(arrays: dict[str, np.ndarray], terminal: bool) -> np.ndarray:
+    if "discount" in arrays:
+        return arrays["discount"].astype(np.float64)
+    discount = np.ones(len(arrays["action"]))
+    discount[-1] = not terminal
+    return discount
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    arrays: dict[str, np.ndarray] = {}
+    field = None
+    try:
+        with contextlib.closing(np.load(path)) as archive:
+            names = list(archive.keys())
+            for field in (*_FIELDS, *_DISCOUNT):  # other keys are nobody's business
+                if field in names:
+                    arrays[field] = archive[field]
+    except (*_DAMAGE, AttributeError) as error:
+        where = f"{field}: " if field else ""
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadFileError(
+            f"{where}cannot be read, truncated or damaged ({reason})"
+        ) from error
+    return arrays

@@ -1,0 +1,197 @@
+"""What an episode's arrays must be, and how it is said when they are not.
+
+Checks return texts of the form "field: what is wrong"; readers put the file's name in
+front, so that every line a user sees names file and field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from vd4rl_loader.errors import DataError
+
+# Widths of floats are free, kinds are not: an integer reward or flag is a mistake.
+_KINDS = {
+    "uint8": lambda dtype: dtype == np.uint8,
+    "a float type": lambda dtype: dtype.kind == "f",
+    "bool": lambda dtype: dtype.kind == "b",
+    "a number type": lambda dtype: dtype.kind in "iuf",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """Kind and axes of one stored array. `kind` is a key of `_KINDS`."""
+
+    kind: str
+    axes: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """What the other files of a dataset look like.
+
+    Attributes:
+      image_size: height and width of the frames, in pixels.
+      action_size: numbers in an action.
+      min_length: fewest entries that an episode may have.
+    """
+
+    image_size: int
+    action_size: int
+    min_length: int
+
+
+@dataclasses.dataclass
+class Findings:
+    """What readers noticed: unusable files or episodes, and dropped fragments."""
+
+    problems: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    def report(self) -> str:
+        """One indented line per problem: file, field, what is wrong."""
+        return "\n".join(f"  {file}: {text}" for file, text in self.problems)
+
+    def bad_files(self) -> int:
+        """How many different files have a problem."""
+        return len({file for file, _ in self.problems})
+
+
+class BadFileError(DataError):
+    """A file or an episode cannot be used; readers collect these in `Findings`."""
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Raises BadFileError with all problems in one line, if there are any."""
+    if problems:
+        raise BadFileError("; ".join(problems))
+
+
+def layout_problems(
+    arrays: Mapping[str, Any], fields: Mapping[str, Field]
+) -> list[str]:
+    """Missing keys, wrong dtypes, wrong shapes, different numbers of rows.
+
+    Args:
+      arrays: anything with `dtype` and `shape` (NumPy arrays, HDF5 datasets).
+      fields: what is required; the first one sets the number of rows.
+    """
+    missing = [name for name in fields if name not in arrays]
+    if missing:
+        found = ", ".join(arrays) or "nothing"
+        return [f"{name}: missing (the file holds {found})" for name in missing]
+    problems = []
+    for name, field in fields.items():
+        problems += _array_problems(name, arrays[name], field)
+    return problems or _row_problems(arrays, fields)
+
+
+def _array_problems(name: str, array: Any, field: Field) -> list[str]:
+    problems = []
+    if not _KINDS[field.kind](array.dtype):
+        problems.append(f"{name}: dtype {array.dtype}, expected {field.kind}")
+    if len(array.shape) != len(field.axes) or any(
+        axis.isdigit() and int(axis) != n
+        for axis, n in zip(field.axes, array.shape, strict=False)
+    ):
+        axes = ", ".join(field.axes)
+        problems.append(f"{name}: shape {tuple(array.shape)}, expected [{axes}]")
+    return problems
+
+
+def _row_problems(arrays: Mapping[str, Any], fields: Mapping[str, Field]) -> list[str]:
+    first, *others = fields
+    rows = arrays[first].shape[0]
+    if rows == 0:
+        return [f"{first}: holds no entries"]
+    return [
+        f"{name}: {arrays[name].shape[0]} rows where {first} has {rows}"
+        for name in others
+        if arrays[name].shape[0] != rows
+    ]
+
+
+def size_problems(
+    field: str, image_hw: tuple[int, int], action_size: int, expected: Expected
+) -> list[str]:
+    """Images that are not square, and sizes other than those of the other files."""
+    height, width = image_hw
+    problems = []
+    if height != width:
+        problems.append(f"{field}: {height}×{width} pixels, expected square images")
+    elif height != expected.image_size:
+        size = expected.image_size
+        problems.append(
+            f"{field}: {height}×{width} pixels where the other files have {size}×{size}"
+        )
+    if action_size != expected.action_size:
+        problems.append(
+            f"action: {action_size} numbers per action where the other files have "
+            f"{expected.action_size}"
+        )
+    return problems
+
+
+def value_problems(
+    action: np.ndarray, reward: np.ndarray, is_first: np.ndarray
+) -> list[str]:
+    """Non-finite numbers, actions outside [-1, 1], and another alignment.
+
+    Args:
+      action: float [T, A].
+      reward: float [T].
+      is_first: bool [T], entries that begin an episode.
+    """
+    problems = []
+    for name, array in {"action": action, "reward": reward}.items():
+        with np.errstate(over="ignore"):  # too large for float32 counts as infinite
+            bad = ~np.isfinite(array.astype(np.float32)).reshape(len(array), -1)
+        if bad.any():
+            problems.append(f"{name}: not finite at row {_first_row(bad)}")
+    outside = np.abs(action) > 1
+    if outside.any():
+        row = _first_row(outside)
+        worst = action[row][np.abs(action[row]).argmax()]
+        problems.append(f"action: {worst:g} at row {row}, outside [-1, 1]")
+    for name, array in {"action": action, "reward": reward}.items():
+        nonzero = is_first & (array.reshape(len(array), -1) != 0).any(-1)
+        if nonzero.any():
+            problems.append(
+                f"{name}: not zero at row {_first_row(nonzero)}, where an episode "
+                f"begins (entry t must hold what led to image t)"
+            )
+    return problems
+
+
+def _first_row(mask: np.ndarray) -> int:
+    return int(np.flatnonzero(mask.reshape(len(mask), -1).any(-1))[0])
+
+
+def flag_problems(
+    is_first: np.ndarray, is_last: np.ndarray, is_terminal: np.ndarray
+) -> list[str]:
+    """Flags of a file that holds exactly one episode. All bool [T]."""
+    problems = []
+    if not is_first[0]:
+        problems.append("is_first: not set at row 0, an episode must begin with it")
+    if is_first[1:].any():
+        row = 1 + _first_row(is_first[1:])
+        problems.append(f"is_first: set again at row {row}, inside the episode")
+    if not is_last[-1]:
+        problems.append("is_last: not set at the last row")
+    for name, flag in {"is_last": is_last, "is_terminal": is_terminal}.items():
+        if flag[:-1].any():
+            problems.append(f"{name}: set at row {_first_row(flag[:-1])}, too early")
+    return problems
+
+
+def length_problems(length: int, min_length: int) -> list[str]:
+    """An episode shorter than a training batch's sequences."""
+    if length >= min_length:
+        return []
+    return [f"image: {length} entries, too short for the batch length of {min_length}"]

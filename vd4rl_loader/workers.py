@@ -1,0 +1,189 @@
+"""Worker processes that answer requests over a pipe, and whose death is noticed.
+
+A worker is a fresh Python interpreter: it neither inherits the parent's threads, locks
+and JAX, nor imports the parent's main script. It answers one request at a time, so that
+when it dies or raises, the request that did it is known.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import Any, NamedTuple
+
+from vd4rl_loader.errors import DataError
+
+
+class WorkerError(RuntimeError):
+    """A worker died, or raised: the message says at which request, and why."""
+
+
+class Worker:
+    """One process that calls `handler(request)` for every request sent to it."""
+
+    def __init__(self, handler: Callable[[Any], Any]) -> None:
+        """Starts the process.
+
+        Args:
+          handler: a picklable callable, importable in a fresh interpreter. If it has a
+            `close` method, the worker calls it before it exits.
+        """
+        pickled = pickle.dumps(handler)
+        self.connection, theirs = Pipe()
+        with theirs:
+            self._process = launch(
+                f"from vd4rl_loader.workers import serve; serve({theirs.fileno()})",
+                pass_fds=[theirs.fileno()],
+            )
+        self._send(pickled)
+
+    def ask(self, request: Any) -> None:
+        """Sends a request; the answer is fetched with `answer`."""
+        self._send(pickle.dumps(request))
+
+    def answer(self, subject: str) -> Any:
+        """Waits for the answer to the last request.
+
+        Args:
+          subject: what the request was about, for the error message.
+
+        Raises:
+          WorkerError: the handler raised, or the process died.
+          DataError: the handler raised one: the user can put it right.
+        """
+        try:
+            failure, reply = self.connection.recv()
+        except (EOFError, OSError):
+            raise WorkerError(f"{subject}: {self._death()}") from None
+        if failure:
+            raise failure.error(subject)
+        return reply
+
+    def hang_up(self) -> None:
+        """Tells the process to finish its request and exit."""
+        self.connection.close()
+
+    def join(self, patience: float) -> None:
+        """Waits `patience` seconds for the process to exit, then kills it."""
+        try:
+            self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _send(self, pickled: bytes) -> None:
+        # When the process is dead, `answer` finds out and reports it.
+        with contextlib.suppress(OSError):
+            self.connection.send_bytes(pickled)
+
+    def _death(self) -> str:
+        self.join(patience=5.0)
+        code = self._process.returncode
+        if code >= 0:
+            return f"its worker process exited with code {code}"
+        hint = " (out of memory?)" if code == -signal.SIGKILL else ""
+        return f"its worker process was killed by {signal.Signals(-code).name}{hint}"
+
+
+def launch(code: str, **options: Any) -> subprocess.Popen:
+    """Runs Python code in a fresh interpreter that can import what this one can."""
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": path,
+        # Parallelism is over processes: threads within them only get in the way.
+        "LP_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-P", "-c", code]
+    return subprocess.Popen(command, env=environment, **options)
+
+
+def exchange(
+    queues: Iterable[tuple[Worker, Iterator[Any]]], subject: Callable[[Any], str]
+) -> Iterator[tuple[Any, Any]]:
+    """Yields (request, reply) in order of arrival until every queue is answered.
+
+    Args:
+      queues: each worker with its requests; workers may share one iterator.
+      subject: what a request is about, for the error message.
+
+    Raises:
+      WorkerError, DataError: as `Worker.answer`, as soon as it happens.
+    """
+    busy: dict[Connection, tuple[Worker, Iterator[Any], Any]] = {}
+
+    def ask_next(worker: Worker, requests: Iterator[Any]) -> None:
+        for request in requests:
+            worker.ask(request)
+            busy[worker.connection] = worker, requests, request
+            return
+
+    for worker, requests in queues:
+        ask_next(worker, requests)
+    while busy:
+        for connection in wait(list(busy)):
+            worker, requests, request = busy.pop(connection)
+            reply = worker.answer(subject(request))
+            ask_next(worker, requests)
+            yield request, reply
+
+
+def close_all(workers: Iterable[Worker], patience: float) -> None:
+    """Ends all processes: idle ones at once, busy ones after `patience` seconds."""
+    workers = list(workers)
+    for worker in workers:
+        worker.hang_up()
+    for worker in workers:
+        worker.join(patience)
+
+
+def serve(descriptor: int) -> None:
+    """A worker's main function: answers requests until the parent hangs up."""
+    # Ctrl-C reaches the whole process group: the parent decides what becomes of us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection = Connection(descriptor)
+    handler = None
+    try:
+        pickled = connection.recv_bytes()
+        while True:
+            request = connection.recv_bytes()
+            failure, reply = None, None
+            try:
+                handler = handler or pickle.loads(pickled)
+                reply = handler(pickle.loads(request))
+            except Exception as error:
+                failure = _Failure.of(error)
+            connection.send((failure, reply))
+    except (EOFError, OSError):
+        pass  # the parent hung up, or died
+    getattr(handler, "close", lambda: None)()
+
+
+class _Failure(NamedTuple):
+    """An exception as text: the exception itself may not survive pickling."""
+
+    summary: str
+    traceback: str
+    is_data_error: bool
+
+    @classmethod
+    def of(cls, error: Exception) -> _Failure:
+        is_data_error = isinstance(error, DataError)
+        summary = str(error) if is_data_error else f"{type(error).__name__}: {error}"
+        return cls(summary, traceback.format_exc(), is_data_error)
+
+    def error(self, subject: str) -> Exception:
+        if self.is_data_error:
+            return DataError(self.summary)
+        error = WorkerError(f"{subject}: {self.summary}")
+        error.add_note(f"In the worker process:\n{self.traceback}")
+        return error
