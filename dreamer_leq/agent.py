@@ -1,13 +1,12 @@
-"""A policy that acts in an environment: load a run, act.
+"""A policy that acts in an environment.
 
-agent = Agent.load("runs/walker_walk-medium_expert/seed0")
+agent = RunFolder("runs/walker").load_agent()  # dreamer_leq.run_folder
 carry = agent.initial(n=1, seed=0)
-action, carry = agent.act(carry, observation)  # observation: dict of [1, ...] arrays
+action, carry = agent.act(carry, observation)  # a dict of [1, ...] arrays
 """
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -37,16 +36,6 @@ class Agent:
     world_model: LatentWorldModel
     actor: Params
     nets: ActorCritic = struct.field(pytree_node=False)
-
-    @classmethod
-    def load(cls, logdir: str | Path) -> "Agent":
-        """The policy of a run, as its last checkpoint has it.
-
-        Raises UserError where the folder holds no run with a trained policy.
-        """
-        from dreamer_leq.run_folder import RunFolder  # it builds agents
-
-        return RunFolder(logdir).load_agent()
 
     def initial(self, n: int, seed: int) -> Carry:
         """The memory before the first observation of n episodes."""

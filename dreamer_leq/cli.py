@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from dreamer_leq.errors import UserError
 from vd4rl_loader.errors import DataError
@@ -27,6 +28,7 @@ def eval_main(argv: Sequence[str]) -> int:
 
 def _guarded(command: Callable[[], int | None]) -> int:
     _quiet_libraries()
+    _keep_compiled_programs()
     try:
         return command() or 0
     except (UserError, DataError) as error:
@@ -40,10 +42,25 @@ def _guarded(command: Callable[[], int | None]) -> int:
 def _quiet_libraries() -> None:
     """No notes of JAX's compilers, nor warnings of forks, among a user's lines.
 
-    The forks are those of subprocess, which become ffmpeg at once: no JAX runs in them.
+    Compiled programs that are loaded again make XLA complain, in pages, that this CPU
+    lacks `prefer-no-gather`: a preference of its own, no feature of any CPU. What goes
+    wrong for real comes as an exception. The forks are those of subprocess, which
+    become ffmpeg at once: no JAX runs in them.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called")
+
+
+def _keep_compiled_programs() -> None:
+    """Let JAX keep what took long to compile in the user's cache folder.
+
+    A run that goes on, or is scored, then starts at once. JAX's own variables go first.
+    Entries are by program, versions and processor; one that a killed process left
+    half-written costs a compilation and a warning.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{home}/dreamer_leq/jax")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 
 def _log(text: str) -> None:
@@ -101,8 +118,16 @@ def _where(folder: Path) -> list[str]:
     ]
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see --help")
+
+
 def _eval_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="eval.py", description=__doc__)
+    about = "Score a run in its environment, write videos of what it does and imagines."
+    parser = _Parser(prog="eval.py", description=about, allow_abbrev=False)
     add = parser.add_argument
     add("--logdir", required=True, help="folder of the run")
     add(

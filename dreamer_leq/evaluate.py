@@ -19,6 +19,7 @@ from dreamer_leq.evaluation.scoring import score
 from dreamer_leq.evaluation.videos import check_video_path, episode_grid, write_video
 from dreamer_leq.imagined_videos import FPS, dream_film, open_loop_film
 from dreamer_leq.run_folder import RunFolder
+from vd4rl_loader import Dataset
 
 RECORDED = 3  # episodes in a video of the environment
 
@@ -33,11 +34,13 @@ def evaluate_run(args: Namespace, log: Callable[[str], None]) -> None:
     folder = RunFolder(args.logdir)
     config = folder.config
     agent = folder.load_agent()
+    imagined = args.imagine or args.open_loop
+    dataset = _dataset(folder, config, args, log) if imagined else None
     scores = _score(folder, config, agent, args, log)
     Console().print(score_table(scores, title=str(folder.path)))
     write_scores(folder.path / "eval.json", scores)
-    if args.imagine or args.open_loop:
-        _imagine(config, agent, args, folder, log)
+    if dataset:
+        _imagine(config, agent, args, dataset, log)
 
 
 def _score(
@@ -68,12 +71,17 @@ def _score(
     return scores
 
 
-def _imagine(
-    config: Config, agent: Agent, args: Namespace, folder: RunFolder, log: Callable
-) -> None:
+def _dataset(
+    folder: RunFolder, config: Config, args: Namespace, log: Callable
+) -> Dataset:
     path = args.data or folder.facts.path
-    config = replace(config, data=replace(config.data, path=path))
-    dataset, _ = open_data(config, log)
+    data = replace(config.data, path=path)
+    return open_data(replace(config, data=data), log)[0]
+
+
+def _imagine(
+    config: Config, agent: Agent, args: Namespace, dataset: Dataset, log: Callable
+) -> None:
     if args.imagine:
         write_video(args.imagine, dream_film(agent, dataset, config.video), FPS)
         log(f"wrote {args.imagine}")

@@ -86,18 +86,16 @@ class RunFolder:
         self.path = Path(path)
 
     def begin(self, config: Config, facts: DataFacts) -> None:
-        """Write config.yaml and info.json, or accept a run of the same configuration.
-
-        Raises UserError where the folder holds a run of another configuration.
-        """
-        file = self.path / "config.yaml"
-        if file.exists():
-            self._refuse_other(configs.read(file), config)
-        configs.save(config, file)
+        """Write config.yaml and info.json, where `refuse_other` had no objection."""
+        configs.save(config, self.path / "config.yaml")
         write_json(self.path / "info.json", run_info(config.seed, asdict(facts)))
 
-    def _refuse_other(self, old: Config, new: Config) -> None:
-        differing = [k for k in configs.difference(old, new) if k not in FREE_KEYS]
+    def refuse_other(self, config: Config) -> None:
+        """Raise UserError where the folder holds a run of another configuration."""
+        if not (self.path / "config.yaml").exists():
+            return
+        keys = configs.difference(self.config, config)
+        differing = [key for key in keys if key not in FREE_KEYS]
         if differing:
             raise UserError(
                 f"{self.path} holds a run with another {', '.join(differing)}: choose "

@@ -37,8 +37,9 @@ def train(config: Config, log: Log) -> RunFolder:
     Raises UserError and DataError for what the user can mend, Interrupted after a
     signal.
     """
-    dataset, path = open_data(config, log)
     folder = RunFolder(config.folder)
+    folder.refuse_other(config)  # before a dataset is made
+    dataset, path = open_data(config, log)
     facts = DataFacts.of(dataset, path, config.environment)
     folder.begin(config, facts)
     wandb = (
@@ -115,15 +116,15 @@ class Training:
             return source
 
         run = self.phase("world_model", phase, source, c.updates)
-        return LatentWorldModel(
-            run.run(phase.init(self.key("world_model"))).params, net
-        )
+        # jitted, here and below: layer by layer, compiling takes several times as long
+        state = jax.jit(lambda key: phase.init(key))(self.key("world_model"))
+        return LatentWorldModel(run.run(state).params, net)
 
     def pretrain(self, latents: LatentData, nets: ActorCritic) -> dict[str, Params]:
         """Fresh parameters of actor and critic, after behaviour cloning where asked."""
         c = self.config.bc
         features = latents.world_model.net.features
-        params = nets.init(self.key("actor_critic"), features)
+        params = jax.jit(lambda key: nets.init(key, features))(self.key("actor_critic"))
         if not c.updates:
             return params
         optimizer = build.optimizer(c.optimizer, c.updates)

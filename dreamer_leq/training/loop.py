@@ -105,7 +105,7 @@ class PhaseRun:
 
     def _zero_totals(self, feed: Any, state: Any, step: int) -> dict[str, Array]:
         def metrics(phase, data, state, key):
-            return phase.update(state, feed.read(data, key, step), key)[1]
+            return _update(phase, state, feed.read(data, key, step), key)[1]
 
         data, _ = feed.data(step, 1)
         shapes = jax.eval_shape(metrics, self.phase, data, state, self.key)
@@ -185,11 +185,19 @@ def _advance(
     def body(step, carry):
         state, totals = carry
         batch = read(data, key, step)
-        state, metrics = phase.update(state, batch, update_key(key, step))
+        state, metrics = _update(phase, state, batch, update_key(key, step))
         totals = {name: total + metrics[name] for name, total in totals.items()}
         return state, totals
 
     return jax.lax.fori_loop(first, first + n, body, (state, totals))
+
+
+@partial(jax.jit, inline=True)
+def _update(
+    phase: Phase, state: Any, batch: dict[str, Array], key: Array
+) -> tuple[Any, dict[str, Array]]:
+    """One update; jitted so that it is traced once, for `_zero_totals` and the loop."""
+    return phase.update(state, batch, key)
 
 
 def named_key(seed: int, name: str) -> Array:

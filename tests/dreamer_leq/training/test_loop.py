@@ -1,0 +1,368 @@
+"""The loop: the same numbers however it is cut into dispatches, runs and machines."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import struct
+
+from dreamer_leq import UserError
+from dreamer_leq.training import loop
+from dreamer_leq.training.checkpoints import Checkpoints
+from dreamer_leq.training.interrupts import Interrupted, Interrupts
+from dreamer_leq.training.loop import PhaseRun, Session, named_key
+from dreamer_leq.training.metrics import METRICS_FILE, MetricsLogger, read_metrics
+from dreamer_leq.training.progress import Progress
+from dreamer_leq.training.sources import batch_key, place
+
+UPDATES = 23
+KEY = named_key(5, "regression updates")
+ROWS = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+DATA = {"x": ROWS, "y": (ROWS @ np.array([1.0, -2, 0.5], np.float32))}
+
+
+@struct.dataclass
+class Regression:
+    """Noisy gradient descent on a line; `spoiled_at` makes one loss not a number."""
+
+    spoiled_at: float = -1.0
+
+    def init(self):
+        return {"weights": jnp.zeros(3), "updates": jnp.zeros(())}
+
+    def update(self, state, batch, key):
+        def loss(weights):
+            return jnp.mean((batch["x"] @ weights - batch["y"]) ** 2)
+
+        value, gradient = jax.value_and_grad(loss)(state["weights"])
+        noise = 0.01 * jax.random.normal(key, (3,))
+        weights = state["weights"] - 0.1 * gradient + noise
+        spoil = jnp.where(state["updates"] == self.spoiled_at, jnp.nan, 0.0)
+        metrics = {"fit_loss": value + spoil, "size": abs(weights).sum() + spoil}
+        return {"weights": weights, "updates": state["updates"] + 1}, metrics
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Draws 8 rows of DATA."""
+
+    def draw(self, key):
+        return jax.random.randint(key, (8,), 0, len(ROWS))
+
+    def gather(self, arrays, index):
+        return {name: array[index] for name, array in arrays.items()}
+
+
+class Run:
+    """One process's part of a run in `folder`."""
+
+    def __init__(self, folder, log_every=5, checkpoint_every=7, placement="device"):
+        self.folder = folder
+        self.interrupts = Interrupts()
+        self.evaluated = []
+        self.sources = 0
+        self.options = (log_every, checkpoint_every)
+        self.placement = placement
+
+    def source(self):
+        self.sources += 1
+        return place(DATA, Rows(), self.placement)[0]
+
+    def train(self, updates=UPDATES, phase=None, evaluate=None, evaluate_every=0):
+        """The last state; records after the last checkpoint are dropped before."""
+        phase = phase or Regression()
+        checkpoints = Checkpoints(self.folder / "checkpoints", keep=100)
+        with MetricsLogger(self.folder) as logger, checkpoints:
+            quiet = Progress(lambda line: None)
+            session = Session(
+                logger, checkpoints, quiet, self.interrupts, *self.options
+            )
+            reached = checkpoints.latest("fit")
+            logger.truncate(("fit",), "fit", -1 if reached is None else reached)
+            run = PhaseRun(session, "fit", phase, self.source, updates, KEY)
+            run.evaluate, run.evaluate_every = evaluate, evaluate_every
+            return jax.device_get(run.run(phase.init()))
+
+    def stop_at(self, step):
+        """Train until a signal that comes while the loop evaluates after `step`."""
+
+        def evaluate(state, at):
+            if at == step:
+                self.interrupts._note(signal.SIGTERM, None)
+
+        with self.interrupts, pytest.raises(Interrupted) as stopped:
+            self.train(evaluate=evaluate, evaluate_every=step)
+        return stopped.value
+
+    @property
+    def records(self):
+        found = list(read_metrics(self.folder / METRICS_FILE))
+        assert all(record.pop("time") for record in found)
+        return found
+
+    @property
+    def checkpoints(self):
+        return Checkpoints(self.folder / "checkpoints").steps("fit")
+
+
+def saved(folder, step):
+    return Checkpoints(folder / "checkpoints").restore("fit", step=step)
+
+
+def by_hand():
+    """Every update in plain steps: weights, and metrics [UPDATES]."""
+    phase, rows = Regression(), Rows()
+    state, metrics = phase.init(), []
+    for step in range(UPDATES):
+        index = rows.draw(batch_key(KEY, step))
+        state, found = phase.update(
+            state, rows.gather(DATA, index), loop.update_key(KEY, step)
+        )
+        metrics.append(found)
+    return state, {k: np.array([m[k] for m in metrics]) for k in metrics[0]}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run that nothing disturbs, and its last state."""
+    run = Run(tmp_path_factory.mktemp("whole"))
+    return run, run.train()
+
+
+def assert_same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+# --- what it computes
+
+
+def test_it_does_the_updates_one_after_the_other(whole):
+    run, state = whole
+    expected, metrics = by_hand()
+    assert state["updates"] == UPDATES
+    np.testing.assert_allclose(state["weights"], expected["weights"], rtol=1e-5)
+    assert [record["step"] for record in run.records] == [5, 10, 15, 20, 23]
+    begin = 0
+    for record in run.records:
+        assert record["phase"] == "fit"
+        for name in ("fit_loss", "size"):
+            mean = metrics[name][begin : record["step"]].mean()
+            np.testing.assert_allclose(record[name], mean, rtol=1e-5)
+        begin = record["step"]
+
+
+def test_it_learns(whole):
+    run, state = whole
+    losses = [record["fit_loss"] for record in run.records]
+    assert losses[-1] < 0.1 * losses[0]
+    np.testing.assert_allclose(state["weights"], [1, -2, 0.5], atol=0.3)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_updates_per_dispatch_change_nothing(whole, tmp_path, monkeypatch, seconds):
+    dispatches = []
+    advance = loop._advance
+
+    def counted(*arguments):
+        dispatches.append(int(arguments[-1]))
+        return advance(*arguments)
+
+    monkeypatch.setattr(loop, "SECONDS_PER_DISPATCH", seconds)
+    monkeypatch.setattr(loop, "_advance", counted)
+    run = Run(tmp_path)
+    state = run.train()
+    assert sum(dispatches) == UPDATES
+    assert (len(dispatches) == UPDATES) is (seconds == 0)
+    assert_same(state, whole[1])
+    assert run.records == whole[0].records
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_data_in_host_memory_changes_nothing(whole, tmp_path, monkeypatch, seconds):
+    monkeypatch.setattr(loop, "SECONDS_PER_DISPATCH", seconds)
+    run = Run(tmp_path, placement="host")
+    assert_same(run.train(), whole[1])
+    assert run.records == whole[0].records
+
+
+def test_a_seed_gives_each_component_its_own_key():
+    keys = [named_key(0, "world_model"), named_key(0, "leq"), named_key(1, "leq")]
+    assert len({jax.random.key_data(key).tobytes() for key in keys}) == 3
+    assert (named_key(1, "leq") == keys[2]).all()
+
+
+# --- checkpoints and resuming
+
+
+def test_checkpoints_come_at_their_steps_and_at_the_ends(whole):
+    run, state = whole
+    assert run.checkpoints == [0, 7, 14, 21, UPDATES]
+    stored, extra = saved(run.folder, UPDATES)
+    assert_same(stored, state)
+    assert extra == {"totals": {}}
+
+
+def test_a_checkpoint_holds_the_sums_that_are_not_written_yet(whole):
+    run, _ = whole
+    _, metrics = by_hand()
+    totals = saved(run.folder, 7)[1]["totals"]
+    assert totals.keys() == metrics.keys()
+    for name in metrics:
+        np.testing.assert_allclose(totals[name], metrics[name][5:7].sum(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("step", [1, 4, 5, 7, 13, 22])
+def test_a_stopped_run_ends_like_one_that_was_not(whole, tmp_path, step):
+    stopped = Run(tmp_path)
+    stopped.stop_at(step)
+    assert stopped.checkpoints[-1] == step
+    resumed = Run(tmp_path)
+    assert_same(resumed.train(), whole[1])
+    assert resumed.records == whole[0].records
+    for at in (0, 7, 14, 21, UPDATES):
+        assert_same(saved(tmp_path, at), saved(whole[0].folder, at))
+
+
+class Killed(BaseException):
+    """Nothing of the loop is to handle this."""
+
+
+@pytest.mark.parametrize("step", [2, 7, 12, 15, 21, UPDATES])
+def test_a_killed_run_ends_like_one_that_was_not(whole, tmp_path, step):
+    """It dies after the records of `step`, before its checkpoint."""
+
+    def die(state, at):
+        if at == step:
+            raise Killed
+
+    with pytest.raises(Killed):
+        Run(tmp_path).train(evaluate=die, evaluate_every=step)
+    assert step not in Run(tmp_path).checkpoints
+    resumed = Run(tmp_path)
+    assert_same(resumed.train(), whole[1])
+    assert resumed.records == whole[0].records
+
+
+def test_a_finished_phase_is_not_run_again(whole):
+    run, state = whole
+    again = Run(run.folder)
+    evaluated = []
+    assert_same(again.train(evaluate=lambda *a: evaluated.append(a)), state)
+    assert again.sources == 0 and not evaluated
+    assert again.records == run.records
+
+
+def test_more_updates_go_on_from_the_last_checkpoint(whole, tmp_path):
+    short = Run(tmp_path, log_every=1)
+    short.train(updates=14)
+    assert_same(Run(tmp_path).train(), whole[1])
+
+
+# --- evaluation
+
+
+def test_it_is_evaluated_at_its_steps_and_at_the_end(tmp_path):
+    seen = []
+    Run(tmp_path).train(
+        evaluate=lambda state, step: seen.append((step, int(state["updates"]))),
+        evaluate_every=8,
+    )
+    assert seen == [(8, 8), (16, 16), (UPDATES, UPDATES)]
+
+
+def test_without_a_rhythm_it_is_evaluated_at_the_end(tmp_path):
+    seen = []
+    Run(tmp_path).train(evaluate=lambda state, step: seen.append(step))
+    assert seen == [UPDATES]
+
+
+# --- losses that are not finite
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_a_checkpoint(tmp_path):
+    run = Run(tmp_path)
+    with pytest.raises(UserError) as error:
+        run.train(phase=Regression(spoiled_at=9.0))
+    message = str(error.value)
+    assert message.startswith("fit_loss is not finite at fit update 1")
+    assert "nor size" in message and "update 7 is from before" in message
+    assert "\n" not in message
+    assert run.checkpoints == [0, 7]
+    assert all(np.isfinite(x).all() for x in saved(tmp_path, 7)[0].values())
+    assert [record["step"] for record in run.records] == [5]
+
+
+def test_it_can_go_on_from_there_with_what_was_mended(whole, tmp_path):
+    with pytest.raises(UserError):
+        Run(tmp_path).train(phase=Regression(spoiled_at=9.0))
+    run = Run(tmp_path)
+    assert_same(run.train(), whole[1])
+    assert run.records == whole[0].records
+
+
+def test_a_loss_that_never_was_finite_leaves_the_start(tmp_path):
+    run = Run(tmp_path)
+    with pytest.raises(UserError, match="update 0 is from before"):
+        run.train(phase=Regression(spoiled_at=0.0))
+    assert run.checkpoints == [0]
+    assert (saved(tmp_path, 0)[0]["weights"] == 0).all()
+
+
+# --- signals
+
+
+def test_sigterm_saves_that_step_and_says_so(tmp_path):
+    stopped = Run(tmp_path).stop_at(13)
+    assert stopped.code == 128 + signal.SIGTERM == 143
+    assert "SIGTERM" in str(stopped) and "fit update 13" in str(stopped)
+    assert Run(tmp_path).checkpoints == [0, 7, 13]
+
+
+@pytest.mark.parametrize("signum", Interrupts.SIGNALS)
+def test_the_first_signal_is_noted_and_the_second_is_not_ours(signum):
+    before = signal.getsignal(signum)
+    with Interrupts() as interrupts:
+        interrupts.raise_pending("nowhere")  # nothing came
+        os.kill(os.getpid(), signum)
+        assert interrupts.pending == signum
+        assert signal.getsignal(signum) == signal.SIG_DFL
+        with pytest.raises(Interrupted) as stopped:
+            interrupts.raise_pending("update 3")
+    assert stopped.value.code == 128 + signum
+    assert signal.getsignal(signum) is before
+
+
+TWICE = """
+import os, signal
+from dreamer_leq.training.interrupts import Interrupts
+with Interrupts():
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("still here", flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("not reached", flush=True)
+"""
+
+
+def test_a_second_signal_ends_the_process_at_once():
+    root = Path(loop.__file__).parents[2]
+    ended = subprocess.run(
+        [sys.executable, "-c", TWICE], cwd=root, capture_output=True, text=True
+    )
+    assert ended.returncode == -signal.SIGTERM
+    assert ended.stdout == "still here\n"
+
+
+def test_a_phase_is_an_argument_not_a_constant(tmp_path):
+    """What a phase holds frozen may change without compiling again."""
+    Run(tmp_path / "a").train(phase=Regression(spoiled_at=-1.0))
+    before = loop._advance._cache_size()
+    phase = replace(Regression(), spoiled_at=-2.0)
+    Run(tmp_path / "b").train(phase=phase)
+    assert loop._advance._cache_size() == before
