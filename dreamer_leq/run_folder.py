@@ -42,6 +42,8 @@ FREE_KEYS = (
     "video.context",
 )
 
+_STORAGE = ("path", "statistics", "source_bytes")
+
 
 @dataclass(frozen=True)
 class DataFacts:
@@ -71,6 +73,12 @@ class DataFacts:
         )
 
     @property
+    def content(self) -> dict[str, Any]:
+        """What tells one dataset from another, wherever and however it is stored."""
+        flat = asdict(self) | self.statistics
+        return {k: v for k, v in flat.items() if k not in _STORAGE}
+
+    @property
     def observation(self) -> ObservationSpec:
         return ObservationSpec(self.image_size, 0, self.action_size)
 
@@ -86,7 +94,11 @@ class RunFolder:
         self.path = Path(path)
 
     def begin(self, config: Config, facts: DataFacts) -> None:
-        """Write config.yaml and info.json, where `refuse_other` had no objection."""
+        """Write config.yaml and info.json, where `refuse_other` had no objection.
+
+        Raises UserError where the folder holds a run on other data.
+        """
+        self._refuse_other_data(facts)
         configs.save(config, self.path / "config.yaml")
         write_json(self.path / "info.json", run_info(config.seed, asdict(facts)))
 
@@ -100,6 +112,19 @@ class RunFolder:
             raise UserError(
                 f"{self.path} holds a run with another {', '.join(differing)}: choose "
                 "another --logdir, or repeat its settings to go on with it"
+            )
+
+    def _refuse_other_data(self, facts: DataFacts) -> None:
+        """Data may move and be converted, but has to stay the same."""
+        if not (self.path / "info.json").exists():
+            return
+        old, new = self.facts.content, facts.content
+        differing = [key for key in new if old.get(key) != new[key]]
+        if differing:
+            raise UserError(
+                f"{self.path} holds a run on other data than {facts.path} (another "
+                f"{', '.join(differing)}): choose another --logdir, or give its own "
+                "data to go on with it"
             )
 
     @property

@@ -38,7 +38,8 @@ class Progress:
     def start(self, name: str, total: int, done: int, unit: str = "updates") -> None:
         self._name, self._total, self._unit = name, total, unit
         self._first, self._began = done, time.monotonic()
-        self._since, self._done = self._began, done
+        self._since = self._began
+        self._compiled = False
         self.rate = 0.0
         if self._live:
             self._bars = _bars()
@@ -50,11 +51,10 @@ class Progress:
     def update(self, done: int, figures: Mapping[str, float] | None = None) -> None:
         now = time.monotonic()
         # the first call's time is the compiler's, and not counted
-        if self._done == self._first:
-            self._first, self._began = done, now
+        if not self._compiled:
+            self._first, self._began, self._compiled = done, now, True
         elif now > self._began:
             self.rate = (done - self._first) / (now - self._began)
-        self._done = done
         text = self._text(figures or {})
         if self._bars:
             self._bars.update(self._task, completed=done, figures=text)

@@ -1,0 +1,84 @@
+"""The README's commands, at a size for tests: `python .ci/readme_commands.py`.
+
+Prints one command a line, to be run in an empty folder; scripts are named from the
+repository's root. What sets up, tests or watches is left out, and a dataset that would
+be downloaded is collected.
+"""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+DEBUG_EPISODES = "2"
+# .ci/run does the first two itself, tensorboard never ends, benchmarks take long
+LEFT_OUT = ("pip", "pytest", "tensorboard", "benchmarks/")
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The words of every command in the bash blocks of a Markdown text."""
+    for block in re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            while words:
+                end = words.index("&&") if "&&" in words else len(words)
+                yield words[:end]
+                words = words[end + 1 :]
+
+
+def small(words: list[str]) -> list[str] | None:
+    """The command at debug size, or None where it is left out.
+
+    Raises ValueError for a command that nothing here knows.
+    """
+    if "python" in words[:1]:
+        words = words[1:]
+    if words[0].startswith(LEFT_OUT):
+        return None
+    if words[0] == "train_offline.py":
+        return [words[0], *_with_debug(words[1:])]
+    if words[0] == "eval.py":
+        return _with_few_episodes(words)
+    if words[:2] == ["-m", "vd4rl_loader"]:
+        return _small_loader(words)
+    raise ValueError(f"what is this command in the README? {shlex.join(words)}")
+
+
+def _with_debug(flags: list[str]) -> list[str]:
+    """`debug` after the other presets, which it overrides."""
+    if "--configs" not in flags:
+        return ["--configs", "debug", *flags]
+    first = flags.index("--configs") + 1
+    rest = [i for i in range(first, len(flags)) if flags[i].startswith("--")]
+    end = rest[0] if rest else len(flags)
+    return [*flags[:end], "debug", *flags[end:]]
+
+
+def _with_few_episodes(words: list[str]) -> list[str]:
+    words = list(words)
+    if "--episodes" in words:
+        words[words.index("--episodes") + 1] = DEBUG_EPISODES
+    return words
+
+
+def _small_loader(words: list[str]) -> list[str]:
+    if words[2] == "collect":
+        return _with_few_episodes(words)
+    if words[2] == "download":
+        instead = ["collect", "--render", "fast", "--episodes", DEBUG_EPISODES]
+        return [*words[:2], *instead, *words[3:]]
+    return words
+
+
+def main() -> None:
+    for words in commands(README.read_text()):
+        if command := small(words):
+            if command[0].endswith(".py"):
+                command[0] = str(ROOT / command[0])
+            print(shlex.join(["python", *command]))
+
+
+if __name__ == "__main__":
+    main()

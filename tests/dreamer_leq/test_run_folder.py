@@ -1,0 +1,87 @@
+"""A run's folder goes on with its own configuration and data only."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from dreamer_leq import UserError
+from dreamer_leq import config as configs
+from dreamer_leq.run_folder import FREE_KEYS, DataFacts, RunFolder
+
+STATISTICS = {"entries": 1002, "return_mean": 1 / 3, "source_bytes": 10}
+RENDER = {"name": "fast", "size": 64}
+FACTS = DataFacts("data", "walker_walk", 64, 64, 6, 2, RENDER, STATISTICS)
+DEBUG = configs.from_presets("debug")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """One in which a run has begun."""
+    folder = RunFolder(tmp_path / "run")
+    folder.refuse_other(DEBUG)
+    folder.begin(DEBUG, FACTS)
+    return folder
+
+
+def go_on(folder, config=DEBUG, facts=FACTS):
+    folder.refuse_other(config)
+    folder.begin(config, facts)
+
+
+def test_it_comes_back_as_it_was(folder):
+    assert folder.config == DEBUG and folder.facts == FACTS
+    go_on(folder)
+    assert folder.config == DEBUG and folder.facts == FACTS
+
+
+@pytest.mark.parametrize("key", ["seed", "leq.tau", "latent.updates", "log.every"])
+def test_another_configuration_is_refused(folder, key):
+    values = {"seed": 7, "leq.tau": 0.3, "latent.updates": 30, "log.every": 3}
+    with pytest.raises(UserError, match=f"another {key}:"):
+        go_on(folder, configs.from_presets("debug", **{key: values[key]}))
+    assert folder.config == DEBUG
+
+
+def test_what_changes_nothing_that_is_learned_may_change(folder):
+    values = {"data.path": "moved", "checkpoint.every": 3, "eval.workers": 1}
+    assert values.keys() <= set(FREE_KEYS)
+    config = configs.from_presets("debug", **values)
+    go_on(folder, config)
+    assert folder.config == config
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"statistics": STATISTICS | {"return_mean": 0.5}}, "return_mean"),
+        ({"statistics": STATISTICS | {"entries": 1503}}, "entries"),
+        ({"render": RENDER | {"name": "vd4rl"}}, "render"),
+        ({"task": "cheetah_run"}, "task"),
+    ],
+)
+def test_other_data_is_refused(folder, other, said):
+    with pytest.raises(UserError, match=f"another {said}\\)"):
+        go_on(folder, facts=replace(FACTS, **other))
+    assert folder.facts == FACTS
+
+
+def test_data_may_move_and_be_stored_in_another_way(folder):
+    statistics = STATISTICS | {"source_bytes": 99}
+    moved = replace(FACTS, path="elsewhere", statistics=statistics)
+    go_on(folder, facts=moved)
+    assert folder.facts == moved
+
+
+def test_a_folder_of_something_else_is_named(tmp_path):
+    folder = RunFolder(tmp_path)
+    for name in ("config", "facts"):
+        with pytest.raises(UserError, match="not a run's folder"):
+            getattr(folder, name)
+
+
+def test_scores_are_kept_in_the_order_of_updates(folder):
+    for updates in (20, 0, 100, 20):
+        folder.add_scores(updates, {"mean": updates / 3})
+    scores = json.loads((folder.path / "scores.json").read_text())
+    assert list(scores.items()) == [(str(n), {"mean": n / 3}) for n in (0, 20, 100)]

@@ -1,0 +1,478 @@
+"""The commands as people run them: one small run, looked at from all sides."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import imageio.v3 as imageio
+import jax
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from dreamer_leq import config as configs
+from dreamer_leq.evaluation.videos import dream_grid, open_loop_grid
+from dreamer_leq.run_folder import RunFolder
+from dreamer_leq.training.checkpoints import Checkpoints
+from dreamer_leq.training.metrics import read_metrics
+
+ROOT = Path(__file__).resolve().parents[1]
+DEBUG = configs.from_presets("debug")
+RUN = Path("runs/walker_walk-medium_expert/seed0")
+DATA = Path("datasets/fast-2x-noise0.3-seed0/main/walker_walk/medium_expert/64px")
+PHASES = ("world_model", "bc", "leq")
+PATIENCE = 300  # seconds after which something hangs
+
+
+@dataclass
+class Workplace:
+    """A folder in which commands are run, with a home of their own."""
+
+    path: Path
+    cache: Path
+
+    def start(self, script, *arguments):
+        """The command, its output going to a file."""
+        # importing JAX here has set variables that a user's shell has not
+        ours = {k: v for k, v in os.environ.items() if k[:3] not in ("JAX", "TF_")}
+        environment = ours | {"XDG_CACHE_HOME": str(self.cache), "COLUMNS": "120"}
+        command = [sys.executable, ROOT / script, *map(str, arguments)]
+        with open(self.output, "w") as output:
+            return subprocess.Popen(
+                command,
+                cwd=self.path,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+
+    def run(self, script, *arguments):
+        """(exit code, stdout, stderr)"""
+        process = self.start(script, *arguments)
+        _, errors = process.communicate(timeout=PATIENCE)
+        return process.returncode, self.output.read_text(), errors
+
+    def stop(self, process, signum, reached):
+        """Send a signal as soon as `reached`; (exit code, stdout, stderr)."""
+        deadline = time.monotonic() + PATIENCE
+        while not reached():
+            output = self.output.read_text()
+            assert process.poll() is None, f"ended too early:\n{output}"
+            assert time.monotonic() < deadline, f"got stuck:\n{output}"
+            time.sleep(0.01)
+        process.send_signal(signum)
+        _, errors = process.communicate(timeout=PATIENCE)
+        return process.returncode, self.output.read_text(), errors
+
+    @property
+    def output(self):
+        return self.path / "output.txt"
+
+    def files(self):
+        """What lies here, but for what the tests themselves write."""
+        found = {file.relative_to(self.path) for file in self.path.rglob("*")}
+        return found - {Path("output.txt")}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, cache):
+    """A workplace in which `--configs debug` has run, undisturbed."""
+    place = Workplace(tmp_path_factory.mktemp("trained"), cache)
+    code, output, errors = place.run("train_offline.py", "--configs", "debug")
+    assert code == 0, errors
+    place.stdout, place.stderr = output, errors
+    return place
+
+
+@pytest.fixture(scope="module")
+def dataset(trained):
+    return trained.path / DATA
+
+
+@pytest.fixture
+def fresh(tmp_path, cache):
+    (tmp_path / "here").mkdir()
+    return Workplace(tmp_path / "here", cache)
+
+
+def records(folder):
+    """All but what the clock says."""
+    found = list(read_metrics(folder / "metrics.jsonl"))
+    assert all(record.pop("time") for record in found)
+    return found
+
+
+def scalars(folder):
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    return {
+        tag: [(event.step, event.value) for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+        if "/time/" not in tag
+    }
+
+
+def scores(folder):
+    found = json.loads((folder / "scores.json").read_text())
+    assert all(score.pop("seconds") > 0 for score in found.values())
+    return found
+
+
+def films(path):
+    """What the mp4 and the gif of a name hold."""
+    return [imageio.imread(path.with_suffix(suffix)) for suffix in (".mp4", ".gif")]
+
+
+# --- training
+
+
+def test_it_says_what_it_does_and_where_things_are(trained):
+    assert trained.stderr.startswith("collecting episodes") and "2/2" in trained.stderr
+    assert len(trained.stderr.splitlines()) == 1
+    lines = trained.stdout.splitlines()
+    assert f"run folder: {RUN}" in lines
+    assert any(re.match(r"rendering with \w+, .+ \((software|GPU)\)", x) for x in lines)
+    assert any(re.match(r"computing on 1 x \w+", x) for x in lines)
+    for phase, updates in (("world_model", 20), ("bc", 10), ("leq", 20)):
+        assert f"{phase} {updates}/{updates}" in trained.stdout
+    assert re.search(r"policy after 0 updates of LEQ: return \d+ ± ", trained.stdout)
+    assert re.search(r"policy after 20 updates of LEQ: return \d+ ± ", trained.stdout)
+    assert f"everything is in {RUN}" in trained.stdout
+    for named in re.findall(rf"  ({RUN}\S+)   ", trained.stdout):
+        assert (trained.path / named).exists()
+    assert "python eval.py --logdir" in trained.stdout
+
+
+def test_the_folder_holds_configuration_and_provenance(trained):
+    folder = trained.path / RUN
+    assert configs.read(folder / "config.yaml") == DEBUG
+    info = json.loads((folder / "info.json").read_text())
+    assert info["seed"] == 0 and info["backend"] == jax.default_backend()
+    assert info["packages"]["jax"] == jax.__version__
+    statistics = info["dataset"]["statistics"]
+    assert (statistics["episodes"], statistics["entries"]) == (2, 1002)
+    assert info["dataset"]["render"]["name"] == "fast"
+    assert not [file for file in folder.rglob("*") if "tmp" in file.name]
+
+
+def test_metrics_are_in_order_and_finite(trained):
+    found = records(trained.path / RUN)
+    steps = [(record["phase"], record["step"]) for record in found]
+    assert steps == [
+        *[("world_model", step) for step in (5, 10, 15, 20)],
+        *[("bc", step) for step in (5, 10)],
+        ("leq", 0),  # before
+        *[("leq", step) for step in (5, 10, 15, 20)],
+        ("leq", 20),  # after
+    ]
+    values = [x for r in found for x in r.values() if not isinstance(x, str)]
+    assert np.isfinite(values).all()
+    image_losses = [r["image_loss"] for r in found if r["phase"] == "world_model"]
+    assert image_losses == sorted(image_losses, reverse=True)
+
+
+def test_tensorboard_shows_what_the_metrics_say(trained):
+    shown = scalars(trained.path / RUN)
+    for phase in PHASES:
+        assert any(tag.startswith(f"{phase}/") for tag in shown)
+    for record in records(trained.path / RUN):
+        for name in record.keys() - {"phase", "step"}:
+            values = dict(shown[f"{record['phase']}/{name}"])
+            assert values[record["step"]] == np.float32(record[name]), name
+
+
+def test_the_last_checkpoints_are_kept(trained):
+    checkpoints = Checkpoints(trained.path / RUN / "checkpoints")
+    kept = {phase: checkpoints.steps(phase) for phase in PHASES}
+    assert kept == {"world_model": [10, 20], "bc": [0, 10], "leq": [10, 20]}
+
+
+def test_scores_before_and_after(trained):
+    found = scores(trained.path / RUN)
+    assert list(found) == ["0", "20"]
+    for score in found.values():
+        assert score["episodes"] == 2 and score["lengths"] == [500, 500]
+        assert all(0 <= x <= 1000 for x in score["returns"])
+        assert score["mean"] == np.mean(score["returns"])
+        assert score["normalized"] == score["mean"] / 10
+    assert found["0"]["returns"] != found["20"]["returns"]
+
+
+def test_imagined_videos(trained):
+    length, context = DEBUG.video.length, DEBUG.video.context
+    sequences, members = DEBUG.video.sequences, DEBUG.latent.members
+    images = np.zeros((sequences, length, 64, 64, 3), np.uint8)
+    grids = {
+        "open_loop": open_loop_grid(images, images, context),
+        "dream": dream_grid(images[:1].repeat(members, 0), np.zeros((members, length))),
+    }
+    for name, grid in grids.items():
+        _, height, width, _ = grid.shape
+        for film in films(trained.path / RUN / "videos" / name):
+            assert film.shape == (length, height, width + width % 2, 3)
+            assert film.std() > 10  # something is to be seen
+            assert abs(film[-1].astype(int) - film[0]).max() > 50
+
+
+# --- evaluation
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained):
+    """stdout of eval.py with everything."""
+    code, output, errors = trained.run(
+        *("eval.py", "--logdir", RUN, "--episodes", 2, "--random"),
+        *("--video", "out.mp4", "--imagine", "dream.mp4", "--open-loop", "open.gif"),
+    )
+    assert (code, errors) == (0, "")
+    return output
+
+
+def test_eval_repeats_the_score_that_training_gave(trained, evaluated):
+    found = json.loads((trained.path / RUN / "eval.json").read_text())
+    assert list(found) == ["policy", "random"]
+    after = scores(trained.path / RUN)["20"]
+    assert found["policy"]["returns"] == after["returns"]
+    assert found["random"]["returns"] != after["returns"]
+
+
+def test_eval_prints_a_table(trained, evaluated):
+    after = scores(trained.path / RUN)["20"]
+    for word in ("mean", "std", "95 % interval", "score", "policy", "random", str(RUN)):
+        assert word in evaluated
+    (row,) = [line for line in evaluated.splitlines() if "policy " in line[2:12]][-1:]
+    assert f"{after['mean']:.1f}" in row and " 2 " in row and " 500 " in row
+
+
+def test_eval_writes_the_videos(trained, evaluated):
+    for name in ("out.mp4", "dream.mp4", "open.gif"):
+        assert f"wrote {name}" in evaluated
+    out = imageio.imread(trained.path / "out.mp4")
+    # two episodes side by side, in frames of 128 pixels, above their return
+    assert out.shape == (501, 216, 286, 3)
+    assert abs(out[-1].astype(int) - out[0]).max() > 50
+    # what the run wrote itself: same model, same sequences
+    (ours, _), (_, open_loop) = (
+        films(trained.path / RUN / "videos/dream"),
+        films(trained.path / RUN / "videos/open_loop"),
+    )
+    np.testing.assert_array_equal(imageio.imread(trained.path / "dream.mp4"), ours)
+    np.testing.assert_array_equal(imageio.imread(trained.path / "open.gif"), open_loop)
+
+
+def test_the_policy_acts_in_other_peoples_code(trained):
+    agent = RunFolder(trained.path / RUN).load_agent()
+    carry = agent.initial(n=3, seed=0)
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
+    for first in (True, False):
+        observation = {"image": images, "is_first": np.full(3, first)}
+        action, carry = agent.act(carry, observation)
+        assert action.shape == (3, 6) and action.dtype == np.float32
+        assert (abs(action) < 1).all()
+
+
+# --- interruptions
+
+
+@pytest.fixture(scope="module")
+def disturbed(trained):
+    """The same run in another folder, stopped again and again: how each try ended.
+
+    The conditions say what is on the disk or on the screen; where exactly the signal
+    strikes after that is chance, and has to make no difference.
+    """
+    place, folder = trained, trained.path / "disturbed"
+
+    def printed(text):
+        return lambda: re.search(text, place.output.read_text())
+
+    def recorded(phase, step):
+        return lambda: any(
+            (record["phase"], record["step"]) == (phase, step) and len(record) > 8
+            for record in read_metrics(folder / "metrics.jsonl")
+        )
+
+    def checkpointed(phase, step):
+        return (folder / "checkpoints" / phase / str(step)).exists
+
+    tries = {
+        "stopped in world_model": (signal.SIGTERM, printed(r"dataset: \d+ MiB")),
+        "killed in world_model": (signal.SIGKILL, recorded("world_model", 5)),
+        "killed at the first evaluation": (signal.SIGKILL, checkpointed("bc", 10)),
+        "killed in leq": (signal.SIGKILL, recorded("leq", 5)),
+        "killed at the last evaluation": (signal.SIGKILL, recorded("leq", 20)),
+    }
+    command = ("train_offline.py", "--configs", "debug", "--logdir", folder)
+    ends = {}
+    for name, (signum, reached) in tries.items():
+        ends[name] = place.stop(place.start(*command), signum, reached)
+        ends[name] += (Checkpoints(folder / "checkpoints").steps("world_model"),)
+    ends["left alone"] = place.run(*command)
+    return folder, ends
+
+
+def test_sigterm_saves_and_exits(disturbed):
+    code, output, errors, steps = disturbed[1]["stopped in world_model"]
+    assert (code, errors) == (143, "")
+    (step,) = re.findall(
+        r"stopped by SIGTERM at world_model update (\d+); saved", output
+    )
+    assert steps[-1] == int(step) < 20
+
+
+def test_kill_is_kill(disturbed):
+    ends = [end for name, end in disturbed[1].items() if name.startswith("killed")]
+    assert [end[0] for end in ends] == [-signal.SIGKILL] * 4
+
+
+def test_the_disturbed_run_ends_like_the_undisturbed_one(trained, disturbed):
+    whole, (folder, ends) = trained.path / RUN, disturbed
+    code, output, errors = ends["left alone"]
+    assert (code, errors) == (0, "")
+    assert "world_model" not in output  # finished before; not run again
+    assert records(folder) == records(whole)
+    assert scalars(folder) == scalars(whole)
+    assert scores(folder) == scores(whole)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_its_last_checkpoints_are_the_same(trained, disturbed, phase):
+    states = []
+    for folder in (trained.path / RUN, disturbed[0]):
+        checkpoints = Checkpoints(folder / "checkpoints")
+        states.append(checkpoints.restore(phase, step=checkpoints.latest(phase)))
+    a, b = states
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_its_videos_are_the_same(trained, disturbed):
+    for name in ("open_loop", "dream"):
+        ours = films(disturbed[0] / "videos" / name)
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            ours,
+            films(trained.path / RUN / "videos" / name),
+        )
+
+
+# --- what users get wrong
+
+
+def refused(place, *command):
+    """The one line of a refusal, which leaves nothing behind."""
+    before = place.files()
+    code, _, errors = place.run(*command)
+    assert code == 2, errors
+    assert errors.startswith("error: ") and errors.count("\n") == 1, errors
+    assert place.files() == before
+    return errors.removeprefix("error: ").strip()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--leq.tua", "0.3"], "did you mean --leq.tau?"),
+        (["--leq.tau", "low"], "leq.tau: expected a number, got 'low'"),
+        (["--configs", "debgu"], "did you mean debug?"),
+        (["--data", "nowhere"], "nowhere"),
+        (["--data", "."], "."),
+    ],
+)
+def test_training_refuses(fresh, flags, said):
+    if "--configs" not in flags:
+        flags = ["--configs", "debug", *flags]
+    assert said in refused(fresh, "train_offline.py", *flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ([], "--logdir"),
+        (["--logdir", "nowhere"], "nowhere is not a run's folder"),
+        (["--logdir", "x", "--vidoe", "out.mp4"], "--vidoe"),
+        (["--logdir", "x", "--episodes", "many"], "--episodes"),
+        (["--logdir", "x", "--episodes", "0"], "--episodes 0"),
+        (["--logdir", "x", "--video", "out.avi"], "ends in .mp4 or .gif"),
+        (["--logdir", "x", "--imagine", "dream"], "ends in .mp4 or .gif"),
+    ],
+)
+def test_evaluation_refuses(fresh, flags, said):
+    assert said in refused(fresh, "eval.py", *flags)
+
+
+def test_a_run_without_a_policy_can_not_be_scored(trained, fresh):
+    shutil.copytree(trained.path / RUN, fresh.path / "run")
+    for phase in ("bc", "leq"):
+        shutil.rmtree(fresh.path / "run/checkpoints" / phase)
+    said = refused(fresh, "eval.py", "--logdir", "run")
+    assert "no policy yet" in said
+
+
+def test_imagined_videos_without_their_dataset_are_refused_first(trained, fresh):
+    shutil.copytree(trained.path / RUN, fresh.path / "run")
+    said = refused(fresh, "eval.py", "--logdir", "run", "--imagine", "dream.mp4")
+    assert "datasets/fast" in said
+
+
+def test_another_configuration_in_the_same_folder(trained):
+    before = (trained.path / RUN / "config.yaml").read_bytes()
+    flags = ("--configs", "debug", "--leq.tau", "0.4", "--collect.episodes", "3")
+    said = refused(trained, "train_offline.py", *flags)
+    assert str(RUN) in said and "leq.tau" in said and "--logdir" in said
+    assert (trained.path / RUN / "config.yaml").read_bytes() == before
+
+
+def test_a_damaged_file_is_named(dataset, fresh):
+    folder = fresh.path / "data/64px"
+    shutil.copytree(dataset, folder, ignore=shutil.ignore_patterns(".*"))
+    damaged = max(folder.glob("*.npz"))
+    damaged.write_bytes(damaged.read_bytes()[:10_000])
+    flags = ("--configs", "debug", "--data", "data/64px", "--logdir", "run")
+    code, _, errors = fresh.run("train_offline.py", *flags)
+    assert code == 2 and errors.startswith("error: ")
+    assert "Traceback" not in errors and damaged.name in errors
+    assert max(folder.glob("*.npz"), default=None) == damaged  # nobody's to delete
+    assert not (fresh.path / "run").exists()
+    leftovers = {path.suffix for path in folder.glob(".cache/*")}
+    assert leftovers <= {".lock"}
+
+
+# --- help, and what is imported
+
+
+def test_help_of_training_explains_every_key(fresh):
+    code, output, errors = fresh.run("train_offline.py", "--help")
+    assert (code, errors) == (0, "")
+    for key in ("--leq.tau", "--latent.optimizer.agc", "--data.path", "--configs"):
+        assert key in output
+    assert not fresh.files()
+
+
+def test_help_of_evaluation(fresh):
+    code, output, errors = fresh.run("eval.py", "--help")
+    assert (code, errors) == (0, "")
+    for flag in ("--logdir", "--episodes", "--video", "--imagine", "--open-loop"):
+        assert flag in output
+
+
+def test_the_packages_are_light_to_import():
+    code = (
+        "import sys, dreamer_leq, vd4rl_loader; heavy = {'jax', 'dm_control', 'orbax'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    found = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True)
+    assert found == "[]\n"

@@ -1,0 +1,128 @@
+"""Every command that the README shows is one that our programs accept."""
+
+import argparse
+import importlib
+import importlib.util
+import shlex
+from pathlib import Path
+
+import pytest
+
+from dreamer_leq import UserError, cli
+from dreamer_leq import config as configs
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE = r"""
+Text with `python train_offline.py --nonsense`, which is not in a block.
+
+```bash
+pip install -e . && python train_offline.py
+python eval.py --logdir runs/a --episodes 10 --video out.mp4  # a comment
+python train_offline.py --configs vd4rl size1m --task walker_walk-expert \
+    --data "my data" --leq.tau 0.3
+```
+
+```python
+python = "no command"
+```
+
+```bash
+python -m vd4rl_loader collect --task cheetah_run --level medium --episodes 9 --out d
+python -m vd4rl_loader download --task walker_walk --level expert --out d
+tensorboard --logdir runs
+```
+"""
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+readme = load(ROOT / ".ci/readme_commands.py")
+
+
+def accept(words):
+    """Parse a `python …` command as the program itself does; raises if it refuses."""
+    if words[0] == "train_offline.py":
+        configs.load(words[1:])
+    elif words[0] == "eval.py":
+        cli._eval_parser().parse_args(words[1:])
+    elif words[:2] == ["-m", "vd4rl_loader"]:
+        parser = argparse.ArgumentParser(exit_on_error=False)
+        importlib.import_module(f"vd4rl_loader.{words[2]}").add_arguments(parser)
+        parser.parse_args(words[3:])
+    else:
+        assert (ROOT / words[0]).exists(), words
+
+
+def python_commands(text):
+    return [words[1:] for words in readme.commands(text) if words[0] == "python"]
+
+
+FOUND = python_commands((ROOT / "README.md").read_text())
+
+
+@pytest.mark.parametrize("words", FOUND, ids=" ".join)
+def test_the_readmes_command_is_accepted(words):
+    accept(words)
+
+
+@pytest.mark.parametrize("words", FOUND, ids=" ".join)
+def test_and_so_it_is_at_debug_size(words):
+    command = readme.small(words)
+    assert command is None or accept(command) is None
+
+
+def test_the_readme_shows_every_program():
+    shown = {words[0] for words in FOUND}
+    assert {"train_offline.py", "eval.py", "-m"} <= shown
+    assert ["train_offline.py"] in FOUND  # the one command that needs nothing
+    assert ["pytest"] in list(readme.commands((ROOT / "README.md").read_text()))
+
+
+def test_commands_of_a_sample():
+    assert [shlex.join(words) for words in readme.commands(SAMPLE)] == [
+        "pip install -e .",
+        "python train_offline.py",
+        "python eval.py --logdir runs/a --episodes 10 --video out.mp4",
+        "python train_offline.py --configs vd4rl size1m --task walker_walk-expert "
+        "--data 'my data' --leq.tau 0.3",
+        "python -m vd4rl_loader collect --task cheetah_run --level medium "
+        "--episodes 9 --out d",
+        "python -m vd4rl_loader download --task walker_walk --level expert --out d",
+        "tensorboard --logdir runs",
+    ]
+
+
+def test_debug_size_of_a_sample():
+    small = [readme.small(words) for words in readme.commands(SAMPLE)]
+    assert small[0] is small[-1] is None
+    assert small[1] == ["train_offline.py", "--configs", "debug"]
+    assert small[2][3:5] == ["--episodes", "2"]
+    assert small[3][:5] == ["train_offline.py", "--configs", "vd4rl", "size1m", "debug"]
+    assert small[3][-2:] == ["--leq.tau", "0.3"]
+    assert small[4][2] == small[5][2] == "collect"
+    for command in small[1:-1]:
+        accept(command)
+    with pytest.raises(ValueError, match="make coffee"):
+        readme.small(["make", "coffee"])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "train_offline.py --leq.tua 0.3",
+        "train_offline.py --configs nothing",
+        "eval.py --logdir x --vidoe out.mp4",
+        "eval.py",
+        "-m vd4rl_loader collect --task cheetah_run --levle medium",
+        "nothing.py",
+    ],
+)
+def test_a_wrong_command_would_be_found(wrong):
+    refusals = (UserError, SystemExit, argparse.ArgumentError, AssertionError)
+    with pytest.raises(refusals):
+        accept(wrong.split())
