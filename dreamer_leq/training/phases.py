@@ -19,7 +19,7 @@ class Phase(Protocol):
     def update(
         self, state: Any, batch: dict[str, Array], key: Array
     ) -> tuple[Any, dict[str, Array]]:
-        """One update. Metrics are scalars; those named *loss must stay finite."""
+        """One update. Metrics are scalars, and a run stops where one is not finite."""
         ...
 
 
