@@ -1,170 +1,214 @@
-"""Updates per second and peak memory of the world-model and LEQ phases.
+"""Updates per second and peak memory of both pixel phases, at a preset and batch size.
 
-    python benchmarks/pixel.py --configs size1m --latent.batch 4 --updates 20
+    python benchmarks/pixel.py                          # the paper's: 12M, 16 x 65
+    python benchmarks/pixel.py --configs demo --batch 8 --length 32
 
-Takes the flags of train_offline.py, and --updates per measurement. Every phase runs the
-real update in the real loop, on random data of the right shapes, in a process of its
-own, so that peak memory is the phase's. Speed is the median of five measurements.
+Each phase runs in a process of its own, so that its peak memory is its own. What they
+learn is random numbers of the right shapes, which lie on the device, as datasets do that
+fit. LEQ starts one imagined rollout for every entry that the world model sees in an
+update: batch x length.
 """
 
+import argparse
+import dataclasses
 import json
-import multiprocessing
 import resource
-import statistics
+import subprocess
 import sys
 import time
-from functools import partial
-from pathlib import Path
-from typing import Any
+from statistics import median
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 
-ENTRIES, ACTIONS, MEASUREMENTS = 2048, 6, 5
-PHASES = ("world_model", "leq")
+from dreamer_leq import build
+from dreamer_leq.config import Config, from_presets
+from dreamer_leq.errors import UserError
+from dreamer_leq.leq.learner import LEQ
+from dreamer_leq.training.loop import _advance
+from dreamer_leq.training.phases import WorldModelTraining
+from dreamer_leq.training.sources import Resident, Transitions, Windows
+from dreamer_leq.world_models.latent import LatentWorldModel, ObservationSpec
+
+ENTRIES, ACTIONS = 2000, 6  # of the made-up dataset; 6 as walker and cheetah
+REPEATS, SECONDS = 5, 2.0  # a repeat is about as long as a dispatch of the real loop
+PHASES = {"world_model": "world model", "leq": "LEQ"}
 
 
-def main(argv: list[str]) -> None:
-    updates, argv = _take(argv, "--updates", 10)
-    context = multiprocessing.get_context("spawn")
-    rows = []
-    for phase in PHASES:
-        with context.Pool(1) as pool:
-            rows.append(pool.apply(measure, (phase, argv, updates)))
-    print_table(rows)
-    print(json.dumps(rows))
+@dataclasses.dataclass
+class Result:
+    """What a phase took."""
+
+    rate: float  # updates per second, the median of the repeats
+    slowest: float
+    fastest: float
+    compilation: float  # seconds
+    memory: int  # peak, bytes
+    where: str  # the memory that was measured, and the device
 
 
-def measure(phase: str, argv: list[str], updates: int) -> dict[str, Any]:
-    """Build the phase, compile it, time it: one row of the table."""
-    import jax
+def main() -> int:
+    args = parse()
+    try:
+        config = configuration(args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if args.phase:
+        print(json.dumps(dataclasses.asdict(measure(args.phase, config, args.updates))))
+        return 0
+    results = {}
+    for name in PHASES:
+        command = [sys.executable, __file__, *sys.argv[1:], "--phase", name]
+        child = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if child.returncode:  # it has said why
+            return child.returncode
+        results[name] = Result(**json.loads(child.stdout))
+    show(" ".join(args.configs) or "defaults", config, results)
+    return 0
 
-    from dreamer_leq import config as configs
-    from dreamer_leq.training.loop import _advance
 
-    config = configs.load(argv or ["--configs", "size12m"])
-    key = jax.random.key(0)
-    learner, state, source, frames = globals()[f"_{phase}"](config, key)
-    feed = source.feed(key, 0)
-    data, _ = feed.data(0, 1)
-    metrics = jax.eval_shape(
-        lambda s: learner.update(s, feed.read(data, key, 0), key)[1], state
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--configs", nargs="+", default=[], help="presets, in order")
+    parser.add_argument("--batch", type=int, help="sequences per update")
+    parser.add_argument("--length", type=int, help="steps per sequence")
+    parser.add_argument(
+        "--updates", type=int, help="per repeat; 2 seconds if not given"
     )
-    totals = {name: np.float32(0) for name in metrics}
-    run = partial(_advance, feed.read, learner, data)
-    start = time.perf_counter()
-    state, totals = jax.block_until_ready(run(state, totals, key, 0, 1))
-    compiling = time.perf_counter() - start
-    rates = []
-    for i in range(MEASUREMENTS):
+    parser.add_argument(
+        "--phase", choices=PHASES, help="measure this one here, as JSON"
+    )
+    return parser.parse_args()
+
+
+def configuration(args: argparse.Namespace) -> Config:
+    """The presets at the size asked for."""
+    latent = from_presets(*args.configs).latent
+    batch = latent.batch if args.batch is None else args.batch
+    length = latent.length if args.length is None else args.length
+    if length > ENTRIES:
+        raise UserError(f"--length: at most {ENTRIES}, got {length}")
+    if args.updates is not None and args.updates < 1:
+        raise UserError(f"--updates: has to be at least 1, got {args.updates}")
+    sizes = {
+        "latent.batch": batch,
+        "latent.length": length,
+        "leq.batch": batch * length,
+    }
+    return from_presets(*args.configs, **sizes)
+
+
+def measure(name: str, config: Config, updates: int | None) -> Result:
+    """One phase in the real loop's program, in this process."""
+    build_phase = {"world_model": world_model_phase, "leq": leq_phase}[name]
+    phase, state, feed = build_phase(config)
+    key, (data, _) = jax.random.key(1), feed.data(0, 1)
+    update = lambda *args: phase.update(args[1], feed.read(args[0], key, 0), key)[1]  # noqa: E731
+    totals = {metric: jnp.zeros(()) for metric in jax.eval_shape(update, data, state)}
+    done = 0
+
+    def seconds(n: int) -> float:
+        nonlocal state, totals, done
         start = time.perf_counter()
-        done = run(state, totals, key, 1 + i * updates, updates)
-        state, totals = jax.block_until_ready(done)
-        rates.append(updates / (time.perf_counter() - start))
-    return {
-        "phase": phase,
-        "device": jax.devices()[0].device_kind,
-        "per_update": frames,
-        "updates_per_second": statistics.median(rates),
-        "lowest": min(rates),
-        "highest": max(rates),
-        "first_update_seconds": compiling,
-        "peak_mib": _peak_bytes(jax.devices()[0]) / 2**20,
-    }
+        state, totals = _advance(feed.read, phase, data, state, totals, key, done, n)
+        jax.block_until_ready((state, totals))
+        done += n
+        return time.perf_counter() - start
+
+    first, second = seconds(1), seconds(1)
+    n = updates or max(1, round(SECONDS / second))
+    rates = [n / seconds(n) for _ in range(REPEATS)]
+    spread = median(rates), min(rates), max(rates)
+    return Result(*spread, first - second, *peak_memory())
 
 
-def _world_model(config: Any, key: Any) -> tuple[Any, Any, Any, str]:
-    import jax
-
-    from dreamer_leq import build
-    from dreamer_leq.training.phases import WorldModelTraining
-    from dreamer_leq.training.sources import Windows, place
-
-    c, rng = config.latent, np.random.default_rng(0)
-    net = build.latent_net(config, _spec(config))
-    learner = WorldModelTraining(net, build.optimizer(c.optimizer, c.updates))
-    side = config.data.image_size
-    arrays = _steps(rng) | {
-        "image": rng.integers(0, 256, (ENTRIES, side, side, 3), np.uint8),
-        "is_first": np.arange(ENTRIES) % 501 == 0,
-    }
-    source, _ = place(arrays, Windows(ENTRIES, c.batch, c.length), "device")
-    state = jax.jit(lambda key: learner.init(key))(key)
-    return learner, state, source, f"{c.batch} x {c.length} frames"
+def world_model_phase(config: Config) -> tuple[WorldModelTraining, object, Resident]:
+    """The phase, its first state, and made-up sequences."""
+    latent, size = config.latent, config.data.image_size
+    net = build.latent_net(config, ObservationSpec(size, 0, ACTIONS))
+    phase = WorldModelTraining(net, build.optimizer(latent.optimizer, latent.updates))
+    images = np.random.default_rng(0).integers(
+        0, 256, (ENTRIES, size, size, 3), np.uint8
+    )
+    arrays = transitions() | {"image": jnp.asarray(images)}
+    feed = Resident(arrays, Windows(ENTRIES, latent.batch, latent.length))
+    return phase, jax.jit(phase.init)(jax.random.key(0)), feed
 
 
-def _leq(config: Any, key: Any) -> tuple[Any, Any, Any, str]:
-    import jax
-
-    from dreamer_leq import build
-    from dreamer_leq.leq.learner import LEQ
-    from dreamer_leq.training.sources import Transitions, place
-    from dreamer_leq.world_models.latent import LatentWorldModel
-
-    c, rng = config.latent, np.random.default_rng(0)
-    net = build.latent_net(config, _spec(config))
-    params = jax.jit(lambda key: net.init(key))(key)
-    world_model = LatentWorldModel(params, net)
-    nets = build.actor_critic(config, _spec(config))
+def leq_phase(config: Config) -> tuple[LEQ, object, Resident]:
+    """The phase, its first state, and made-up latents."""
+    spec = ObservationSpec(config.data.image_size, 0, ACTIONS)
+    net, nets = build.latent_net(config, spec), build.actor_critic(config, spec)
+    model = LatentWorldModel(jax.jit(net.init)(jax.random.key(0)), net)
     optimizer = build.optimizer(config.leq.optimizer, config.leq.updates)
-    learner = LEQ(world_model, nets, optimizer, config)
-    arrays = _steps(rng) | {
-        "deter": rng.standard_normal((ENTRIES, c.deter), np.float32),
-        "stoch": rng.integers(0, c.classes, (ENTRIES, c.stoch), np.uint8),
-        "transition": np.arange(ENTRIES - 1, dtype=np.int32),
+    learner, rng = LEQ(model, nets, optimizer, config), np.random.default_rng(0)
+    deter = np.tanh(rng.normal(size=(ENTRIES, config.latent.deter)))
+    stoch = rng.integers(config.latent.classes, size=(ENTRIES, config.latent.stoch))
+    arrays = transitions() | {
+        "deter": jnp.float32(deter),
+        "stoch": jnp.uint8(stoch),
+        "transition": jnp.arange(ENTRIES - 1),
     }
-    source, _ = place(arrays, Transitions(ENTRIES - 1, config.leq.batch), "device")
-    state = learner.init(jax.jit(lambda key: nets.init(key, net.features))(key))
-    return learner, state, source, f"{config.leq.batch} x {config.leq.horizon} steps"
+    params = jax.jit(nets.init, static_argnums=1)(jax.random.key(1), net.features)
+    feed = Resident(arrays, Transitions(ENTRIES - 1, config.leq.batch))
+    return learner, learner.init(params), feed
 
 
-def _spec(config: Any) -> Any:
-    from dreamer_leq.world_models.latent import ObservationSpec
-
-    return ObservationSpec(config.data.image_size, 0, ACTIONS)
-
-
-def _steps(rng: np.random.Generator) -> dict[str, np.ndarray]:
+def transitions() -> dict[str, jax.Array]:
+    """What both phases read, of one long episode."""
+    rng = np.random.default_rng(1)
     return {
-        "action": rng.uniform(-1, 1, (ENTRIES, ACTIONS)).astype(np.float32),
-        "reward": rng.uniform(0, 2, ENTRIES).astype(np.float32),
-        "is_terminal": np.zeros(ENTRIES, bool),
+        "action": jnp.float32(rng.uniform(-1, 1, (ENTRIES, ACTIONS))),
+        "reward": jnp.float32(rng.uniform(0, 2, ENTRIES)),
+        "is_first": jnp.arange(ENTRIES) == 0,
+        "is_terminal": jnp.zeros(ENTRIES, bool),
     }
 
 
-def _peak_bytes(device: Any) -> int:
-    """Of the device where it counts, else of this process."""
-    stats = device.memory_stats()
+def peak_memory() -> tuple[int, str]:
+    """The most that was in use, in bytes: on the device; on CPUs by this process."""
+    device = jax.local_devices()[0]
+    stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "peak_bytes_in_use" in stats:
-        return stats["peak_bytes_in_use"]
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return stats["peak_bytes_in_use"], f"memory of the {device.device_kind}"
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak, f"memory of the process, on {device.device_kind}"
 
 
-def _take(argv: list[str], flag: str, default: int) -> tuple[int, list[str]]:
-    if flag not in argv:
-        return default, argv
-    at = argv.index(flag)
-    return int(argv[at + 1]), argv[:at] + argv[at + 2 :]
-
-
-def print_table(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"dreamer-leq on {rows[0]['device']}")
-    for name in ("phase", "one update", "updates/s", "range", "first", "peak memory"):
-        table.add_column(name, justify="right")
-    for row in rows:
+def show(preset: str, config: Config, results: dict[str, Result]) -> None:
+    latent = config.latent
+    table = Table(
+        title=f"{preset}: {latent.batch} x {latent.length} entries per update"
+    )
+    table.add_column("phase")
+    for column in (
+        "updates/s",
+        "slowest - fastest",
+        "entries/s",
+        "compilation",
+        "peak",
+    ):
+        table.add_column(column, justify="right")
+    for name, result in results.items():
         table.add_row(
-            row["phase"],
-            row["per_update"],
-            f"{row['updates_per_second']:.3g}",
-            f"{row['lowest']:.3g} … {row['highest']:.3g}",
-            f"{row['first_update_seconds']:.1f} s",
-            f"{row['peak_mib']:,.0f} MiB",
+            PHASES[name],
+            f"{result.rate:.3g}",
+            f"{result.slowest:.3g} - {result.fastest:.3g}",
+            f"{result.rate * config.leq.batch:,.0f}",
+            f"{result.compilation:.1f} s",
+            f"{result.memory / 2**20:,.0f} MiB",
         )
+    where = {result.where for result in results.values()}
+    table.caption = (
+        f"peak: {', '.join(where)}; matmuls in {build.compute_dtype(config)}"
+    )
     Console().print(table)
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    main(sys.argv[1:])
+    sys.exit(main())

@@ -67,7 +67,7 @@ def decided(params):
     """Logits so far apart that samples (without unimix) don't depend on the key."""
     rssm = dict(params["rssm"])
     for name in ("posterior", "prior"):
-        out = jax.tree.map(lambda p: 1e4 * p, rssm[name]["out"])
+        out = jax.tree.map(lambda p: 1e6 * p, rssm[name]["out"])
         rssm[name] = rssm[name] | {"out": out}
     return params | {"rssm": rssm}
 

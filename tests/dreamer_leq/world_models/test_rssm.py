@@ -80,7 +80,7 @@ def decided(params):
     """Logits so far apart that samples (without unimix) don't depend on the key."""
 
     def scaled(module):
-        out = jax.tree.map(lambda p: 1e4 * p, module["out"])
+        out = jax.tree.map(lambda p: 1e6 * p, module["out"])
         return module | {"out": out}
 
     return params | {name: scaled(params[name]) for name in ("posterior", "prior")}
