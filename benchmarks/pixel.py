@@ -4,8 +4,8 @@
     python benchmarks/pixel.py --configs demo --batch 8 --length 32
 
 Each phase runs in a process of its own, so that its peak memory is its own. What they
-learn is random numbers of the right shapes, which lie on the device, as datasets do that
-fit. LEQ starts one imagined rollout for every entry that the world model sees in an
+learn is random numbers of the right shapes, which lie on the device, as datasets that
+fit do. LEQ starts one imagined rollout for every entry that the world model sees in an
 update: batch x length.
 """
 
