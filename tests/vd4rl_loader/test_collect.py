@@ -254,6 +254,8 @@ def test_ctrl_c_keeps_whole_episodes_and_leaves_no_process(tmp_path):
     process = subprocess.Popen(
         [*command, *options.split(), "--size", "16", "--workers", "2"],
         start_new_session=True,
+        # a test run in the background of a shell is deaf to SIGINT, and so its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
