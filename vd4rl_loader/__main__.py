@@ -11,7 +11,7 @@ from vd4rl_loader.errors import DataError
 
 _COMMANDS = {
     "info": "show what is in a dataset",
-    "collect": "make a dataset by playing policies in dm_control",
+    "collect": "make a dataset by playing policies in simulation",
     "convert": "turn .npz episodes into .hdf5 shards and back",
     "download": "fetch a dataset of V-D4RL from the Hugging Face hub",
 }

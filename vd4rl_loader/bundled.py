@@ -1,4 +1,4 @@
-"""Policies from which pixel datasets are collected, and how their files look.
+"""Policies from which datasets are collected, and how their files look.
 
 A folder of policies belongs to one task and holds one `<agent steps>.npz` per
 checkpoint (w0, b0, w1, b1, w2, b2; any float dtype) and a `returns.json` that names the
@@ -21,7 +21,7 @@ _LOG_STD_RANGE = (-10.0, 2.0)
 
 @dataclass(frozen=True)
 class Policy:
-    """A tanh-Gaussian actor on dm_control's state observation, in NumPy.
+    """A tanh-Gaussian actor on a state observation, in NumPy.
 
     Attributes:
       layers: (weight [I, O], bias [O]) pairs, float32, with ReLU in between. The last
@@ -51,19 +51,35 @@ class Policy:
           noise: standard deviation of Gaussian noise added to the action, which is
             clipped to [-1, 1] afterwards.
         """
+        if mode == "sampled":
+            action, _ = self.sample(observation, rng)
+        else:
+            action = np.tanh(self._gaussian(observation)[0])
+        if noise:
+            jitter = noise * rng.standard_normal(action.shape, np.float32)
+            action = np.clip(action + jitter, -1.0, 1.0)
+        return action.astype(np.float32)
+
+    def sample(
+        self, observation: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, float]:
+        """A sampled action, float32 [A] in [-1, 1], and its log-density."""
+        mean, log_std = self._gaussian(observation)
+        noise = rng.standard_normal(mean.shape, np.float32)
+        u = mean + np.exp(log_std) * noise
+        log_normal = -0.5 * noise**2 - log_std - 0.5 * np.log(2 * np.pi)
+        # log(1 - tanh(u)^2), which does not vanish where tanh rounds to 1
+        log_slope = 2 * (np.log(2.0) - u - np.logaddexp(0.0, -2 * u))
+        return np.tanh(u), float((log_normal - log_slope).sum())
+
+    def _gaussian(self, observation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and log standard deviation [A], before the tanh."""
         hidden = observation
         for weight, bias in self.layers[:-1]:
             hidden = np.maximum(hidden @ weight + bias, 0.0)
         weight, bias = self.layers[-1]
         mean, log_std = np.split(hidden @ weight + bias, 2)
-        if mode == "sampled":
-            std = np.exp(np.clip(log_std, *_LOG_STD_RANGE))
-            mean = mean + std * rng.standard_normal(mean.shape, np.float32)
-        action = np.tanh(mean)
-        if noise:
-            jitter = noise * rng.standard_normal(action.shape, np.float32)
-            action = np.clip(action + jitter, -1.0, 1.0)
-        return action.astype(np.float32)
+        return mean, np.clip(log_std, *_LOG_STD_RANGE)
 
 
 @dataclass(frozen=True)
@@ -100,7 +116,7 @@ class PolicyFolder:
 
 def bundled_tasks() -> list[str]:
     """The tasks for which the package brings policies."""
-    return sorted(path.parent.name for path in _BUNDLED.glob("*/returns.json"))
+    return sorted(_bundled_folders())
 
 
 def open_policies(task: str, folder: str | Path | None = None) -> PolicyFolder:
@@ -115,7 +131,7 @@ def open_policies(task: str, folder: str | Path | None = None) -> PolicyFolder:
             f"{', '.join(bundled_tasks())}: use level random, or give a folder of "
             "your own with --policy"
         )
-    path = _BUNDLED / task if folder is None else Path(folder)
+    path = _bundled_folders()[task] if folder is None else Path(folder)
     levels = _read_levels(path / "returns.json")
     checkpoints = tuple(sorted(_checkpoint_files(path)))
     for level, steps in levels.items():
@@ -125,6 +141,11 @@ def open_policies(task: str, folder: str | Path | None = None) -> PolicyFolder:
                 f"checkpoints are {', '.join(map(str, checkpoints)) or 'none'}"
             )
     return PolicyFolder(path, checkpoints, **levels)
+
+
+def _bundled_folders() -> dict[str, Path]:
+    records = _BUNDLED.glob("*/returns.json")
+    return {json.loads(path.read_text())["task"]: path.parent for path in records}
 
 
 def _checkpoint_files(path: Path) -> dict[int, Path]:

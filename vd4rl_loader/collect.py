@@ -1,29 +1,26 @@
-"""Makes pixel datasets in V-D4RL's own layout, in parallel and resumably."""
+"""Makes pixel datasets in V-D4RL's own layout, in parallel and resumably.
+
+The command `collect` makes datasets of state vectors too: see `states_collect`.
+"""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
-
 from vd4rl_loader import episode_files, levels
-from vd4rl_loader.errors import DataError
+from vd4rl_loader.errors import require_at_least
 from vd4rl_loader.play import EpisodeMaker
+from vd4rl_loader.progress import progress_bar
 from vd4rl_loader.recipe import Recipe
 from vd4rl_loader.render import RenderStyle
 from vd4rl_loader.simulate import check_rendering, split_task
+from vd4rl_loader.states_collect import collect_states
+from vd4rl_loader.suites import SUITES, complete
 from vd4rl_loader.workers import Worker, close_all, exchange
 
 
@@ -68,9 +65,9 @@ def collect(
       DataError: an argument is wrong, or the folder holds another dataset.
       WorkerError: an episode could not be made; those before it are kept.
     """
-    _require_at_least(1, "episodes", episodes)
-    _require_at_least(1, "workers", workers)
-    _require_at_least(0, "seed", seed)
+    require_at_least(1, "episodes", episodes)
+    require_at_least(1, "workers", workers)
+    require_at_least(0, "seed", seed)
     split_task(task)
     style = RenderStyle.named(render, size)
     policies = policies and str(policies)
@@ -79,51 +76,66 @@ def collect(
     missing = _missing(recipe, episodes)
     if missing:
         processes = min(workers or len(os.sched_getaffinity(0)), len(missing))
-        with _progress_bar(progress, episodes, len(missing)) as advance:
+        done = episodes - len(missing)
+        with progress_bar(progress, "collecting episodes", episodes, done) as advance:
             _make_all(recipe, missing, processes, advance)
     return recipe.folder(".npz")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of the command `collect`."""
-    add = parser.add_argument
-    add("--task", required=True, help="dm_control task, such as walker_walk")
-    add("--level", required=True, help=f"one of {', '.join(levels.LEVELS)}")
-    add("--episodes", type=int, default=100, help="episodes the dataset shall have")
-    add("--seed", type=int, default=0, help="seed of initial states and actions")
-    add("--out", required=True, help="root of the dataset")
-    add("--render", default="vd4rl", help="vd4rl, or fast: 8 times faster in software")
-    add("--size", type=int, default=64, help="height and width of images, in pixels")
+    """Adds the options of the command `collect`, for all suites."""
+    # Absent unless given: `suites.complete` tells what a suite does not take.
+    add = partial(parser.add_argument, default=argparse.SUPPRESS)
+    add("--suite", help=f"one of {', '.join(SUITES)} (default: dm_control)")
+    add("--task", required=True, help="walker_walk, Hopper-v4, ..., or a maze: large")
+    add("--level", help=f"one of {', '.join(levels.LEVELS)}; mazes have none")
+    add("--episodes", type=int, help="dm_control: episodes of the dataset (100)")
+    add("--steps", type=int, help="gymnasium, pointmaze: its transitions (200000)")
+    add("--seed", type=int, help="seed of initial states and actions (0)")
+    add("--out", required=True, help="dm_control: the dataset's root; others: the file")
+    add("--format", dest="layout", help="gymnasium: d4rl (.hdf5) or neorl (.npz)")
+    add("--render", help="dm_control: vd4rl (default), or fast: 8 times in software")
+    add("--size", type=int, help="dm_control: height and width of images, in pixels")
     add("--workers", type=int, help="processes (default: one per core)")
-    add("--hdf5", action="store_true", help="also write V-D4RL's 84px hdf5 format")
+    add("--hdf5", action="store_true", help="dm_control: also V-D4RL's 84px format")
     add(
         "--noise",
         type=float,
-        help="play half of the episodes with the policy's mean action plus Gaussian "
-        "noise of this standard deviation (default: all with sampled actions)",
+        help="standard deviation of Gaussian noise. dm_control: play half of the "
+        "episodes with the policy's mean action plus noise (default: all with sampled "
+        "actions). pointmaze: the waypoint controller's (0.5)",
     )
     add("--policy", dest="policies", help="folder of your own policies for the task")
 
 
 def run(args: argparse.Namespace) -> None:
     """Runs the command `collect`."""
-    print(f"rendering with {check_rendering()}", file=sys.stderr)
+    given = vars(args)
+    suite = given.get("suite", "dm_control")
+    given = {name: given[name] for name in _OPTIONS if name in given}
+    options = complete(suite, given)
     try:
-        folder = collect(**{name: getattr(args, name) for name in _OPTIONS})
+        if suite == "dm_control":
+            stopped = "the same command goes on from here"
+            print(f"rendering with {check_rendering()}", file=sys.stderr)
+            path = collect(**options)
+        else:
+            stopped = "nothing was written"
+            path = collect_states(suite, options)
     except KeyboardInterrupt:
-        print("stopped: the same command goes on from here", file=sys.stderr)
+        print(f"stopped: {stopped}", file=sys.stderr)
         raise SystemExit(130) from None
-    print(folder)
+    print(path)
 
 
 _OPTIONS = (
-    *("task", "level", "episodes", "seed", "out", "render", "size"),
-    *("workers", "hdf5", "noise", "policies"),
+    *("task", "level", "episodes", "steps", "seed", "out", "layout"),
+    *("render", "size", "workers", "hdf5", "noise", "policies"),
 )
 
 
 def _make_all(
-    recipe: Recipe, missing: list[int], processes: int, advance: Callable[[], None]
+    recipe: Recipe, missing: list[int], processes: int, advance: Callable[[int], None]
 ) -> None:
     indices = iter(missing)
     workers: list[Worker] = []
@@ -131,7 +143,7 @@ def _make_all(
         workers += (Worker(EpisodeMaker(recipe)) for _ in range(processes))
         queues = [(worker, indices) for worker in workers]
         for _ in exchange(queues, lambda index: f"episode {index}"):
-            advance()
+            advance(1)
     finally:
         # After an error or Ctrl-C, episodes under way are dropped, not waited for.
         close_all(workers, patience=0.0)
@@ -146,24 +158,3 @@ def _missing(recipe: Recipe, episodes: int) -> list[int]:
     ]
     there = set.intersection(*complete)
     return [index for index in range(episodes) if recipe.name(index) not in there]
-
-
-@contextlib.contextmanager
-def _progress_bar(
-    visible: bool, total: int, missing: int
-) -> Iterator[Callable[[], None]]:
-    columns = (
-        TextColumn("collecting episodes"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not visible) as bar:
-        job = bar.add_task("", total=total, completed=total - missing)
-        yield lambda: bar.advance(job)
-
-
-def _require_at_least(least: int, name: str, value: int | None) -> None:
-    if value is not None and value < least:
-        raise DataError(f"{name} is {value}: give at least {least}")

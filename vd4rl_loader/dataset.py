@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vd4rl_loader import arrays, cache, formats
+from vd4rl_loader import arrays, cache, formats, statistics
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.layout import Source, find_source
 from vd4rl_loader.render import RenderStyle
@@ -89,7 +89,7 @@ class Dataset:
 
     def returns(self) -> np.ndarray:
         """Undiscounted return of every episode, float [E]."""
-        return np.add.reduceat(self.reward.astype(np.float64), self.offsets[:-1])
+        return statistics.episode_returns(self)
 
     def statistics(self) -> dict[str, Any]:
         """Numbers about the data, JSON-able. Reads actions and rewards, no images.
@@ -97,26 +97,7 @@ class Dataset:
         `steps` counts transitions, `entries` images; lengths are in entries; `bytes` is
         the size of the mapped arrays, `source_bytes` that of the files.
         """
-        returns, lengths = self.returns(), np.diff(self.offsets)
-        mapped = [f.name for f in dataclasses.fields(self) if f.name not in _NOT_MAPPED]
-        return {
-            "episodes": len(returns),
-            "steps": int(len(self.reward) - len(returns)),
-            "entries": len(self.reward),
-            "return_mean": float(returns.mean()),
-            "return_std": float(returns.std()),
-            "return_min": float(returns.min()),
-            "return_max": float(returns.max()),
-            "length_min": int(lengths.min()),
-            "length_max": int(lengths.max()),
-            "action_min": float(self.action.min()),
-            "action_max": float(self.action.max()),
-            "bytes": sum(getattr(self, name).nbytes for name in mapped),
-            "source_bytes": self.source_bytes,
-        }
-
-
-_NOT_MAPPED = ("offsets", "spec", "source_bytes")
+        return statistics.summary(self)
 
 
 def open_dataset(

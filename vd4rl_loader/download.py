@@ -1,4 +1,4 @@
-"""Fetches V-D4RL datasets from their public copy on the Hugging Face hub."""
+"""Fetches V-D4RL from the Hugging Face hub, D4RL and NeoRL from their servers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.layout import SUFFIXES
+from vd4rl_loader.states import fetch, sources
 
 REPOSITORY = "conglu/vd4rl"
 
@@ -75,14 +76,29 @@ def _folder(files: list[str], suite: str, task: str, level: str, size: int) -> s
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the command `download`."""
-    parser.add_argument("--task", required=True, help="such as walker_walk")
-    parser.add_argument("--level", required=True, help="such as medium_expert")
-    parser.add_argument("--size", type=int, default=64, help="64 (npz) or 84 (hdf5)")
-    parser.add_argument("--suite", default="main", help="or distracting, multitask")
+    parser.add_argument(
+        "--task",
+        required=True,
+        help="such as walker_walk, hopper-medium-replay (d4rl), Hopper-low (neorl)",
+    )
+    parser.add_argument("--level", help="V-D4RL's, such as medium_expert")
+    parser.add_argument(
+        "--size", type=int, default=64, help="V-D4RL's, 64 (npz) or 84 (hdf5)"
+    )
+    parser.add_argument(
+        "--suite",
+        default="main",
+        help="V-D4RL's main, distracting, multitask; or d4rl, neorl for state vectors",
+    )
     parser.add_argument("--out", required=True, help="root of datasets to write to")
 
 
 def run(args: argparse.Namespace) -> None:
     """Runs the command `download`."""
+    if args.suite in sources.URLS:
+        print(fetch.download_states(args.task, args.out, args.suite))
+        return
+    if args.level is None:
+        raise DataError("--level is missing: give V-D4RL's, such as medium_expert")
     folder = download(args.task, args.level, args.out, args.size, args.suite)
     print(folder)

@@ -17,10 +17,12 @@ from vd4rl_loader.dataset import Dataset, open_dataset
 from vd4rl_loader.episode_files import atomic
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.render import RenderStyle
+from vd4rl_loader.states import StateDataset, is_state_data, open_states
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _SHEET_ROWS, _SHEET_COLUMNS = 8, 10
 _LABEL_WIDTH, _GAP = 72, 2
+_FORMATS = {"d4rl": "D4RL", "neorl": "NeoRL", "minari": "Minari"}
 
 
 def histogram(values: np.ndarray, bins: int = 20) -> str:
@@ -65,41 +67,54 @@ def _label(text: str, height: int) -> np.ndarray:
     return np.asarray(image)
 
 
-def summarize(dataset: Dataset) -> dict[str, Any]:
+def summarize(dataset: Dataset | StateDataset) -> dict[str, Any]:
     """The dataset's spec and statistics, JSON-able."""
     return {**dataclasses.asdict(dataset.spec), **dataset.statistics()}
 
 
-def table(dataset: Dataset) -> Table:
-    """The summary for a person."""
-    spec, numbers = dataset.spec, dataset.statistics()
-    name = "/".join(part for part in (spec.task, spec.level) if part)
-    shown = Table(title=name or None, show_header=False)
-    for key, text in _rows(dataset, numbers).items():
+def table(dataset: Dataset | StateDataset, name: str | None = None) -> Table:
+    """The summary for a person, under the title `name`."""
+    shown = Table(title=name, show_header=False)
+    kind_rows = _state_rows if isinstance(dataset, StateDataset) else _pixel_rows
+    for key, text in {**_rows(dataset), **kind_rows(dataset)}.items():
         shown.add_row(key, text)
     return shown
 
 
-def _rows(dataset: Dataset, numbers: dict[str, Any]) -> dict[str, str]:
-    spec = dataset.spec
+def _rows(dataset: Dataset | StateDataset) -> dict[str, str]:
+    numbers = dataset.statistics()
     low, high = numbers["length_min"], numbers["length_max"]
-    size, read_as = spec.source_image_size, spec.image_size
     return {
         "episodes": f"{numbers['episodes']:,}",
         "entries per episode": f"{low}" if low == high else f"{low} to {high}",
         "steps": f"{numbers['steps']:,}",
-        "images": f"{size}×{size}"
-        + ("" if size == read_as else f", read as {read_as}"),
         "return": " / ".join(
             f"{numbers[f'return_{key}']:.1f}" for key in ("min", "mean", "max")
         )
         + " (min / mean / max)",
         "returns": f"[{histogram(dataset.returns())}]",
-        "actions": f"{spec.action_size} numbers, "
+        "actions": f"{dataset.spec.action_size} numbers, "
         f"{numbers['action_min']:.3f} to {numbers['action_max']:.3f}",
         "size on disk": _megabytes(numbers["source_bytes"]),
         "size as arrays": _megabytes(numbers["bytes"]),
+    }
+
+
+def _pixel_rows(dataset: Dataset) -> dict[str, str]:
+    spec = dataset.spec
+    size, read_as = spec.source_image_size, spec.image_size
+    return {
+        "images": f"{size}×{size}"
+        + ("" if size == read_as else f", read as {read_as}"),
         "rendered": _describe(spec.render),
+    }
+
+
+def _state_rows(dataset: StateDataset) -> dict[str, str]:
+    return {
+        "terminals": f"{np.count_nonzero(dataset.is_terminal):,}",
+        "states": f"{dataset.spec.vector_size} numbers",
+        "format": _FORMATS[dataset.spec.format],
     }
 
 
@@ -129,8 +144,12 @@ def _save_sheet(path: Path, dataset: Dataset) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the command `info`."""
-    parser.add_argument("path", help="root, level's folder, or one file")
-    parser.add_argument("--task", help="which task of a root, such as walker_walk")
+    parser.add_argument(
+        "path", help="root, level's folder, one file, or minari:DATASET_ID"
+    )
+    parser.add_argument(
+        "--task", help="which task of a root, such as walker_walk or hopper-medium"
+    )
     parser.add_argument("--level", help="which level of a root, such as medium_expert")
     parser.add_argument("--contact-sheet", type=Path, help="PNG of frames to write")
     parser.add_argument("--json", action="store_true", help="print JSON, not a table")
@@ -141,17 +160,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Runs the command `info`."""
-    dataset = open_dataset(
-        args.path,
-        args.task,
-        args.level,
-        min_length=2,
-        skip_bad=args.skip_bad,
-        log=lambda line: print(line, file=sys.stderr),
-    )
+    if is_state_data(args.path):
+        path = Path(args.path)
+        dataset, name = _open_states(args), path.name if path.exists() else args.path
+    else:
+        dataset = _open_pixels(args)
+        name = "/".join(filter(None, (dataset.spec.task, dataset.spec.level)))
     if args.contact_sheet:
         _save_sheet(args.contact_sheet, dataset)
     if args.json:
         print(json.dumps(summarize(dataset), indent=2))
     else:
-        Console().print(table(dataset))
+        Console().print(table(dataset, name or None))
+
+
+def _open_states(args: argparse.Namespace) -> StateDataset:
+    for option in ("contact_sheet", "level", "skip_bad"):
+        if getattr(args, option):
+            raise DataError(
+                f"{args.path}: holds state vectors, leave out "
+                f"--{option.replace('_', '-')}, which is for datasets of images"
+            )
+    return open_states(args.path, args.task, log=_to_stderr)
+
+
+def _open_pixels(args: argparse.Namespace) -> Dataset:
+    return open_dataset(
+        args.path,
+        args.task,
+        args.level,
+        min_length=2,
+        skip_bad=args.skip_bad,
+        log=_to_stderr,
+    )
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)

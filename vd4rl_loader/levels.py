@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vd4rl_loader.bundled import PolicyFolder, open_policies
+from vd4rl_loader.bundled import Policy, PolicyFolder, open_policies
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.simulate import PixelEnv
 
@@ -37,7 +37,7 @@ def behaviours(
     """The behaviours of a level: episode i is played by number i modulo their count.
 
     Args:
-      task: the dm_control task.
+      task: the dm_control or Gymnasium task.
       level: one of LEVELS. "medium_replay" goes through all checkpoints up to medium,
         "medium_expert" alternates between the two.
       policies: a folder of policies, by default the package's own.
@@ -82,17 +82,30 @@ def actor(
     if behaviour.checkpoint is None:
         size = env.action_size
         return lambda observation: rng.uniform(-1, 1, size).astype(np.float32)
-    folder = open_policies(task, policies)
-    policy = folder.load(behaviour.checkpoint)
-    if policy.sizes != (env.observation_size, env.action_size):
-        raise DataError(
-            f"{folder.path}: checkpoint {behaviour.checkpoint} maps {policy.sizes[0]} "
-            f"observations to {policy.sizes[1]} actions, but {task} has "
-            f"{env.observation_size} and {env.action_size}"
-        )
+    sizes = env.observation_size, env.action_size
+    policy = load_policy(behaviour.checkpoint, task, policies, sizes)
     return lambda observation: policy.act(
         observation, rng, behaviour.mode, behaviour.noise
     )
+
+
+def load_policy(
+    checkpoint: int, task: str, policies: str | Path | None, sizes: tuple[int, int]
+) -> Policy:
+    """Reads a checkpoint of a task with these observation and action sizes.
+
+    Raises:
+      DataError: the policy was trained on something of other sizes.
+    """
+    folder = open_policies(task, policies)
+    policy = folder.load(checkpoint)
+    if policy.sizes != sizes:
+        raise DataError(
+            f"{folder.path}: checkpoint {checkpoint} maps {policy.sizes[0]} "
+            f"observations to {policy.sizes[1]} actions, but {task} has "
+            f"{sizes[0]} and {sizes[1]}"
+        )
+    return policy
 
 
 def _checkpoints(level: str, policies: PolicyFolder) -> tuple[int, ...]:

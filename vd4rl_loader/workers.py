@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, NamedTuple
 
@@ -28,18 +28,27 @@ class WorkerError(RuntimeError):
 class Worker:
     """One process that calls `handler(request)` for every request sent to it."""
 
-    def __init__(self, handler: Callable[[Any], Any]) -> None:
+    def __init__(
+        self,
+        handler: Callable[[Any], Any],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         """Starts the process.
 
         Args:
           handler: a picklable callable, importable in a fresh interpreter. If it has a
             `close` method, the worker calls it before it exits.
+          environment: environment variables for the process, beside this one's.
         """
         pickled = pickle.dumps(handler)
         self.connection, theirs = Pipe()
         with theirs:
             self._process = launch(
+                # Ctrl-C reaches the whole process group: the parent decides what
+                # becomes of us. First of all, so that no import is interrupted.
+                "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
                 f"from vd4rl_loader.workers import serve; serve({theirs.fileno()})",
+                environment,
                 pass_fds=[theirs.fileno()],
             )
         self._send(pickled)
@@ -92,8 +101,16 @@ class Worker:
         return f"its worker process was killed by {signal.Signals(-code).name}{hint}"
 
 
-def launch(code: str, **options: Any) -> subprocess.Popen:
-    """Runs Python code in a fresh interpreter that can import what this one can."""
+def launch(
+    code: str, extra: Mapping[str, str] | None = None, **options: Any
+) -> subprocess.Popen:
+    """Runs Python code in a fresh interpreter that can import what this one can.
+
+    Args:
+      code: what to run.
+      extra: environment variables for it, beside this process's.
+      **options: for `subprocess.Popen`.
+    """
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     environment = {
         **os.environ,
@@ -102,6 +119,7 @@ def launch(code: str, **options: Any) -> subprocess.Popen:
         "LP_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
+        **(extra or {}),
     }
     command = [sys.executable, "-P", "-c", code]
     return subprocess.Popen(command, env=environment, **options)
@@ -148,8 +166,6 @@ def close_all(workers: Iterable[Worker], patience: float) -> None:
 
 def serve(descriptor: int) -> None:
     """A worker's main function: answers requests until the parent hangs up."""
-    # Ctrl-C reaches the whole process group: the parent decides what becomes of us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = Connection(descriptor)
     handler = None
     try:

@@ -52,7 +52,9 @@ class VectorEnv:
         """Starts the next episode everywhere.
 
         Returns:
-          The observations, stacked: [N, ...] for every key.
+          The observations, stacked: [N, ...] for every key of the first environment's.
+          A key that only some environments have is stacked over those, in their order:
+          where only the first M are filmed, "image" is [M, ...].
 
         Raises:
           WorkerError: an environment raised or its process died, and which. All
@@ -98,7 +100,7 @@ class VectorEnv:
             self.close()
             raise
         return {
-            key: np.stack([observation[key] for observation in observations])
+            key: np.stack([every[key] for every in observations if key in every])
             for key in observations[0]
         }
 

@@ -3,7 +3,8 @@
     python -m vd4rl_loader.policies.train_sac walker_walk --steps 150000 --out DIR
 
 One core suffices (about 130 agent steps per second). Not part of the package's work:
-kept so that everyone can see, and redo, where the policies come from.
+kept so that everyone can see, and redo, where the policies come from. Those of
+Gymnasium's tasks come from `train_sac_gym`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -21,16 +23,34 @@ import numpy as np
 import optax
 
 from vd4rl_loader.bundled import Policy
-from vd4rl_loader.simulate import PixelEnv
+from vd4rl_loader.simulate import PixelEnv, Step
 
 WIDTH = 256
-RANDOM_STEPS = 2_000
 UPDATES_AT_ONCE = 16  # and as many agent steps in between
 BATCH = 256
 DISCOUNT = 0.99
 TARGET_RATE = 0.005
 CHECKPOINT_EVERY = 5_000
 EVALUATION_SEED, EVALUATION_EPISODES = 12345, 10
+
+
+class Env(Protocol):
+    """What `PixelEnv` is without its images."""
+
+    action_size: int
+    observation: np.ndarray
+
+    def reset(self) -> Step: ...
+
+    def step(self, action: np.ndarray) -> Step: ...
+
+
+class Task(NamedTuple):
+    """What is learned: `make(seed)` gives an environment."""
+
+    name: str
+    make: Callable[[int], Env]
+    random_steps: int = 2_000
 
 
 class Learner(NamedTuple):
@@ -43,12 +63,13 @@ class Learner(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Transitions, each field [..., B, *]. The tasks never terminate."""
+    """Transitions, each field [..., B, *]."""
 
     observation: jax.Array
     action: jax.Array
     reward: jax.Array
     next_observation: jax.Array
+    continues: jax.Array  # 0 where the task ended, else 1
 
 
 def make_network(key, sizes):
@@ -94,7 +115,8 @@ def loss(params, learner: Learner, batch: Batch, keys):
         frozen["actor"], batch.next_observation, keys[0]
     )
     next_value = values(learner.targets, batch.next_observation, next_action).min(0)
-    target = batch.reward + DISCOUNT * (next_value - alpha * next_log_prob)
+    soft_value = next_value - alpha * next_log_prob
+    target = batch.reward + DISCOUNT * batch.continues * soft_value
     errors = values(params["critics"], batch.observation, batch.action) - target
     action, log_prob = sample_action(params["actor"], batch.observation, keys[1])
     value = values(frozen["critics"], batch.observation, action).min(0)
@@ -150,37 +172,35 @@ def save_policy(path: Path, policy: Policy) -> None:
     np.savez_compressed(path, **arrays)
 
 
-def train(task: str, seed: int, steps: int, rate: float, out: Path) -> dict:
+def make_memory(steps: int, observation_size: int, action_size: int) -> Batch:
+    """Room for so many transitions."""
+    shapes = (observation_size,), (action_size,), (), (observation_size,), ()
+    return Batch(*(np.zeros((steps, *shape), np.float32) for shape in shapes))
+
+
+def train(task: Task, seed: int, steps: int, rate: float, out: Path) -> dict:
     """Trains and saves checkpoints; returns the policies by agent steps."""
     rng = np.random.default_rng(seed)
-    env = PixelEnv(task, None, seed)
+    env = task.make(seed)
     step = env.reset()
     optimizer = optax.adam(rate)
-    learner = make_learner(seed, len(env.observation), env.action_size, optimizer)
-    memory = Batch(
-        *(
-            np.zeros((steps, *shape), np.float32)
-            for shape in (
-                env.observation.shape,
-                (env.action_size,),
-                (),
-                (len(env.observation),),
-            )
-        )
-    )
+    sizes = len(env.observation), env.action_size
+    learner = make_learner(seed, *sizes, optimizer)
+    memory = make_memory(steps, *sizes)
     policy, saved = numpy_policy(learner), {}
     for i in range(steps):
         if step.is_last:
             step = env.reset()
         memory.observation[i] = env.observation
-        if i < RANDOM_STEPS:
+        if i < task.random_steps:
             action = rng.uniform(-1, 1, env.action_size).astype(np.float32)
         else:
             action = policy.act(env.observation, rng, "sampled")
         step = env.step(action)
         memory.action[i], memory.reward[i] = action, step.reward
         memory.next_observation[i] = env.observation
-        if i >= RANDOM_STEPS and (i + 1) % UPDATES_AT_ONCE == 0:
+        memory.continues[i] = not step.is_terminal
+        if i >= task.random_steps and (i + 1) % UPDATES_AT_ONCE == 0:
             rows = rng.integers(0, i + 1, (UPDATES_AT_ONCE, BATCH))
             batches = Batch(*(field[rows] for field in memory))
             learner = update(optimizer, learner, batches)
@@ -188,13 +208,15 @@ def train(task: str, seed: int, steps: int, rate: float, out: Path) -> dict:
         if (i + 1) % CHECKPOINT_EVERY == 0:
             saved[i + 1] = policy
             save_policy(out / f"{i + 1:07d}.npz", policy)
-            print(task, i + 1, measure(task, policy, "mean", episodes=3), flush=True)
+            print(
+                task.name, i + 1, measure(task, policy, "mean", episodes=3), flush=True
+            )
     return saved
 
 
-def measure(task: str, policy: Policy | None, mode: str, episodes: int) -> list[float]:
+def measure(task: Task, policy: Policy | None, mode: str, episodes: int) -> list[float]:
     """Mean and standard deviation of the return; without a policy, of random play."""
-    env, rng = PixelEnv(task, None, EVALUATION_SEED), np.random.default_rng(0)
+    env, rng = task.make(EVALUATION_SEED), np.random.default_rng(0)
     returns = []
     for _ in range(episodes):
         step, total = env.reset(), 0.0
@@ -209,7 +231,7 @@ def measure(task: str, policy: Policy | None, mode: str, episodes: int) -> list[
     return [round(float(np.mean(returns)), 1), round(float(np.std(returns)), 1)]
 
 
-def summarize(task: str, policies: dict[int, Policy]) -> dict:
+def summarize(task: Task, policies: dict[int, Policy]) -> dict:
     """What `returns.json` says: medium is the checkpoint nearest half the expert's."""
     checkpoints = [
         {
@@ -222,7 +244,7 @@ def summarize(task: str, policies: dict[int, Policy]) -> dict:
     half = checkpoints[-1]["mean_action"][0] / 2
     medium = min(checkpoints, key=lambda each: abs(each["mean_action"][0] - half))
     return {
-        "task": task,
+        "task": task.name,
         "random": measure(task, None, "uniform", EVALUATION_EPISODES),
         "medium": medium["steps"],
         "expert": checkpoints[-1]["steps"],
@@ -231,7 +253,8 @@ def summarize(task: str, policies: dict[int, Policy]) -> dict:
     }
 
 
-def main() -> None:
+def run(task: Callable[[str], Task]) -> None:
+    """The command: makes a task of its name, trains, and writes everything."""
     parser = argparse.ArgumentParser(description="Trains state policies for a task.")
     parser.add_argument("task")
     parser.add_argument("--seed", type=int, default=0)
@@ -240,10 +263,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    policies = train(args.task, args.seed, args.steps, args.rate, args.out)
-    returns = summarize(args.task, policies)
+    chosen = task(args.task)
+    policies = train(chosen, args.seed, args.steps, args.rate, args.out)
+    returns = summarize(chosen, policies)
     (args.out / "returns.json").write_text(json.dumps(returns, indent=1))
 
 
 if __name__ == "__main__":
-    main()
+    run(lambda name: Task(name, lambda seed: PixelEnv(name, None, seed)))

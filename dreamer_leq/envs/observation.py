@@ -1,0 +1,35 @@
+"""What the state environments hand out: one entry of an episode in arrival order."""
+
+from __future__ import annotations
+
+import numpy as np
+
+Observation = dict[str, np.ndarray | np.generic]
+
+
+def make_observation(
+    vector: np.ndarray,
+    image: np.ndarray | None = None,
+    *,
+    reward: float = 0.0,
+    first: bool = False,
+    last: bool = False,
+    terminal: bool = False,
+) -> Observation:
+    """An observation with the types that models and `VectorEnv` expect.
+
+    Args:
+      vector: the state, [D] of any float type.
+      image: uint8 [S, S, 3] of an environment that is filmed; None leaves it out.
+      reward: what came with this state.
+      first, last: whether the episode begins or ends here.
+      terminal: whether it ends because the task does, not because of the clock.
+    """
+    observation: Observation = {
+        "vector": np.asarray(vector, np.float32),
+        "reward": np.float32(reward),
+        "is_first": np.bool_(first),
+        "is_last": np.bool_(last),
+        "is_terminal": np.bool_(terminal),
+    }
+    return observation if image is None else {**observation, "image": image}

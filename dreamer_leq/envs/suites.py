@@ -1,0 +1,102 @@
+"""Which environment a description, as configs and run folders hold it, stands for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dreamer_leq.envs.antmaze import AntMaze
+from dreamer_leq.envs.dmc import DMCFactory
+from dreamer_leq.envs.locomotion import Locomotion
+from dreamer_leq.envs.pointmaze import PointMaze
+from vd4rl_loader.errors import DataError
+from vd4rl_loader.locomotion import TASKS
+from vd4rl_loader.mazes import MAZES
+from vd4rl_loader.render import RenderStyle
+
+# The fields of a description besides "suite": those it must have, those it may have.
+_FIELDS = {
+    "dm_control": ({"task", "render"}, {"action_repeat", "image_size"}),
+    "gymnasium": ({"id"}, {"x_position"}),
+    "antmaze": ({"maze"}, set()),
+    "pointmaze": ({"maze"}, set()),
+}
+
+
+def environment_factory(
+    environment: Mapping[str, Any], seed: int, image: bool = False
+) -> Callable[[], Any]:
+    """The factory that `VectorEnv` makes one environment with, in another process.
+
+    Args:
+      environment: "suite" and its fields. One of
+        {"suite": "dm_control", "task": "walker_walk", "render": a RenderStyle's JSON,
+        "action_repeat": 2, "image_size": 64}, the last two optional;
+        {"suite": "gymnasium", "id": "Hopper-v4", "x_position": False}, x optional;
+        {"suite": "antmaze", "maze": "large"}; {"suite": "pointmaze", "maze": "medium"}.
+      seed: seed of the environment's initial states and goals.
+      image: whether state environments are filmed: their observations then hold
+        "image", uint8 [192, 192, 3]. dm_control's always do, at the model's size.
+
+    Returns:
+      A picklable factory without arguments.
+
+    Raises:
+      DataError: a field is missing, unknown or wrong.
+    """
+    suite = _check(environment)
+    fields = {key: value for key, value in environment.items() if key != "suite"}
+    if suite == "dm_control":
+        render = RenderStyle.from_json(fields.pop("render"))
+        return DMCFactory(render=render, seed=seed, **fields)
+    return StateFactory(suite, fields, seed, image)
+
+
+@dataclass(frozen=True)
+class StateFactory:
+    """Makes an environment that is observed as a state, in whatever process calls it.
+
+    Attributes:
+      suite: "gymnasium", "antmaze" or "pointmaze".
+      fields: the description's other fields.
+      seed: of the environment.
+      image: whether it is filmed.
+    """
+
+    suite: str
+    fields: Mapping[str, Any]
+    seed: int
+    image: bool = False
+
+    def __call__(self) -> Locomotion | AntMaze | PointMaze:
+        """Makes the environment."""
+        make = {"gymnasium": Locomotion, "antmaze": AntMaze, "pointmaze": PointMaze}
+        return make[self.suite](seed=self.seed, image=self.image, **self.fields)
+
+
+def _check(environment: Mapping[str, Any]) -> str:
+    suite = environment.get("suite")
+    _one_of("suite", suite, _FIELDS)
+    required, optional = _FIELDS[suite]
+    given = set(environment) - {"suite"}
+    if missing := sorted(required - given):
+        raise DataError(f"environment: suite {suite} needs the field {missing[0]!r}")
+    if unknown := sorted(given - required - optional):
+        raise DataError(f"environment: suite {suite} has no field {unknown[0]!r}")
+    if "id" in given:
+        _one_of("id", environment["id"], TASKS)
+    if "maze" in given:
+        _one_of("maze", environment["maze"], MAZES)
+    if not isinstance(x := environment.get("x_position", False), bool):
+        raise DataError(f"environment: x_position is {x!r}, expected true or false")
+    return suite
+
+
+def _one_of(field: str, value: Any, known: Collection[str]) -> None:
+    if isinstance(value, str) and value in known:
+        return
+    near = difflib.get_close_matches(str(value), known, n=1) or known
+    names = " or ".join(near)
+    raise DataError(f"environment: {field} is {value!r}: did you mean {names}?")

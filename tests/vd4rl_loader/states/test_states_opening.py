@@ -1,0 +1,153 @@
+"""Which file a path and a task mean."""
+
+import pytest
+from states.layouts import neorl, rows, write_d4rl, write_npz
+
+from vd4rl_loader import DataError
+from vd4rl_loader.states import expected_file, is_state_data, open_states
+from vd4rl_loader.states.sources import published_task, tasks, url
+
+# From the lists of addresses that D4RL and NeoRL publish.
+PUBLISHED = {
+    "hopper-medium-replay": "gym_mujoco_v2/hopper_medium_replay-v2.hdf5",
+    "walker2d-full-replay-v2": "gym_mujoco_v2/walker2d_full_replay-v2.hdf5",
+    "halfcheetah-random": "gym_mujoco_v2/halfcheetah_random-v2.hdf5",
+    "antmaze-umaze": "ant_maze_v2/Ant_maze_u-maze_noisy_multistart_False_"
+    "multigoal_False_sparse_fixed.hdf5",
+    "antmaze-umaze-diverse-v2": "ant_maze_v2/Ant_maze_u-maze_noisy_multistart_True_"
+    "multigoal_True_sparse_fixed.hdf5",
+    "antmaze-medium-play": "ant_maze_v2/Ant_maze_big-maze_noisy_multistart_True_"
+    "multigoal_False_sparse_fixed.hdf5",
+    "antmaze-large-diverse-v0": "ant_maze_new/Ant_maze_hardest-maze_noisy_multistart_"
+    "True_multigoal_True_sparse.hdf5",
+    "antmaze-ultra-play": "public/Ant_maze_ultra_noisy_multistart_True_"
+    "multigoal_False_sparse.hdf5",
+    "antmaze-ultra-diverse-v0": "public/Ant_maze_ultra_noisy_multistart_True_"
+    "multigoal_True_sparse.hdf5",
+    "Hopper-low": "v2/Hopper-v3/Hopper-v3-low-1000-train-noise.npz",
+    "HalfCheetah-v3-high": "v2/HalfCheetah-v3/HalfCheetah-v3-high-1000-train-noise.npz",
+}
+
+
+@pytest.mark.parametrize("task", PUBLISHED)
+def test_published_names(task):
+    assert url(task).endswith(f"/{PUBLISHED[task]}")
+    assert expected_file(task) == PUBLISHED[task].rpartition("/")[2]
+
+
+def test_every_published_file_belongs_to_one_task():
+    names = tasks()
+    assert len(names) == 3 * 6 + 6 * 2 + 2 + 3 * 3
+    assert [published_task(expected_file(name)) for name in names] == names
+
+
+@pytest.mark.parametrize(
+    ("task", "hint"),
+    [
+        ("hoper-medium", "did you mean hopper-medium?"),
+        ("antmaze-ultra-play-v2", "did you mean antmaze-ultra-play-v0?"),
+        ("hopper-medium-v1", "did you mean hopper-medium-v2?"),
+        ("?", "there are hopper-random, hopper-medium, "),
+    ],
+)
+def test_unpublished_names(task, hint):
+    with pytest.raises(DataError) as caught:
+        expected_file(task)
+    assert str(caught.value).startswith(f"task {task!r}: no such published dataset (")
+    assert hint in str(caught.value)
+
+
+LENGTHS = {
+    "hopper_medium-v2.hdf5": 4,
+    "hopper_medium_replay-v2.hdf5": 5,
+    "Ant_maze_u-maze_noisy_multistart_False_multigoal_False_sparse.hdf5": 6,
+    "Ant_maze_u-maze_noisy_multistart_False_multigoal_False_sparse_fixed.hdf5": 7,
+    "Hopper-v3-low-1000-train-noise.npz": 8,
+    "Hopper-v3-low-100-val-noise.npz": 9,
+}
+
+
+def write(folder, name):
+    length = LENGTHS.get(name, 10)
+    fields = rows([(length, None)])
+    if name.endswith("npz"):
+        return write_npz(folder / name, neorl(fields, [length]))
+    return write_d4rl(folder / name, fields)
+
+
+def steps(path, task=None):
+    return open_states(path, task, log=lambda line: None).statistics()["steps"]
+
+
+def refused(path, task=None):
+    with pytest.raises(DataError) as caught:
+        open_states(path, task)
+    assert "\n" not in str(caught.value)
+    return str(caught.value).removeprefix(f"{path}: ")
+
+
+def test_a_task_of_a_folder(tmp_path):
+    for name in LENGTHS:
+        write(tmp_path, name)
+    assert steps(tmp_path, "hopper-medium") == 4
+    assert steps(str(tmp_path), "hopper-medium-replay-v2") == 5
+    assert steps(tmp_path, "antmaze-umaze") == 7
+    assert steps(tmp_path, "antmaze-umaze-v2") == 7
+    assert steps(tmp_path, "antmaze-umaze-v0") == 6
+    assert steps(tmp_path, "Hopper-low") == 8
+    for task, start in (
+        ("hopper-expert", "none of its files is published as 'hopper-expert'; give"),
+        ("mine", "none of its files is published as 'mine'; give one of them: Ant_"),
+        (None, "several files; give one of them: Ant_maze"),
+    ):
+        assert refused(tmp_path, task).startswith(start)
+
+
+def test_an_only_file(tmp_path):
+    write(tmp_path, "mine.hdf5")
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / ".hidden.hdf5").touch()
+    for task in (None, "hopper-medium", "pointmaze-large"):
+        assert steps(tmp_path, task) == 10
+    assert steps(tmp_path / "mine.hdf5", "hopper-medium") == 10
+    # By content: the name says nothing.
+    assert steps((tmp_path / "mine.hdf5").rename(tmp_path / "data.npz")) == 10
+
+
+def test_validation_files_are_not_for_training(tmp_path):
+    write(tmp_path, "Hopper-v3-low-1000-train-noise.npz")
+    write(tmp_path, "Hopper-v3-low-100-val-noise.npz")
+    assert steps(tmp_path) == 8
+    assert steps(tmp_path / "Hopper-v3-low-100-val-noise.npz") == 9
+
+
+def test_a_file_of_another_task(tmp_path):
+    path = write(tmp_path, "hopper_medium-v2.hdf5")
+    assert steps(path, "hopper-medium") == 4
+    expected = (
+        "is published as 'hopper-medium-v2', not 'hopper-medium-replay'; give that "
+        "task, or another file"
+    )
+    assert refused(path, "hopper-medium-replay") == expected
+    assert refused(tmp_path, "hopper-medium-replay").endswith(expected)
+
+
+def test_no_file(tmp_path):
+    assert refused(tmp_path / "x.hdf5") == "no such file or folder"
+    assert refused(tmp_path) == "no .npz or .hdf5 files in it"
+
+
+def test_what_is_state_data(tmp_path):
+    good = write(tmp_path, "mine.hdf5")
+    assert is_state_data(good) and is_state_data(str(tmp_path))
+    assert is_state_data("minari:a/b-v0")
+    published = tmp_path / "hopper_medium-v2.hdf5"
+    published.write_bytes(b"half of it")
+    assert is_state_data(published)
+    pixels = write_d4rl(tmp_path / "pixels.hdf5", {"observation": [0]})
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for path in (pixels, empty, tmp_path / "nowhere"):
+        assert not is_state_data(path)
+    assert is_state_data(write(tmp_path, "Mine.npz"))
+    assert not is_state_data(write_npz(tmp_path / "p.npz", {"image": [0]}))

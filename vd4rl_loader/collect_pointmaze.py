@@ -1,0 +1,164 @@
+"""Collects PointMaze datasets: short walks, from which long ones must be stitched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vd4rl_loader.errors import DataError, require_at_least
+from vd4rl_loader.mazes import CELL, Maze, find_maze
+from vd4rl_loader.pointmaze import (
+    RADIUS,
+    STEP,
+    at_goal,
+    move,
+    near_cell,
+    waypoint_action,
+)
+from vd4rl_loader.state_files import check_output, write_d4rl
+
+_WALKS_AT_ONCE = 1024
+_PATIENCE = 4  # an episode lasts at most this many times as long as without noise
+
+
+def collect_pointmaze(
+    maze: str, steps: int, seed: int, out: str | Path, noise: float = 0.5
+) -> Path:
+    """Collects walks between random cells that are at most half the task's way apart.
+
+    A walk starts at a random point of a random free cell and goes to a random cell
+    within half as many cells as the goal is from the start. There it times out, or
+    after 4 times the expected steps; it is terminal, with reward 1, as soon as it comes
+    near the goal. So no walk leads from the start cell to the goal cell.
+
+    Args:
+      maze: name of the maze.
+      steps: transitions; the last walk is finished, so there may be a few more.
+      seed: of everything random. The data depend on it and the other arguments alone.
+      out: the .hdf5 file, in D4RL's layout.
+      noise: standard deviation of the Gaussian noise on the waypoint controller.
+
+    Raises:
+      DataError: an argument is wrong, or the file exists or cannot be written.
+    """
+    found = find_maze(maze)
+    require_at_least(1, "steps", steps)
+    require_at_least(0, "seed", seed)
+    if not 0 <= noise < np.inf:
+        raise DataError(f"noise is {noise}: give a standard deviation of at least 0")
+    path = check_output(out, "d4rl")
+    walks = _collect(found, steps, np.random.default_rng(seed), noise)
+    record = {
+        "suite": "pointmaze",
+        "task": maze,
+        "seed": seed,
+        "noise": noise,
+        "policy": "waypoint controller",
+        "episodes": int(np.count_nonzero(walks["terminals"] | walks["timeouts"])),
+        **_lengths(found, walks),
+    }
+    write_d4rl(path, walks, record)
+    return path
+
+
+class _Walks(NamedTuple):
+    """Rows of many walks in the order of time, each belonging to one of them."""
+
+    walk: np.ndarray  # int [N]
+    xy: np.ndarray  # float32 [N, 2]
+    action: np.ndarray  # float32 [N, 2]
+    next_xy: np.ndarray  # float32 [N, 2]
+    terminal: np.ndarray  # bool [N]
+    timeout: np.ndarray  # bool [N]
+
+
+def _collect(
+    maze: Maze, steps: int, rng: np.random.Generator, noise: float
+) -> dict[str, np.ndarray]:
+    batches: list[_Walks] = []
+    while sum(len(batch.walk) for batch in batches) < steps:
+        batches.append(_walk_many(maze, rng, noise))
+    rows = _Walks(*(np.concatenate(field) for field in zip(*batches, strict=True)))
+    ends = np.flatnonzero(rows.terminal | rows.timeout) + 1
+    rows = _Walks(*(field[: ends[ends >= steps][0]] for field in rows))
+    goal = maze.xy(maze.goal_cell).astype(np.float32)
+    return {
+        "observations": rows.xy,
+        "actions": rows.action,
+        "next_observations": rows.next_xy,
+        "rewards": rows.terminal.astype(np.float32),
+        "terminals": rows.terminal,
+        "timeouts": rows.timeout,
+        "infos/goal": np.tile(goal, (len(rows.xy), 1)),
+    }
+
+
+def _walk_many(maze: Maze, rng: np.random.Generator, noise: float) -> _Walks:
+    """Plays walks side by side; returns them one after the other."""
+    xy, target = _draw_walks(maze, rng)
+    walk = np.arange(len(xy))
+    way = maze.all_distances[(*maze.cell(xy).T, *target.T)]
+    limit = _PATIENCE * np.ceil(way * CELL / STEP)
+    played: list[_Walks] = []
+    while len(walk):
+        action = waypoint_action(maze, xy, target[walk], rng, noise)
+        next_xy = move(maze, xy, action)
+        terminal = at_goal(maze, next_xy)
+        late = len(played) + 1 >= limit[walk]
+        timeout = (near_cell(maze, next_xy, target[walk]) | late) & ~terminal
+        played.append(_Walks(walk, xy, action, next_xy, terminal, timeout))
+        on = ~(terminal | timeout)
+        walk, xy = walk[on], next_xy[on]
+    rows = _Walks(*(np.concatenate(field) for field in zip(*played, strict=True)))
+    return _without_whole_ways(maze, _sorted(rows))
+
+
+def _draw_walks(maze: Maze, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Where walks start, float32 [W, 2], and to which cells they go, int [W, 2]."""
+    free = maze.free_cells()
+    start = free[rng.integers(len(free), size=_WALKS_AT_ONCE)]
+    reach = CELL / 2 - RADIUS  # within the cell, clear of any wall
+    jitter = rng.uniform(-reach, reach, start.shape)
+    xy = (maze.xy(start) + jitter).astype(np.float32)
+    distance = maze.all_distances[(*start.T, ...)][:, *free.T]
+    fitting = (distance >= 1) & (distance <= _task_distance(maze) // 2)
+    choice = np.argmax(np.where(fitting, rng.random(fitting.shape), -1.0), axis=1)
+    begun = ~at_goal(maze, xy)  # those at the goal are over before they begin
+    return xy[begun], free[choice][begun]
+
+
+def _sorted(rows: _Walks) -> _Walks:
+    order = np.argsort(rows.walk, kind="stable")
+    return _Walks(*(field[order] for field in rows))
+
+
+def _without_whole_ways(maze: Maze, rows: _Walks) -> _Walks:
+    """Drops walks that noise led through the start cell and the goal cell."""
+    through = [_visits(maze, rows, cell) for cell in (maze.start_cell, maze.goal_cell)]
+    kept = ~(through[0] & through[1])[rows.walk]
+    return _Walks(*(field[kept] for field in rows))
+
+
+def _visits(maze: Maze, rows: _Walks, cell: tuple[int, int]) -> np.ndarray:
+    """Which walks come through a cell, bool [_WALKS_AT_ONCE]."""
+    found = np.zeros(_WALKS_AT_ONCE, bool)
+    for xy in (rows.xy, rows.next_xy):
+        found[rows.walk[(maze.cell(xy) == cell).all(-1)]] = True
+    return found
+
+
+def _task_distance(maze: Maze) -> int:
+    return int(maze.distances(maze.start_cell)[maze.goal_cell])
+
+
+def _lengths(maze: Maze, walks: dict[str, np.ndarray]) -> dict[str, Any]:
+    """How far, in cells, the farthest walk gets from its first cell; and the task."""
+    ends = walks["terminals"] | walks["timeouts"]
+    number = np.cumsum(ends) - ends
+    first = np.append(0, np.flatnonzero(ends)[:-1] + 1)[number]
+    start = maze.cell(walks["observations"][first])
+    here = maze.cell(walks["next_observations"])
+    farthest = int(maze.all_distances[(*start.T, *here.T)].max())
+    return {"longest_episode_cells": farthest, "task_cells": _task_distance(maze)}

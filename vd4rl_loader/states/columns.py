@@ -1,0 +1,171 @@
+"""What the columns of a table of transitions must be, before and after reading.
+
+Problems are texts of the form "field: what is wrong", as in `vd4rl_loader.validation`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+
+from vd4rl_loader import validation
+from vd4rl_loader.validation import BadFileError, Field
+
+# Actions this little outside of [-1, 1] are rounding, and are clipped.
+_ACTION_TOLERANCE = 1e-6
+# Reading holds the stored array, its float32 copy and the episodes' arrays at once.
+_COPIES = 3
+
+VECTOR = Field("a float type", ("N", "D"))
+ACTION = Field("a float type", ("N", "A"))
+REWARD = Field("a float type", ("N",))
+FLAG = Field("bool", ("N",))
+
+
+class Stored(NamedTuple):
+    """What a file declares of an array: nothing of its content has been read."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the array in memory; Python's integers do not overflow."""
+        count = 1
+        for length in self.shape:
+            count *= int(length)
+        return count * self.dtype.itemsize
+
+
+def refuse_layout(stored: Mapping[str, Stored], fields: Mapping[str, Field]) -> None:
+    """Refuses missing keys, wrong kinds and shapes, different lengths, too much data.
+
+    A column of one number [N, 1] counts as [N], and a flag may be a number.
+
+    Args:
+      stored: every array of the file, by name.
+      fields: the required ones; the first sets the number of rows.
+
+    Raises:
+      BadFileError: with all problems.
+    """
+    flat = {
+        name: _flattened(array, fields[name]) if name in fields else array
+        for name, array in stored.items()
+    }
+    numeric = {
+        name: Field("a number type", field.axes)
+        if field is FLAG and name in flat and flat[name].dtype.kind in "iuf"
+        else field
+        for name, field in fields.items()
+    }
+    validation.refuse(validation.layout_problems(flat, numeric))
+    empty = [name for name in fields if 0 in stored[name].shape]
+    validation.refuse([f"{name}: no numbers per row" for name in empty])
+    refuse_size([stored[name] for name in fields])
+
+
+def _flattened(array: Stored, field: Field) -> Stored:
+    if field.axes == ("N",) and len(array.shape) == 2 and array.shape[1] == 1:
+        return Stored(array.dtype, array.shape[:1])
+    return array
+
+
+def refuse_size(arrays: Iterable[Stored]) -> None:
+    """Refuses what this machine's memory cannot hold.
+
+    Raises:
+      BadFileError: it needs more.
+    """
+    needed = _COPIES * sum(array.nbytes for array in arrays)
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        validation.refuse(
+            [
+                f"reading it needs {needed / 1e9:,.1f} GB of memory, this machine has "
+                f"{there / 1e9:,.1f} GB"
+            ]
+        )
+
+
+@contextmanager
+def reading(
+    damage: tuple[type[Exception], ...], field: str | None = None
+) -> Iterator[None]:
+    """Says of errors in its block, which reads a file or a field, what they mean.
+
+    Args:
+      damage: what the library raises that reads.
+      field: the array that is read, if it is one.
+
+    Raises:
+      BadFileError: the block raised one of `damage`.
+    """
+    try:
+        yield
+    except BadFileError:
+        raise
+    except damage as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        where = f"{field}: " if field else ""
+        raise BadFileError(
+            f"{where}cannot be read, truncated or damaged ({reason})"
+        ) from error
+
+
+def convert(
+    arrays: dict[str, np.ndarray], fields: Mapping[str, Field]
+) -> dict[str, np.ndarray]:
+    """Vectors, actions and rewards as float32, flags as bool, columns as [N].
+
+    Raises:
+      BadFileError: numbers that are not finite, flags other than 0 and 1, actions
+        outside [-1, 1].
+    """
+    problems: list[str] = []
+    converted = {}
+    for name, field in fields.items():
+        array = arrays.pop(name)  # the stored precision is not needed any longer
+        if field.axes == ("N",):
+            array = array.reshape(-1)
+        if field is FLAG:
+            problems += _flag_problems(name, array)
+            converted[name] = array.astype(bool)
+            continue
+        with np.errstate(over="ignore"):  # too large for float32 counts as infinite
+            converted[name] = array.astype(np.float32, copy=False)
+        problems += _finite_problems(name, converted[name])
+        if field is ACTION:
+            problems += _range_problems(name, converted[name])
+            converted[name] = np.clip(converted[name], -1, 1)
+    validation.refuse(problems)
+    return converted
+
+
+def _flag_problems(name: str, array: np.ndarray) -> list[str]:
+    bad = (array != 0) & (array != 1)
+    if not bad.any():
+        return []
+    row = int(np.flatnonzero(bad)[0])
+    return [f"{name}: {array[row]:g} at row {row}, expected 0 or 1"]
+
+
+def _finite_problems(name: str, array: np.ndarray) -> list[str]:
+    bad = ~np.isfinite(array).reshape(len(array), -1).all(-1)
+    if not bad.any():
+        return []
+    return [f"{name}: not finite at row {int(np.flatnonzero(bad)[0])}"]
+
+
+def _range_problems(name: str, action: np.ndarray) -> list[str]:
+    size = np.abs(np.where(np.isfinite(action), action, 0)).max(-1)
+    outside = np.flatnonzero(size > 1 + _ACTION_TOLERANCE)
+    if not len(outside):
+        return []
+    row = int(outside[0])
+    worst = action[row][np.nanargmax(np.abs(action[row]))]
+    return [f"{name}: {worst:g} at row {row}, outside [-1, 1]"]

@@ -1,0 +1,135 @@
+"""Minari's datasets, through the library `minari`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vd4rl_loader.states import columns
+from vd4rl_loader.states.columns import VECTOR, Stored, reading
+from vd4rl_loader.states.transitions import Transitions
+from vd4rl_loader.validation import BadFileError, refuse
+
+if TYPE_CHECKING:
+    from minari import EpisodeData, MinariDataset
+
+_FIELDS = {
+    "observations": VECTOR,
+    "actions": columns.ACTION,
+    "rewards": columns.REWARD,
+    "terminations": columns.FLAG,
+}
+_PLACE = "achieved_goal"
+_GOAL_KEYS = {"observation", _PLACE, "desired_goal"}
+_DAMAGE = (OSError, KeyError, ValueError, TypeError, AssertionError, RuntimeError)
+
+
+def read(dataset_id: str) -> tuple[Transitions, int]:
+    """Reads all episodes of a local dataset, and its size in bytes.
+
+    Observations are vectors, or a goal environment's: then `achieved_goal` (a maze's
+    xy) stands in front of `observation` unless that begins with it, which is D4RL's
+    order. Where time ran out the true next state is stored, so nothing is dropped.
+
+    Raises:
+      BadFileError: the library or the dataset is missing, the dataset is damaged or not
+        of vectors.
+    """
+    dataset = _load(dataset_id)
+    episodes = [_episode(episode) for episode in _stored(dataset)]
+    if not episodes:
+        refuse(["holds no episodes"])
+    _refuse_other_sizes(episodes)
+    return _joined(episodes), _size(dataset)
+
+
+def _load(dataset_id: str) -> MinariDataset:
+    try:
+        import minari
+    except ImportError as error:
+        raise BadFileError(
+            "reading it needs minari: pip install 'dreamer-leq[minari]'"
+        ) from error
+    with reading(_DAMAGE):
+        try:
+            return minari.load_dataset(dataset_id)
+        except FileNotFoundError as error:
+            raise BadFileError(
+                f"no such dataset on this machine: minari download {dataset_id}"
+            ) from error
+        except ImportError as error:  # a library for its storage
+            raise BadFileError(str(error).splitlines()[0]) from error
+
+
+def _stored(dataset: MinariDataset) -> Iterator[EpisodeData]:
+    with reading(_DAMAGE):  # one after the other: their infos may be large
+        yield from dataset.iterate_episodes()
+
+
+def _size(dataset: MinariDataset) -> int:
+    files = Path(dataset.storage.data_path).rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _episode(episode: EpisodeData) -> dict[str, np.ndarray]:
+    """The columns of one episode of T transitions; `observations` has T + 1 rows."""
+    try:
+        arrays = {
+            "observations": _vectors(episode.observations),
+            "actions": np.asarray(episode.actions),
+            "rewards": episode.rewards,
+            "terminations": episode.terminations,
+        }
+        stored = {name: Stored(a.dtype, a.shape) for name, a in arrays.items()}
+        steps = {name: field for name, field in _FIELDS.items() if field is not VECTOR}
+        columns.refuse_layout(stored, {"observations": VECTOR})
+        columns.refuse_layout(stored, steps)
+        entries, count = len(arrays["observations"]), len(arrays["actions"])
+        if entries != count + 1:
+            refuse([f"observations: {entries} rows where actions has {count}"])
+        return columns.convert(arrays, _FIELDS)
+    except BadFileError as error:
+        raise BadFileError(f"episode {episode.id}: {error}") from error
+
+
+def _vectors(observations: Any) -> np.ndarray:
+    if not isinstance(observations, Mapping):
+        return np.asarray(observations)
+    if set(observations) != _GOAL_KEYS:
+        keys = ", ".join(sorted(observations))
+        refuse([f"observations: a dictionary of {keys}, expected vectors"])
+    state, goal = (np.asarray(observations[k]) for k in ("observation", _PLACE))
+    if state.ndim != 2 or goal.ndim != 2 or len(state) != len(goal):
+        refuse([f"observations: observation {state.shape}, {_PLACE} {goal.shape}"])
+    if np.array_equal(state[:, : goal.shape[1]], goal):
+        return state
+    return np.concatenate([goal, state], axis=1)
+
+
+def _refuse_other_sizes(episodes: list[dict[str, np.ndarray]]) -> None:
+    for name in ("observations", "actions"):
+        sizes = sorted({episode[name].shape[1] for episode in episodes})
+        if len(sizes) > 1:
+            refuse([f"{name}: {sizes[0]} and {sizes[1]} numbers per row"])
+
+
+def _joined(episodes: list[dict[str, np.ndarray]]) -> Transitions:
+    observations = [episode["observations"] for episode in episodes]
+    lengths = [len(episode["actions"]) for episode in episodes]
+    begins = np.zeros(sum(lengths), bool)
+    begins[np.cumsum([0, *lengths[:-1]])] = True
+    actions, rewards, terminations = (
+        np.concatenate([episode[name] for episode in episodes])
+        for name in ("actions", "rewards", "terminations")
+    )
+    return Transitions(
+        state=np.concatenate([vectors[:-1] for vectors in observations]),
+        next_state=np.concatenate([vectors[1:] for vectors in observations]),
+        action=actions,
+        reward=rewards,
+        terminal=terminations,
+        begins=begins,
+    )

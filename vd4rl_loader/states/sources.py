@@ -1,0 +1,126 @@
+"""Where the published state-vector datasets are, and what their files are called."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import re
+
+from vd4rl_loader.errors import DataError
+
+_BERKELEY = "http://rail.eecs.berkeley.edu/datasets/offline_rl"
+_ULTRA = "https://github.com/ZhengyaoJiang/d4rl/releases/download/public"
+_POLIXIR = "http://datasets.polixir.site/v2"
+
+_MUJOCO = ("hopper", "walker2d", "halfcheetah")
+_LEVELS = (
+    "random",
+    "medium",
+    "medium-replay",
+    "medium-expert",
+    "expert",
+    "full-replay",
+)
+_NEORL = ("Hopper", "Walker2d", "HalfCheetah")
+_NEORL_LEVELS = ("low", "medium", "high")
+_MAZES = {"umaze": "u-maze", "medium": "big-maze", "large": "hardest-maze"}
+_NEORL_TRAJECTORIES = 1000  # of 100, 1000 and 10000: the paper's
+
+
+def _mujoco() -> dict[str, str]:
+    return {
+        f"{env}-{level}-v2": f"{_BERKELEY}/gym_mujoco_v2/"
+        f"{env}_{level.replace('-', '_')}-v2.hdf5"
+        for env, level in itertools.product(_MUJOCO, _LEVELS)
+    }
+
+
+def _antmaze() -> dict[str, str]:
+    urls = {}
+    for maze, kind in itertools.product((*_MAZES, "ultra"), ("play", "diverse")):
+        task = f"antmaze-{maze}-{kind}"
+        # umaze's plain dataset has one start and one goal.
+        if maze == "umaze":
+            task = {"play": "antmaze-umaze", "diverse": "antmaze-umaze-diverse"}[kind]
+        start, goal = task != "antmaze-umaze", kind == "diverse"
+        choice = f"noisy_multistart_{start}_multigoal_{goal}_sparse"
+        if maze == "ultra":
+            urls[f"{task}-v0"] = f"{_ULTRA}/Ant_maze_ultra_{choice}.hdf5"
+            continue
+        file = f"Ant_maze_{_MAZES[maze]}_{choice}"
+        urls[f"{task}-v2"] = f"{_BERKELEY}/ant_maze_v2/{file}_fixed.hdf5"
+        urls[f"{task}-v0"] = f"{_BERKELEY}/ant_maze_new/{file}.hdf5"
+    return urls
+
+
+def _neorl() -> dict[str, str]:
+    return {
+        f"{env}-v3-{level}": f"{_POLIXIR}/{env}-v3/"
+        f"{env}-v3-{level}-{_NEORL_TRAJECTORIES}-train-noise.npz"
+        for env, level in itertools.product(_NEORL, _NEORL_LEVELS)
+    }
+
+
+# suite -> task with its version -> address; of a task's versions the first is meant.
+URLS = {"d4rl": {**_mujoco(), **_antmaze()}, "neorl": _neorl()}
+_VERSION = re.compile(r"-v\d+")
+
+
+def url(task: str, suite: str | None = None) -> str:
+    """The address of a dataset's file.
+
+    Args:
+      task: such as "hopper-medium-replay" or "Hopper-low", with its version or
+        without; without, AntMaze's is v2 (v0 of ultra, which has no other).
+      suite: "d4rl" or "neorl"; by default the one with such a task.
+
+    Raises:
+      DataError: there is no such dataset.
+    """
+    known = _known(suite)
+    for name, address in known.items():
+        if is_version_of(name, task):
+            return address
+    names = list(dict.fromkeys(_VERSION.sub("", name) for name in known))
+    near = difflib.get_close_matches(task, [*names, *known], n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+    where = f" in {suite}" if suite else ""
+    raise DataError(f"task {task!r}: no such published dataset{where} ({hint})")
+
+
+def expected_file(task: str) -> str:
+    """The published name of a task's file, such as "hopper_medium-v2.hdf5".
+
+    Raises:
+      DataError: there is no such dataset.
+    """
+    return _file_name(url(task))
+
+
+def tasks() -> list[str]:
+    """All tasks with their versions; of a task's versions the usual one first."""
+    return list(_known(None))
+
+
+def published_task(file_name: str) -> str | None:
+    """The task, with version, whose file is published under this name, if any is."""
+    names = {_file_name(address): name for name, address in _known(None).items()}
+    return names.get(file_name)
+
+
+def is_version_of(name: str, task: str) -> bool:
+    """Whether `task` means the dataset `name`: it has the same version, or none."""
+    return task in (name, _VERSION.sub("", name))
+
+
+def _known(suite: str | None) -> dict[str, str]:
+    return {
+        name: address
+        for key, tasks in URLS.items()
+        if suite in (None, key)
+        for name, address in tasks.items()
+    }
+
+
+def _file_name(address: str) -> str:
+    return address.rpartition("/")[2]

@@ -1,0 +1,102 @@
+"""From rows of (s, a, r, s') to episodes in arrival order."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from vd4rl_loader.states.dataset import StateDataset, StateSpec
+from vd4rl_loader.validation import refuse
+
+# The paper's: rows whose states differ by more do not follow one another.
+_SAME_STATE = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class Transitions:
+    """K transitions in the source's order; row k follows row k - 1 unless it begins.
+
+    Attributes:
+      state, next_state: float32 [K, D].
+      action: float32 [K, A], in [-1, 1].
+      reward: float32 [K].
+      terminal: bool [K], the task ends in `next_state`.
+      begins: bool [K], the row is the first of an episode.
+      notes: what was left out, in words for the user.
+    """
+
+    state: np.ndarray
+    next_state: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    terminal: np.ndarray
+    begins: np.ndarray
+    notes: tuple[str, ...] = ()
+
+
+def follows(state: np.ndarray, next_state: np.ndarray) -> np.ndarray:
+    """Whether row i + 1 goes on where row i arrived, bool [K - 1]."""
+    with np.errstate(over="ignore"):
+        return np.linalg.norm(state[1:] - next_state[:-1], axis=1) <= _SAME_STATE
+
+
+def select(
+    rows: Transitions, keep: np.ndarray, ends: np.ndarray, notes: tuple[str, ...]
+) -> Transitions:
+    """Drops rows; a new episode begins after a row that ends one.
+
+    Args:
+      rows: R rows.
+      keep: bool [R]; only rows that end an episode, and the last, may be dropped.
+      ends: bool [R], an episode ends in or with the row.
+      notes: what to tell the user.
+    """
+    begins = rows.begins.copy()
+    begins[1:] |= ends[:-1]
+    begins[:1] = True
+    arrays = {
+        name: getattr(rows, name)[keep]
+        for name in ("state", "next_state", "action", "reward", "terminal")
+    }
+    return Transitions(**arrays, begins=begins[keep], notes=rows.notes + notes)
+
+
+def to_dataset(rows: Transitions, format: str, source_bytes: int) -> StateDataset:
+    """Lays out T transitions of an episode as T + 1 entries.
+
+    Raises:
+      BadFileError: there is no transition.
+    """
+    if len(rows.begins) == 0:
+        refuse(["no transition is left, every row ends an episode"])
+    episode = np.cumsum(rows.begins) - 1
+    departure = np.arange(len(episode)) + episode
+    arrival = departure + 1
+    firsts = np.flatnonzero(rows.begins)
+    lasts = np.append(firsts[1:], len(episode)) - 1
+    entries = len(episode) + len(firsts)
+    vector = np.empty((entries, rows.state.shape[1]), np.float32)
+    vector[departure] = rows.state
+    vector[arrival[lasts]] = rows.next_state[lasts]
+    return StateDataset(
+        vector=vector,
+        action=_scattered(rows.action, arrival, entries),
+        reward=_scattered(rows.reward, arrival, entries),
+        is_first=_marked(departure[firsts], entries),
+        is_last=_marked(arrival[lasts], entries),
+        is_terminal=_scattered(rows.terminal, arrival, entries),
+        offsets=np.append(departure[firsts], entries).astype(np.int64),
+        spec=StateSpec(format, rows.state.shape[1], rows.action.shape[1]),
+        source_bytes=source_bytes,
+    )
+
+
+def _scattered(values: np.ndarray, to: np.ndarray, size: int) -> np.ndarray:
+    out = np.zeros((size, *values.shape[1:]), values.dtype)
+    out[to] = values
+    return out
+
+
+def _marked(where: np.ndarray, size: int) -> np.ndarray:
+    return _scattered(np.ones(len(where), bool), where, size)
