@@ -144,8 +144,8 @@ def leq_phase(config: Config) -> tuple[LEQ, object, Resident]:
     spec = ObservationSpec(config.data.image_size, 0, ACTIONS)
     net, nets = build.latent_net(config, spec), build.actor_critic(config, spec)
     model = LatentWorldModel(jax.jit(net.init)(jax.random.key(0)), net)
-    optimizer = build.optimizer(config.leq.optimizer, config.leq.updates)
-    learner, rng = LEQ(model, nets, optimizer, config), np.random.default_rng(0)
+    learner = LEQ(model, nets, build.leq_optimizer(config), config)
+    rng = np.random.default_rng(0)
     deter = np.tanh(rng.normal(size=(ENTRIES, config.latent.deter)))
     stoch = rng.integers(config.latent.classes, size=(ENTRIES, config.latent.stoch))
     arrays = transitions() | {
@@ -154,7 +154,8 @@ def leq_phase(config: Config) -> tuple[LEQ, object, Resident]:
         "transition": jnp.arange(ENTRIES - 1),
     }
     params = jax.jit(nets.init, static_argnums=1)(jax.random.key(1), net.features)
-    feed = Resident(arrays, Transitions(ENTRIES - 1, config.leq.batch))
+    sampler = Transitions(ENTRIES - 1, config.leq.batch, ("deter", "stoch"))
+    feed = Resident(arrays, sampler)
     return learner, learner.init(params), feed
 
 

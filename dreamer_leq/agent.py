@@ -16,30 +16,29 @@ from flax import struct
 from jax import Array
 
 from dreamer_leq.leq.networks import ActorCritic, Params
-from dreamer_leq.world_models.latent import LatentWorldModel
-from dreamer_leq.world_models.rssm import RSSMState
+from dreamer_leq.world_models.interface import State, WorldModel
 
 
 @struct.dataclass
 class Carry:
     """What the agent remembers of n episodes."""
 
-    state: RSSMState
+    state: State
     action: Array  # [n, A] taken last
     key: Array
 
 
 @struct.dataclass
 class Agent:
-    """The deterministic policy tanh(mean) on filtered latent states."""
+    """The deterministic policy tanh(mean) on the world model's states."""
 
-    world_model: LatentWorldModel
+    world_model: WorldModel
     actor: Params
     nets: ActorCritic = struct.field(pytree_node=False)
 
     def initial(self, n: int, seed: int) -> Carry:
         """The memory before the first observation of n episodes."""
-        state = self.world_model.net.rssm.initial(n)
+        state = self.world_model.initial(n)
         return Carry(state, jnp.zeros((n, self.nets.action_size)), jax.random.key(seed))
 
     def act(self, carry: Carry, obs: Mapping[str, Any]) -> tuple[np.ndarray, Carry]:
@@ -47,7 +46,7 @@ class Agent:
 
         obs: image uint8 [n, H, W, 3] and/or vector [n, D], and is_first [n].
         """
-        names = [*self.world_model.net.encoders, "is_first"]
+        names = [*self.world_model.observations, "is_first"]
         carry = _act(self, carry, {name: obs[name] for name in names})
         return np.asarray(carry.action), carry
 

@@ -105,16 +105,21 @@ def _announce(folder: Path) -> None:
 
 
 def _where(folder: Path) -> list[str]:
-    run = f"--logdir {folder}"
+    """What a finished run has left, and the commands to go on with."""
+    made = {
+        "videos/open_loop.mp4": "true | imagined | difference",
+        "videos/dream.mp4": "its dream, a row per member",
+        "videos/policy.mp4": "the policy in its environment",
+        "scores.json": "returns in the environment",
+    }
+    there = [name for name in made if (folder / name).exists()]
+    dream = " --imagine dream.mp4" if "videos/dream.mp4" in there else ""
     return [
-        f"  {folder}/videos/open_loop.mp4   true | imagined | difference",
-        f"  {folder}/videos/dream.mp4       its dream, a row per member",
-        f"  {folder}/scores.json            returns in the environment",
+        *[f"  {folder / name}   {made[name]}" for name in there],
         "go on with",
-        f"  python eval.py {run} --episodes 10 --video out.mp4 --imagine dream.mp4",
+        f"  python eval.py --logdir {folder} --episodes 10 --video out.mp4{dream}",
         f"  tensorboard --logdir {folder}/tensorboard",
-        "  python train_offline.py --configs vd4rl --task walker_walk-medium_expert "
-        "--data DIR --logdir DIR",
+        "  python train_offline.py --help   every preset and key",
     ]
 
 

@@ -17,11 +17,10 @@ from dreamer_leq.evaluation.rollouts import EpisodeResults
 from dreamer_leq.evaluation.scores import Scores, score_table, write_scores
 from dreamer_leq.evaluation.scoring import score
 from dreamer_leq.evaluation.videos import check_video_path, episode_grid, write_video
-from dreamer_leq.imagined_videos import FPS, dream_film, open_loop_film
+from dreamer_leq.imagined_videos import dream_film, open_loop_film
+from dreamer_leq.policy_videos import EPISODES, FPS
 from dreamer_leq.run_folder import RunFolder
 from vd4rl_loader import Dataset
-
-RECORDED = 3  # episodes in a video of the environment
 
 
 def evaluate_run(args: Namespace, log: Callable[[str], None]) -> None:
@@ -35,6 +34,11 @@ def evaluate_run(args: Namespace, log: Callable[[str], None]) -> None:
     config = folder.config
     agent = folder.load_agent()
     imagined = args.imagine or args.open_loop
+    if imagined and not config.about.pixels:
+        raise UserError(
+            f"--imagine and --open-loop: {config.task} has state vectors, and its "
+            "world model imagines no pictures; --video shows the policy"
+        )
     dataset = _dataset(folder, config, args, log) if imagined else None
     scores = _score(folder, config, agent, args, log)
     Console().print(score_table(scores, title=str(folder.path)))
@@ -51,17 +55,15 @@ def _score(
     def run(agent: AnyAgent, record: int) -> tuple[Scores, EpisodeResults]:
         return score(
             agent,
-            facts.task,
-            facts.render_style,
-            action_repeat=facts.action_repeat,
-            image_size=facts.image_size,
+            facts.environment,
+            config.about.reference,
             episodes=args.episodes or config.eval.episodes,
             seed=config.eval.seed if args.seed is None else args.seed,
             workers=args.workers,
             record=record,
         )
 
-    policy, results = run(agent, RECORDED if args.video else 0)
+    policy, results = run(agent, EPISODES if args.video else 0)
     scores = {"policy": policy}
     if args.random:
         scores["random"], _ = run(RandomAgent(facts.action_size), 0)

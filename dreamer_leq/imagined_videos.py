@@ -7,11 +7,10 @@ from dreamer_leq.agent import Agent
 from dreamer_leq.config import Video
 from dreamer_leq.evaluation.imagined import dream, open_loop, sequence_starts
 from dreamer_leq.evaluation.videos import dream_grid, open_loop_grid, write_video
+from dreamer_leq.policy_videos import FPS
 from dreamer_leq.run_folder import RunFolder
 from dreamer_leq.world_models.latent import LatentWorldModel
 from vd4rl_loader import Dataset
-
-FPS = 20  # of a walker in real time, at two control steps of 25 ms a frame
 
 
 def write_imagined_videos(

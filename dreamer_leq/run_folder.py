@@ -3,12 +3,14 @@
 config.yaml     the resolved configuration
 info.json       versions, commit, seed, devices, the dataset's facts and statistics
 metrics.jsonl   one record a line; tensorboard/ shows the same
-checkpoints/    world_model/, bc/, leq/, each with its last steps
+checkpoints/    world_model/, bc/, fqe/, leq/, each with its last steps
 scores.json     evaluations in the environment, by updates of LEQ
 videos/         what the policy does, what the world model imagines
 """
 
 import json
+import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,17 @@ from dreamer_leq import build
 from dreamer_leq import config as configs
 from dreamer_leq.agent import Agent
 from dreamer_leq.config import Config
+from dreamer_leq.data import AnyDataset
 from dreamer_leq.errors import UserError
-from dreamer_leq.files import write_json
+from dreamer_leq.files import replacing_folder, write_json
+from dreamer_leq.leq.networks import Params
+from dreamer_leq.tasks import Task
 from dreamer_leq.training.checkpoints import Checkpoints
+from dreamer_leq.training.ensemble import abstract_best, elites
 from dreamer_leq.training.provenance import run_info
+from dreamer_leq.world_models.interface import WorldModel
 from dreamer_leq.world_models.latent import LatentWorldModel, ObservationSpec
-from vd4rl_loader import Dataset, RenderStyle
+from vd4rl_loader.states import RewardTransform
 
 # Keys that may differ when a run goes on: they change nothing that is learned.
 FREE_KEYS = (
@@ -42,7 +49,14 @@ FREE_KEYS = (
     "video.context",
 )
 
-_STORAGE = ("path", "statistics", "source_bytes")
+# Keys on which the phases before LEQ depend.
+_TAKEN_OVER = (
+    *("task", "seed", "world_model", "latent.", "ensemble.", "bc.", "fqe."),
+    *("actor.network", "actor.layers", "actor.units", "actor.layer_norm"),
+    *("critic.", "leq.gamma", "precision"),
+)
+
+_STORAGE = ("path", "environment", "statistics", "source_bytes")
 
 
 @dataclass(frozen=True)
@@ -50,41 +64,46 @@ class DataFacts:
     """What a run keeps of its dataset, so that it can be scored without it."""
 
     path: str
-    task: str
-    image_size: int
-    source_image_size: int
+    environment: dict[str, Any]  # as envs.suites reads it
+    image_size: int  # 0: none
+    vector_size: int  # 0: none
     action_size: int
-    action_repeat: int
-    render: dict[str, Any]
+    reward: dict[str, float]  # how LEQ sees rewards: scale and bias
     statistics: dict[str, Any]
 
     @classmethod
-    def of(cls, dataset: Dataset, path: str, task: str) -> "DataFacts":
-        spec = dataset.spec
+    def of(
+        cls, dataset: AnyDataset, path: str, task: Task, reward: RewardTransform
+    ) -> "DataFacts":
+        spec, environment = dataset.spec, dict(task.environment)
+        if task.pixels:
+            environment["task"] = spec.task or environment["task"]
+            environment["render"] = spec.render.to_json()
+            environment["action_repeat"] = spec.action_repeat
+            environment["image_size"] = spec.image_size
         return cls(
             path,
-            spec.task or task,
-            spec.image_size,
-            spec.source_image_size,
+            environment,
+            spec.image_size if task.pixels else 0,
+            0 if task.pixels else spec.vector_size,
             spec.action_size,
-            spec.action_repeat,
-            spec.render.to_json(),
+            asdict(reward),
             dataset.statistics(),
         )
 
     @property
     def content(self) -> dict[str, Any]:
         """What tells one dataset from another, wherever and however it is stored."""
-        flat = asdict(self) | self.statistics
+        flat = asdict(self) | self.environment | self.statistics
         return {k: v for k, v in flat.items() if k not in _STORAGE}
 
     @property
     def observation(self) -> ObservationSpec:
-        return ObservationSpec(self.image_size, 0, self.action_size)
+        return ObservationSpec(self.image_size, self.vector_size, self.action_size)
 
     @property
-    def render_style(self) -> RenderStyle:
-        return RenderStyle.from_json(self.render)
+    def reward_transform(self) -> RewardTransform:
+        return RewardTransform(**self.reward)
 
 
 class RunFolder:
@@ -118,14 +137,41 @@ class RunFolder:
         """Data may move and be converted, but has to stay the same."""
         if not (self.path / "info.json").exists():
             return
-        old, new = self.facts.content, facts.content
-        differing = [key for key in new if old.get(key) != new[key]]
-        if differing:
+        if differing := self._differing(facts):
             raise UserError(
                 f"{self.path} holds a run on other data than {facts.path} (another "
                 f"{', '.join(differing)}): choose another --logdir, or give its own "
                 "data to go on with it"
             )
+
+    def _differing(self, facts: DataFacts) -> list[str]:
+        old, new = self.facts.content, facts.content
+        return [key for key in new if old.get(key) != new[key]]
+
+    def refuse_to_pretrain(self, config: Config, facts: DataFacts | None) -> None:
+        """Raise UserError where what comes before LEQ is not over here, or is not that
+        of `config` on the data of `facts` (None: not known yet).
+        """
+        keys = configs.difference(self.config, config)
+        differing = [key for key in keys if key.startswith(_TAKEN_OVER)]
+        differing += self._differing(facts) if facts else []
+        if differing:
+            raise UserError(
+                f"--pretrained {self.path}: it has another {', '.join(differing)}; "
+                "only what comes after pretraining may differ"
+            )
+        if self.checkpoints(1).latest("leq") is None:
+            raise UserError(f"--pretrained {self.path}: its pretraining is not over")
+
+    def take_over(self, other: "RunFolder", phases: Sequence[str]) -> None:
+        """Copy the checkpoints of `other`'s `phases`, where this run has none and
+        `refuse_to_pretrain` had no objection.
+        """
+        for phase in phases:
+            old, new = (run.path / "checkpoints" / phase for run in (other, self))
+            if old.exists() and not new.exists():
+                with replacing_folder(new) as temporary:
+                    shutil.copytree(old, temporary, dirs_exist_ok=True)
 
     @property
     def config(self) -> Config:
@@ -141,6 +187,11 @@ class RunFolder:
             raise UserError(f"{self.path} is not a run's folder: it has no info.json")
         stored = json.loads(file.read_text())["dataset"]
         names = [field.name for field in fields(DataFacts)]
+        if missing := [name for name in names if name not in stored]:
+            raise UserError(
+                f"{file} is of an earlier version: its dataset lacks {missing[0]}; "
+                "train the run again"
+            )
         return DataFacts(**{name: stored[name] for name in names})
 
     def checkpoints(self, keep: int) -> Checkpoints:
@@ -157,28 +208,41 @@ class RunFolder:
         ordered = {name: known[name] for name in sorted(known, key=int)}
         write_json(file, ordered)
 
-    def load_world_model(self) -> LatentWorldModel:
+    def load_world_model(self) -> WorldModel:
         """The world model as its last checkpoint has it."""
-        config = self.config
-        net = build.latent_net(config, self.facts.observation)
+        config, facts = self.config, self.facts
+        checkpoints = self.checkpoints(config.checkpoint.keep)
+        if config.world_model == "mlp_ensemble":
+            net = build.ensemble_net(config, facts.observation)
+            expected = abstract_best(net)
+            best, _ = checkpoints.restore("world_model", expected, subtree="best")
+            rule = build.termination(config)
+            return elites(best, net, rule, facts.reward_transform)
+        net = build.latent_net(config, facts.observation)
         expected = jax.eval_shape(net.init, jax.random.key(0))
-        params, _ = self.checkpoints(config.checkpoint.keep).restore(
-            "world_model", expected, subtree="params"
-        )
+        params, _ = checkpoints.restore("world_model", expected, subtree="params")
         return LatentWorldModel(params, net)
 
-    def load_agent(self) -> Agent:
-        """The policy as LEQ's last checkpoint has it, or that of behaviour cloning."""
-        config, world_model = self.config, self.load_world_model()
+    def load_actor_critic(self, features: int) -> dict[str, Params]:
+        """Actor and critic as the last checkpoint of LEQ, FQE or behaviour cloning has
+        them.
+        """
+        config = self.config
         checkpoints = self.checkpoints(config.checkpoint.keep)
-        trained = [p for p in ("leq", "bc") if checkpoints.latest(p) is not None]
+        trained = [p for p in ("leq", "fqe", "bc") if checkpoints.latest(p) is not None]
         if not trained:
             raise UserError(
                 f"{self.path} has no policy yet: its world model is in training"
             )
         nets = build.actor_critic(config, self.facts.observation)
         expected = jax.eval_shape(
-            lambda key: nets.init(key, world_model.net.features), jax.random.key(0)
+            lambda key: nets.init(key, features), jax.random.key(0)
         )
-        params, _ = checkpoints.restore(trained[0], expected, subtree="params")
+        return checkpoints.restore(trained[0], expected, subtree="params")[0]
+
+    def load_agent(self) -> Agent:
+        """The policy as the last checkpoint has it."""
+        world_model = self.load_world_model()
+        params = self.load_actor_critic(world_model.feature_size)
+        nets = build.actor_critic(self.config, self.facts.observation)
         return Agent(world_model, jax.tree.map(jnp.asarray, params["actor"]), nets)

@@ -1,21 +1,18 @@
 """The commands as people run them: one small run, looked at from all sides."""
 
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import imageio.v3 as imageio
 import jax
 import numpy as np
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from workplace import ROOT, Workplace, films, records, refused, scalars, scores
 
 from dreamer_leq import config as configs
 from dreamer_leq.evaluation.videos import dream_grid, open_loop_grid
@@ -23,63 +20,10 @@ from dreamer_leq.run_folder import RunFolder
 from dreamer_leq.training.checkpoints import Checkpoints
 from dreamer_leq.training.metrics import read_metrics
 
-ROOT = Path(__file__).resolve().parents[1]
 DEBUG = configs.from_presets("debug")
 RUN = Path("runs/walker_walk-medium_expert/seed0")
 DATA = Path("datasets/fast-2x-noise0.3-seed0/main/walker_walk/medium_expert/64px")
-PHASES = ("world_model", "bc", "leq")
-PATIENCE = 300  # seconds after which something hangs
-
-
-@dataclass
-class Workplace:
-    """A folder in which commands are run, with a home of their own."""
-
-    path: Path
-    cache: Path
-
-    def start(self, script, *arguments):
-        """The command, its output going to a file."""
-        # importing JAX here has set variables that a user's shell has not
-        ours = {k: v for k, v in os.environ.items() if k[:3] not in ("JAX", "TF_")}
-        environment = ours | {"XDG_CACHE_HOME": str(self.cache), "COLUMNS": "120"}
-        command = [sys.executable, ROOT / script, *map(str, arguments)]
-        with open(self.output, "w") as output:
-            return subprocess.Popen(
-                command,
-                cwd=self.path,
-                env=environment,
-                stdout=output,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-
-    def run(self, script, *arguments):
-        """(exit code, stdout, stderr)"""
-        process = self.start(script, *arguments)
-        _, errors = process.communicate(timeout=PATIENCE)
-        return process.returncode, self.output.read_text(), errors
-
-    def stop(self, process, signum, reached):
-        """Send a signal as soon as `reached`; (exit code, stdout, stderr)."""
-        deadline = time.monotonic() + PATIENCE
-        while not reached():
-            output = self.output.read_text()
-            assert process.poll() is None, f"ended too early:\n{output}"
-            assert time.monotonic() < deadline, f"got stuck:\n{output}"
-            time.sleep(0.01)
-        process.send_signal(signum)
-        _, errors = process.communicate(timeout=PATIENCE)
-        return process.returncode, self.output.read_text(), errors
-
-    @property
-    def output(self):
-        return self.path / "output.txt"
-
-    def files(self):
-        """What lies here, but for what the tests themselves write."""
-        found = {file.relative_to(self.path) for file in self.path.rglob("*")}
-        return found - {Path("output.txt")}
+PHASES = ("world_model", "bc", "fqe", "leq")
 
 
 @pytest.fixture(scope="module")
@@ -108,34 +52,6 @@ def fresh(tmp_path, cache):
     return Workplace(tmp_path / "here", cache)
 
 
-def records(folder):
-    """All but what the clock says."""
-    found = list(read_metrics(folder / "metrics.jsonl"))
-    assert all(record.pop("time") for record in found)
-    return found
-
-
-def scalars(folder):
-    events = EventAccumulator(str(folder / "tensorboard"))
-    events.Reload()
-    return {
-        tag: [(event.step, event.value) for event in events.Scalars(tag)]
-        for tag in events.Tags()["scalars"]
-        if "/time/" not in tag
-    }
-
-
-def scores(folder):
-    found = json.loads((folder / "scores.json").read_text())
-    assert all(score.pop("seconds") > 0 for score in found.values())
-    return found
-
-
-def films(path):
-    """What the mp4 and the gif of a name hold."""
-    return [imageio.imread(path.with_suffix(suffix)) for suffix in (".mp4", ".gif")]
-
-
 # --- training
 
 
@@ -146,7 +62,7 @@ def test_it_says_what_it_does_and_where_things_are(trained):
     assert f"run folder: {RUN}" in lines
     assert any(re.match(r"rendering with \w+, .+ \((software|GPU)\)", x) for x in lines)
     assert any(re.match(r"computing on 1 x \w+", x) for x in lines)
-    for phase, updates in (("world_model", 20), ("bc", 10), ("leq", 20)):
+    for phase, updates in zip(PHASES, (20, 10, 10, 20), strict=True):
         assert f"{phase} {updates}/{updates}" in trained.stdout
     assert re.search(r"policy after 0 updates of LEQ: return \d+ ± ", trained.stdout)
     assert re.search(r"policy after 20 updates of LEQ: return \d+ ± ", trained.stdout)
@@ -164,7 +80,9 @@ def test_the_folder_holds_configuration_and_provenance(trained):
     assert info["packages"]["jax"] == jax.__version__
     statistics = info["dataset"]["statistics"]
     assert (statistics["episodes"], statistics["entries"]) == (2, 1002)
-    assert info["dataset"]["render"]["name"] == "fast"
+    environment = info["dataset"]["environment"]
+    assert (environment["suite"], environment["task"]) == ("dm_control", "walker_walk")
+    assert environment["render"]["name"] == "fast"
     assert not [file for file in folder.rglob("*") if "tmp" in file.name]
 
 
@@ -174,6 +92,7 @@ def test_metrics_are_in_order_and_finite(trained):
     assert steps == [
         *[("world_model", step) for step in (5, 10, 15, 20)],
         *[("bc", step) for step in (5, 10)],
+        *[("fqe", step) for step in (5, 10)],
         ("leq", 0),  # before
         *[("leq", step) for step in (5, 10, 15, 20)],
         ("leq", 20),  # after
@@ -197,7 +116,8 @@ def test_tensorboard_shows_what_the_metrics_say(trained):
 def test_the_last_checkpoints_are_kept(trained):
     checkpoints = Checkpoints(trained.path / RUN / "checkpoints")
     kept = {phase: checkpoints.steps(phase) for phase in PHASES}
-    assert kept == {"world_model": [10, 20], "bc": [0, 10], "leq": [10, 20]}
+    early, late = [0, 10], [10, 20]
+    assert kept == {"world_model": late, "bc": early, "fqe": early, "leq": late}
 
 
 def test_scores_before_and_after(trained):
@@ -207,7 +127,7 @@ def test_scores_before_and_after(trained):
         assert score["episodes"] == 2 and score["lengths"] == [500, 500]
         assert all(0 <= x <= 1000 for x in score["returns"])
         assert score["mean"] == np.mean(score["returns"])
-        assert score["normalized"] == score["mean"] / 10
+        assert score["normalized"] == pytest.approx(score["mean"] / 10, rel=1e-12)
     assert found["0"]["returns"] != found["20"]["returns"]
 
 
@@ -311,7 +231,7 @@ def disturbed(trained):
     tries = {
         "stopped in world_model": (signal.SIGTERM, printed(r"dataset: \d+ MiB")),
         "killed in world_model": (signal.SIGKILL, recorded("world_model", 5)),
-        "killed at the first evaluation": (signal.SIGKILL, checkpointed("bc", 10)),
+        "killed at the first evaluation": (signal.SIGKILL, checkpointed("fqe", 10)),
         "killed in leq": (signal.SIGKILL, recorded("leq", 5)),
         "killed at the last evaluation": (signal.SIGKILL, recorded("leq", 20)),
     }
@@ -372,16 +292,6 @@ def test_its_videos_are_the_same(trained, disturbed):
 # --- what users get wrong
 
 
-def refused(place, *command):
-    """The one line of a refusal, which leaves nothing behind."""
-    before = place.files()
-    code, _, errors = place.run(*command)
-    assert code == 2, errors
-    assert errors.startswith("error: ") and errors.count("\n") == 1, errors
-    assert place.files() == before
-    return errors.removeprefix("error: ").strip()
-
-
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -416,7 +326,7 @@ def test_evaluation_refuses(fresh, flags, said):
 
 def test_a_run_without_a_policy_can_not_be_scored(trained, fresh):
     shutil.copytree(trained.path / RUN, fresh.path / "run")
-    for phase in ("bc", "leq"):
+    for phase in ("bc", "fqe", "leq"):
         shutil.rmtree(fresh.path / "run/checkpoints" / phase)
     said = refused(fresh, "eval.py", "--logdir", "run")
     assert "no policy yet" in said

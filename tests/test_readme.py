@@ -1,8 +1,9 @@
-"""Every command that the README shows is one that our programs accept."""
+"""Every command that the README and the ablations show is one that we accept."""
 
 import argparse
 import importlib
 import importlib.util
+import re
 import shlex
 from pathlib import Path
 
@@ -30,6 +31,13 @@ python = "no command"
 python -m vd4rl_loader collect --task cheetah_run --level medium --episodes 9 --out d
 python -m vd4rl_loader download --task walker_walk --level expert --out d
 tensorboard --logdir runs
+```
+
+```bash
+python -m vd4rl_loader collect --suite pointmaze --task large --steps 9999 --out d.hdf5
+python -m vd4rl_loader download --suite neorl --task Hopper-low --out d
+python -m vd4rl_loader download --suite d4rl --task antmaze-umaze --out d
+python train_offline.py --configs d4rl_antmaze --task antmaze-umaze --data d
 ```
 """
 
@@ -76,6 +84,23 @@ def test_and_so_it_is_at_debug_size(words):
     assert command is None or accept(command) is None
 
 
+ABLATIONS = (ROOT / "docs/ablations.md").read_text()
+ROWS = re.findall(r"^\|.*?\| (?:the same and )?`(--[^`]*)` ", ABLATIONS, re.MULTILINE)
+
+
+@pytest.mark.parametrize("flags", ROWS)
+def test_an_ablations_flags_are_accepted(flags):
+    whole = flags.startswith("--configs")
+    configs.load([*([] if whole else ["--configs", "d4rl_antmaze"]), *flags.split()])
+
+
+def test_and_so_are_the_commands_before_them():
+    commands = python_commands(ABLATIONS)
+    assert len(ROWS) > 20 and len(commands) > 4
+    for words in commands:
+        accept(words)
+
+
 def test_the_readme_shows_every_program():
     shown = {words[0] for words in FOUND}
     assert {"train_offline.py", "eval.py", "-m"} <= shown
@@ -94,18 +119,26 @@ def test_commands_of_a_sample():
         "--episodes 9 --out d",
         "python -m vd4rl_loader download --task walker_walk --level expert --out d",
         "tensorboard --logdir runs",
+        "python -m vd4rl_loader collect --suite pointmaze --task large --steps 9999 "
+        "--out d.hdf5",
+        "python -m vd4rl_loader download --suite neorl --task Hopper-low --out d",
+        "python -m vd4rl_loader download --suite d4rl --task antmaze-umaze --out d",
+        "python train_offline.py --configs d4rl_antmaze --task antmaze-umaze --data d",
     ]
 
 
 def test_debug_size_of_a_sample():
     small = [readme.small(words) for words in readme.commands(SAMPLE)]
-    assert small[0] is small[-1] is None
+    assert [i for i, command in enumerate(small) if command is None] == [0, 6, 9, 10]
     assert small[1] == ["train_offline.py", "--configs", "debug"]
     assert small[2][3:5] == ["--episodes", "2"]
     assert small[3][:5] == ["train_offline.py", "--configs", "vd4rl", "size1m", "debug"]
     assert small[3][-2:] == ["--leq.tau", "0.3"]
     assert small[4][2] == small[5][2] == "collect"
-    for command in small[1:-1]:
+    assert small[7][7:9] == ["--steps", "2000"]
+    assert small[8][2:5] == ["collect", "--suite", "gymnasium"]
+    assert small[8][-1] == "d/Hopper-v3-low-1000-train-noise.npz"
+    for command in filter(None, small):
         accept(command)
     with pytest.raises(ValueError, match="make coffee"):
         readme.small(["make", "coffee"])

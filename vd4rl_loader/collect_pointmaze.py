@@ -10,7 +10,7 @@ import numpy as np
 from vd4rl_loader.errors import DataError, require_at_least
 from vd4rl_loader.mazes import CELL, Maze, find_maze
 from vd4rl_loader.pointmaze import (
-    RADIUS,
+    MARGIN,
     STEP,
     at_goal,
     move,
@@ -119,7 +119,7 @@ def _draw_walks(maze: Maze, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
     """Where walks start, float32 [W, 2], and to which cells they go, int [W, 2]."""
     free = maze.free_cells()
     start = free[rng.integers(len(free), size=_WALKS_AT_ONCE)]
-    reach = CELL / 2 - RADIUS  # within the cell, clear of any wall
+    reach = CELL / 2 - MARGIN  # within the cell, clear of any wall
     jitter = rng.uniform(-reach, reach, start.shape)
     xy = (maze.xy(start) + jitter).astype(np.float32)
     distance = maze.all_distances[(*start.T, ...)][:, *free.T]

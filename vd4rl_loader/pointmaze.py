@@ -1,4 +1,4 @@
-"""PointMaze: a disc slides through a maze, step by step and many at once, in NumPy.
+"""PointMaze: a point slides through a maze, step by step and many at once, in NumPy.
 
 Positions are float32, as the data store them: an observation is the whole state, and
 `move` from a stored observation by the stored action gives exactly the next one.
@@ -12,23 +12,25 @@ import numpy.typing as npt
 from vd4rl_loader.mazes import CELL, Maze, find_maze
 
 STEP = 0.5  # metres that an action component of 1 moves
-RADIUS = 0.4  # of the disc, in metres
+# What the point keeps from walls along x or y, in metres. A disc of that radius would
+# come to rest on the outer corners of walls, pushed diagonally.
+MARGIN = 0.4
 GOAL_RADIUS = 0.5  # how near to the goal's centre success is, in metres
-# What is kept between disc and wall: rounding to float32 (below 2e-6 m in the largest
-# maze) must not push the disc into the wall that it slides along.
+# Kept on top of it: rounding to float32 (below 2e-6 m in the largest maze) must not
+# push the point into the wall that it slides along.
 _GAP = 1e-5
 
 
 def move(maze: Maze, xy: npt.ArrayLike, action: npt.ArrayLike) -> np.ndarray:
-    """Moves discs along x, then along y, each time up to the first wall in the way.
+    """Moves points along x, then along y, each time up to the first wall in the way.
 
     Args:
       maze: where they are.
-      xy: their centres [n, 2], in metres, with no disc in a wall.
+      xy: their places [n, 2], in metres, none nearer than MARGIN to a wall.
       action: [n, 2], clipped to [-1, 1].
 
     Returns:
-      The new centres, float32 [n, 2].
+      The new places, float32 [n, 2].
     """
     xy = np.array(xy, np.float32)
     way = STEP * np.clip(np.asarray(action, np.float64), -1.0, 1.0)
@@ -49,8 +51,8 @@ def waypoint_action(
     """Actions that walk along shortest paths, from cell centre to cell centre.
 
     Args:
-      maze: where the discs are.
-      xy: their centres [n, 2], in metres.
+      maze: where the points are.
+      xy: their places [n, 2], in metres.
       target_cell: (row, column) of where they are going, [n, 2] or [2].
       rng: source of the noise.
       noise: standard deviation of the Gaussian noise on both components.
@@ -130,10 +132,10 @@ class PointMaze:
 
 
 def _room(maze: Maze, xy: np.ndarray, axis: int, sign: np.ndarray) -> np.ndarray:
-    """How far discs can go along an axis in the direction of `sign` [n]: [n] >= 0.
+    """How far points can go along an axis in the direction of `sign` [n]: [n] >= 0.
 
     The next column (for y: row) of cells is all that a step of at most STEP can reach,
-    and of it the three cells beside the disc's own.
+    and of it the three cells beside the point's own.
     """
     xy = xy.astype(np.float64)
     cell = maze.cell(xy)
@@ -144,10 +146,7 @@ def _room(maze: Maze, xy: np.ndarray, axis: int, sign: np.ndarray) -> np.ndarray
         other[:, axis] += side
         offset = maze.xy(other) - xy
         ahead, aside = sign * offset[:, axis], np.abs(offset[:, 1 - axis])
-        blocks = maze.walls[other[:, 0], other[:, 1]] & (aside < CELL / 2 + RADIUS)
-        # The disc's centre must stay out of the wall grown by RADIUS: a square with
-        # round corners, this thick where the disc would hit it.
-        corner = np.clip(aside - CELL / 2, 0.0, RADIUS)
-        thickness = CELL / 2 + np.sqrt(RADIUS**2 - corner**2)
-        room = np.where(blocks, np.minimum(room, ahead - thickness - _GAP), room)
+        blocks = maze.walls[other[:, 0], other[:, 1]] & (aside < CELL / 2 + MARGIN)
+        limit = ahead - CELL / 2 - MARGIN - _GAP
+        room = np.where(blocks, np.minimum(room, limit), room)
     return np.maximum(room, 0.0)

@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from dreamer_leq.config.tree import Config, Latent
+from dreamer_leq.config.tree import Config, Latent, Optimizer
 from dreamer_leq.errors import UserError
 
 Flat = dict[str, Any]
@@ -76,16 +76,22 @@ def _assemble(kind: type, flat: Flat, prefix: str = "") -> Any:
 def _contradictions(config: Config) -> Iterator[str]:
     """What no single value can tell: keys that do not go together."""
     latent, actor, video = config.latent, config.actor, config.video
+    yield from _wrong_world_model(config)
     yield from _indivisible("latent.deter", latent.deter, latent.blocks)
     channels = latent.depth * latent.mults[-1]
     yield from _indivisible("latent.depth × last of mults", channels, latent.blocks)
-    yield from _wrong_image_side(config.data.image_size, latent)
+    if config.about.pixels:
+        yield from _wrong_image_side(config.data.image_size, latent)
     if actor.min_std > actor.max_std:
         yield f"actor.min_std: {actor.min_std} is above actor.max_std, {actor.max_std}"
     if video.context >= video.length:
         yield f"video.context: {video.context} fills video.length, {video.length}"
-    for phase in ("latent", "bc", "leq"):
-        yield from _endless_warmup(phase, getattr(config, phase))
+    yield from _endless_warmup("latent", latent.updates, {"": latent.optimizer})
+    yield from _endless_warmup("bc", config.bc.updates, {"": config.bc.optimizer})
+    yield from _endless_warmup("fqe", config.fqe.updates, {"": config.fqe.optimizer})
+    optimizers = {"actor_": config.leq.actor_optimizer}
+    optimizers["critic_"] = config.leq.critic_optimizer
+    yield from _endless_warmup("leq", config.leq.updates, optimizers)
 
 
 def _wrong_image_side(size: int, latent: Latent) -> Iterator[str]:
@@ -104,11 +110,29 @@ def _indivisible(key: str, number: int, blocks: int) -> Iterator[str]:
         yield f"{key}: {number} is not a multiple of latent.blocks, {blocks}"
 
 
-def _endless_warmup(name: str, phase: Any) -> Iterator[str]:
-    warmup, updates = phase.optimizer.warmup, phase.updates
-    if phase.optimizer.schedule == "cosine" and 0 < updates <= warmup:
-        key = f"{name}.optimizer.warmup"
-        yield f"{key}: has to be below {name}.updates, {updates}; got {warmup}"
+def _wrong_world_model(config: Config) -> Iterator[str]:
+    ensemble = config.ensemble
+    if config.world_model == "mlp_ensemble" and config.about.pixels:
+        yield f"world_model: mlp_ensemble reads state vectors, {config.task} has pixels"
+    if ensemble.elites > ensemble.members:
+        yield (
+            f"ensemble.elites: {ensemble.elites} of ensemble.members, "
+            f"{ensemble.members}"
+        )
+    if config.actor.stochastic and config.actor.update in ("q", "awr"):
+        yield f"actor.stochastic: not with actor.update {config.actor.update}"
+
+
+def _endless_warmup(
+    name: str, updates: int, optimizers: dict[str, Optimizer]
+) -> Iterator[str]:
+    for prefix, optimizer in optimizers.items():
+        if optimizer.schedule == "cosine" and 0 < updates <= optimizer.warmup:
+            key = f"{name}.{prefix}optimizer.warmup"
+            yield (
+                f"{key}: has to be below {name}.updates, {updates}; "
+                f"got {optimizer.warmup}"
+            )
 
 
 def typed(key: str, value: Any, where: str) -> Any:

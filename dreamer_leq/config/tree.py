@@ -4,11 +4,12 @@ No values here: they come from `configs.yaml`, whose comments explain every key.
 """
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
+
+from dreamer_leq import tasks
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,13 @@ Positive = Annotated[float, Rule("above 0 and finite", lambda x: 0 < x < math.in
 Weight = Annotated[float, Rule("0 or more and finite", lambda x: 0 <= x < math.inf)]
 Share = Annotated[float, Rule("from 0 to 1", lambda x: 0 <= x <= 1)]
 Decay = Annotated[float, Rule("at least 0 and below 1", lambda x: 0 <= x < 1)]
+OpenShare = Annotated[float, Rule("above 0 and below 1", lambda x: 0 < x < 1)]
 Expectile = Annotated[float, Rule("above 0 and below 1", lambda x: 0 < x < 1)]
 Discount = Annotated[float, Rule("above 0 and at most 1", lambda x: 0 < x <= 1)]
-TaskName = Annotated[
-    str,
-    Rule(
-        "a domain_task-level such as walker_walk-medium_expert",
-        re.compile(r"[a-z0-9]+(_[a-z0-9]+)+-[a-z0-9_]+").fullmatch,
-    ),
+Lambda = Annotated[
+    float, Rule("from 0 to 1, or inf", lambda x: 0 <= x <= 1 or x == math.inf)
 ]
+TaskName = Annotated[str, Rule(tasks.WORDS, tasks.is_task)]
 
 
 @dataclass(frozen=True)
@@ -61,16 +60,18 @@ class Collect:
     seed: Natural
     render: Literal["vd4rl", "fast"]
     noise: Weight
+    steps: Count
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """LaProp with adaptive gradient clipping."""
+    """A phase's optimiser."""
 
+    kind: Literal["laprop", "adam"]
     learning_rate: Positive
     warmup: Natural
     schedule: Literal["cosine", "constant"]
-    agc: Positive
+    agc: Weight
     beta1: Decay
     beta2: Decay
     eps: Positive
@@ -114,12 +115,38 @@ class Latent:
 
 
 @dataclass(frozen=True)
+class Ensemble:
+    """The MLP ensemble on state vectors and its training."""
+
+    members: Count
+    elites: Count
+    layers: Count
+    units: Count
+    batch: Count
+    learning_rate: Positive
+    logvar_weight: Weight
+    holdout: Count
+    holdout_share: OpenShare
+    improvement: Decay
+    patience: Count
+    epochs: Count
+    termination: Literal["analytic", "learned"]
+    region: Literal["leq", "cbop"]
+    reward: Literal["region", "model"]
+
+
+@dataclass(frozen=True)
 class Actor:
     """The policy."""
 
+    network: Literal["dreamer", "mlp"]
     layers: Count
     units: Count
-    update: Literal["dpg", "reinforce"]
+    layer_norm: bool
+    update: Literal["dpg", "reinforce", "q", "awr"]
+    conservative: bool
+    awr_temperature: Weight
+    stochastic: bool
     entropy: Weight
     bc_weight: Weight
     min_std: Positive
@@ -130,8 +157,11 @@ class Actor:
 class Critic:
     """The action value."""
 
+    network: Literal["dreamer", "mlp"]
     layers: Count
     units: Count
+    layer_norm: bool
+    output: Literal["two_hot", "scalar"]
     bins: Bins
     ema_decay: Share
     ema_weight: Weight
@@ -148,6 +178,26 @@ class BC:
 
 
 @dataclass(frozen=True)
+class FQE:
+    """Fitted Q evaluation of the cloned policy, before LEQ."""
+
+    updates: Natural
+    batch: Count
+    optimizer: Optimizer
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """The dataset's states and those of noisy rollouts, from which LEQ imagines."""
+
+    interval: Natural
+    starts: Count
+    length: Count
+    noise: Weight
+    retain: Count
+
+
+@dataclass(frozen=True)
 class LEQ:
     """Lower expectile Q-learning in imagination."""
 
@@ -156,12 +206,13 @@ class LEQ:
     horizon: Count
     tau: Expectile
     gamma: Discount
-    lam: Share
+    lam: Lambda
     beta: Share
     data_tau: Expectile
     return_norm: bool
     return_norm_decay: Decay
-    optimizer: Optimizer
+    actor_optimizer: Optimizer
+    critic_optimizer: Optimizer
 
 
 @dataclass(frozen=True)
@@ -206,14 +257,18 @@ class Config:
     task: TaskName
     logdir: str
     seed: Natural
-    world_model: Literal["latent"]
+    pretrained: str
+    world_model: Literal["latent", "mlp_ensemble"]
     precision: Literal["auto", "float32", "bfloat16"]
     data: Data
     collect: Collect
     latent: Latent
+    ensemble: Ensemble
     actor: Actor
     critic: Critic
     bc: BC
+    fqe: FQE
+    expansion: Expansion
     leq: LEQ
     eval: Eval
     video: Video
@@ -221,14 +276,9 @@ class Config:
     log: Log
 
     @property
-    def environment(self) -> str:
-        """The dm_control task of the dataset, such as "walker_walk"."""
-        return self.task.partition("-")[0]
-
-    @property
-    def level(self) -> str:
-        """The level of the dataset, such as "medium_expert"."""
-        return self.task.partition("-")[2]
+    def about(self) -> tasks.Task:
+        """What the task's name says."""
+        return tasks.parse(self.task)
 
     @property
     def folder(self) -> Path:

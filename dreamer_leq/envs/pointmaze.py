@@ -8,12 +8,12 @@ from dreamer_leq.envs.maze_model import CAMERA, ball_model, place_goal
 from dreamer_leq.envs.observation import Observation, make_observation
 from dreamer_leq.envs.picture import Picture
 from vd4rl_loader.mazes import Maze
-from vd4rl_loader.pointmaze import RADIUS
+from vd4rl_loader.pointmaze import MARGIN
 from vd4rl_loader.pointmaze import PointMaze as Simulation
 
 
 class PointMaze:
-    """A disc that goes where the action says; observations are dicts.
+    """A point that goes where the action says; observations are dicts.
 
     The vector is float32 [2], x and y in metres. The reward is 1 at the goal, which
     ends the episode, and 0 elsewhere.
@@ -68,6 +68,6 @@ class PointMaze:
 
 
 def _picture(maze: Maze) -> Picture:
-    model = ball_model(maze, RADIUS)
+    model = ball_model(maze, MARGIN)
     place_goal(model, maze.xy(maze.goal_cell))
     return Picture(model, CAMERA)

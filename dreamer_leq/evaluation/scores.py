@@ -10,6 +10,8 @@ from rich.table import Table
 from dreamer_leq.files import write_json
 
 BOOTSTRAP_RESAMPLES = 10_000
+DM_CONTROL = (0.0, 1000.0)  # the range of its returns
+SUCCESS = (0.0, 1.0)  # of tasks whose return is 1 or 0
 
 Scores = dict[str, Any]
 
@@ -17,6 +19,7 @@ Scores = dict[str, Any]
 def summarize(
     returns: Sequence[float] | np.ndarray,
     lengths: Sequence[int] | np.ndarray,
+    reference: tuple[float, float] = DM_CONTROL,
     seed: int = 0,
     seconds: float | None = None,
 ) -> Scores:
@@ -29,6 +32,7 @@ def summarize(
     Args:
         returns: [N] returns of the episodes.
         lengths: [N] actions in each.
+        reference: the returns that are a score of 0 and of 100.
         seed: of the bootstrap.
         seconds: wall-clock time they took together, where it was measured.
 
@@ -38,19 +42,41 @@ def summarize(
     returns = np.asarray(returns, np.float64)
     if not len(returns):
         raise ValueError("no episodes to summarize")
-    low, high = bootstrap_interval(returns, seed) if len(returns) > 1 else (None, None)
+    low, high = None, None
+    if len(returns) > 1:
+        low, high = interval(returns, reference, seed)
     return {
         "episodes": len(returns),
         "mean": float(returns.mean()),
         "std": float(returns.std()),
         "ci_low": low,
         "ci_high": high,
-        "normalized": normalized_score(float(returns.mean())),
+        "normalized": normalized_score(float(returns.mean()), reference),
         "length": float(np.mean(lengths)),
         "seconds": seconds,
         "returns": returns.tolist(),
         "lengths": np.asarray(lengths).tolist(),
     }
+
+
+def interval(
+    returns: np.ndarray, reference: tuple[float, float], seed: int
+) -> tuple[float, float]:
+    """95 % interval of the mean of `returns` [N]: Wilson's where they are successes."""
+    if reference == SUCCESS:
+        return wilson_interval(int(returns.sum()), len(returns))
+    return bootstrap_interval(returns, seed)
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """95 % interval of a success rate; unlike the bootstrap's, it has a width where all
+    or none succeed.
+    """
+    z, rate = 1.959964, successes / trials
+    middle = (rate + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    spread = rate * (1 - rate) / trials + z**2 / (4 * trials**2)
+    half = z * spread**0.5 / (1 + z**2 / trials)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def bootstrap_interval(values: np.ndarray, seed: int) -> tuple[float, float]:
@@ -61,9 +87,10 @@ def bootstrap_interval(values: np.ndarray, seed: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def normalized_score(mean_return: float) -> float:
-    """dm_control's returns lie in [0, 1000]: the score in percent."""
-    return mean_return / 10
+def normalized_score(mean_return: float, reference: tuple[float, float]) -> float:
+    """The share of the way from one reference return to the other, in percent."""
+    low, high = reference
+    return 100 * (mean_return - low) / (high - low)
 
 
 def score_table(scores: Mapping[str, Scores], title: str | None = None) -> Table:
@@ -78,15 +105,16 @@ def score_table(scores: Mapping[str, Scores], title: str | None = None) -> Table
 
 
 def _cells(score: Scores) -> list[str]:
-    interval, seconds = "–", "–"
+    span, seconds = "–", "–"
+    digits = 1 if score["mean"] > 1 or score["std"] > 1 else 2
     if score["ci_low"] is not None:
-        interval = f"{score['ci_low']:.1f} … {score['ci_high']:.1f}"
+        span = f"{score['ci_low']:.{digits}f} … {score['ci_high']:.{digits}f}"
     if score["seconds"] is not None:
         seconds = f"{score['seconds']:.1f} s"
     return [
-        f"{score['mean']:.1f}",
-        f"{score['std']:.1f}",
-        interval,
+        f"{score['mean']:.{digits}f}",
+        f"{score['std']:.{digits}f}",
+        span,
         f"{score['normalized']:.1f}",
         f"{score['episodes']}",
         f"{score['length']:.0f}",

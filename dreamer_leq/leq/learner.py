@@ -11,15 +11,12 @@ from flax import struct
 from jax import Array
 
 from dreamer_leq.leq import losses
+from dreamer_leq.leq.expansion import ExpandedData, expand
 from dreamer_leq.leq.imagination import Rollout, action_gradients, imagine
 from dreamer_leq.leq.losses import stop
 from dreamer_leq.leq.networks import ActorCritic, Params
-from dreamer_leq.nn.distributions import (
-    tanh_normal_log_prob,
-    two_hot_loss,
-    two_hot_mean,
-)
-from dreamer_leq.world_models.interface import WorldModel
+from dreamer_leq.nn.distributions import tanh_normal_log_prob
+from dreamer_leq.world_models.interface import State, WorldModel
 
 Batch = dict[str, Array]
 Metrics = dict[str, Array]
@@ -34,6 +31,7 @@ class LEQState:
     opt_state: optax.OptState
     return_range: Array  # [2] moving averages of the returns' 5th and 95th percentiles
     tau: Array  # expectile
+    expanded: ExpandedData | None = None  # D_model, where the dataset is expanded
 
 
 @struct.dataclass
@@ -64,7 +62,7 @@ class LEQ:
         self, state: LEQState, batch: Batch, key: Array
     ) -> tuple[LEQState, Metrics]:
         """One step of critic, policy and (REINFORCE) value. The world model stays."""
-        gradient, rollout = self.imagine(state, batch, key)
+        gradient, rollout = self.imagine(state, self.starts(state, batch, key), key)
         return_range = self.track_returns(state.return_range, rollout.returns)
 
         def total_loss(params):
@@ -90,14 +88,41 @@ class LEQ:
         )
         return state, metrics | self.rollout_metrics(rollout)
 
-    def imagine(
-        self, state: LEQState, batch: Batch, key: Array
-    ) -> tuple[Array | None, Rollout]:
-        """Rollouts from the batch's states; with `dpg` also dy_t/da_t [H+1, N, A]."""
-        c, params = self.config.leq, state.params
-        critic = lambda f, a: self.nets.q(params["critic"], f, a)  # noqa: E731
-        policy = lambda f, key: self.policy(params["actor"], f, key)  # noqa: E731
+    def expand(self, state: LEQState, batch: Batch, key: Array) -> LEQState:
+        """Add noisy rollouts from the batch's states to D_model (paper sec. 4.4)."""
+        c = self.config.expansion
+        if state.expanded is None:
+            example = self.world_model.starts(batch)
+            capacity = c.retain * c.length * len(batch["action"])
+            state = state.replace(expanded=ExpandedData.empty(example, capacity))
+        actor = lambda f: self.nets.actor(state.params["actor"], f)[0]  # noqa: E731
         start = self.world_model.starts(batch)
+        grown = expand(
+            state.expanded,
+            self.world_model,
+            actor,
+            start,
+            key,
+            length=c.length,
+            noise=c.noise,
+        )
+        return state.replace(expanded=grown)
+
+    def starts(self, state: LEQState, batch: Batch, key: Array) -> State:
+        """Where imagination starts: states of D_model, else those of the batch."""
+        if state.expanded is None:
+            return self.world_model.starts(batch)
+        # the rollout splits this key into horizon + 1, which are fold_in's 0 … horizon
+        key = jax.random.fold_in(key, self.config.leq.horizon + 1)
+        return state.expanded.sample(key, len(batch["action"]))
+
+    def imagine(
+        self, state: LEQState, start: State, key: Array
+    ) -> tuple[Array | None, Rollout]:
+        """Rollouts from `start` [N]; with `dpg` also dy_t/da_t [H+1, N, A]."""
+        c, params = self.config.leq, state.params
+        critic = lambda f, a: self.q(params["critic"], f, a)  # noqa: E731
+        policy = lambda f, key: self.policy(params["actor"], f, key)  # noqa: E731
         settings = dict(horizon=c.horizon, gamma=c.gamma, lam=c.lam)
         args = (self.world_model, policy, critic, start, key)
         if self.config.actor.update == "dpg":
@@ -110,9 +135,14 @@ class LEQ:
     ) -> tuple[Array, Array]:
         """The action in imagination and what its tanh was applied to, both [..., A]."""
         mean, std = self.nets.actor(params, features)
-        if self.config.actor.update == "reinforce":
+        if self.nets.stochastic:
             mean = mean + std * jax.random.normal(key, mean.shape)
         return jnp.tanh(mean), mean
+
+    def q(self, params: Params, features: Array, action: Array) -> Array:
+        """Q(s, a) of an action in [-1, 1]: [..., F], [..., A] -> [...]."""
+        action = self.world_model.action_features(action)
+        return self.nets.q(params, features, action)
 
     def critic_model_loss(
         self, params: dict[str, Params], state: LEQState, rollout: Rollout
@@ -133,7 +163,7 @@ class LEQ:
         features = self.world_model.features(self.world_model.starts(batch))
         next_features = self.world_model.features(self.world_model.successors(batch))
         next_action = self.nets.mode(state.params["actor"], next_features)
-        next_q = self.nets.q(state.params["critic"], next_features, next_action)
+        next_q = self.q(state.params["critic"], next_features, next_action)
         gamma = self.config.leq.gamma
         target = losses.bellman_target(batch["reward"], batch["cont"], next_q, gamma)
         tau = self.config.leq.data_tau
@@ -152,13 +182,13 @@ class LEQ:
         """Expectile regression to `target`, held near the moving average (Eq. 6):
         [...].
         """
-        nets, bins = self.nets, self.nets.bins
-        logits = nets.critic_logits(params["critic"], features, action)
-        prediction = two_hot_mean(logits, bins)
-        slow = nets.q(state.target_critic, features, action)
-        loss = losses.expectile_two_hot_loss(logits, prediction, target, bins, tau)
-        anchor = two_hot_loss(logits, slow, bins)
-        return loss + self.config.critic.ema_weight * anchor
+        values = self.nets.values
+        seen = self.world_model.action_features(action)
+        out = self.nets.critic_out(params["critic"], features, seen)
+        loss = values.loss(out, target)
+        loss = losses.expectile_loss(loss, values.mean(out), target, tau)
+        slow = self.nets.q(state.target_critic, features, seen)
+        return loss + self.config.critic.ema_weight * values.loss(out, slow)
 
     def actor_loss(
         self,
@@ -169,25 +199,72 @@ class LEQ:
         gradient: Array | None,
         return_range: Array,
     ) -> tuple[Array, Metrics]:
-        """Lower expectile policy learning (Eq. 11), plus the optional behaviour
-        cloning.
+        """The policy's loss after `actor.update`, plus the optional behaviour cloning.
+
+        Lower expectile policy learning (Eq. 11) is `dpg`; the others are ablations.
         """
         scale = self.return_scale(return_range)
-        if gradient is None:
+        update = self.config.actor.update
+        if update == "dpg":
+            loss = self.expectile_policy_loss(params, state, rollout, gradient, scale)
+        elif update == "reinforce":
             loss = self.reinforce_loss(params, state, rollout, scale)
+        elif update == "q":
+            loss = self.max_q_loss(params, state, rollout, scale)
         else:
-            features = stop(rollout.features)
-            weight = losses.expectile_weight(rollout.returns, rollout.q, state.tau)
-            weight = weight.at[-1].set(0.5)  # y_H = Q_H: neither above nor below
-            action = self.nets.mode(params["actor"], features)
-            loss = losses.deterministic_policy_loss(
-                action, gradient, weight * rollout.alive, scale
-            ).mean()
+            loss = self.awr_loss(params, state, batch)
         features = self.world_model.features(self.world_model.starts(batch))
         action = self.nets.mode(params["actor"], features)
         cloning = losses.behaviour_cloning_loss(action, batch["action"]).mean()
         metrics = {"bc_loss": cloning, "return_scale": scale}
         return loss + self.config.actor.bc_weight * cloning, metrics
+
+    def expectile_policy_loss(
+        self,
+        params: dict[str, Params],
+        state: LEQState,
+        rollout: Rollout,
+        gradient: Array,
+        scale: Array,
+    ) -> Array:
+        """Eq. 11 over all imagined steps that are reached."""
+        weight = jnp.full_like(rollout.q, 0.5)
+        if self.config.actor.conservative:
+            weight = losses.expectile_weight(rollout.returns, rollout.q, state.tau)
+            weight = weight.at[-1].set(0.5)  # y_H = Q_H: neither above nor below
+        mean, std = self.nets.actor(params["actor"], stop(rollout.features))
+        noise = stop((rollout.pre_tanh - mean) / std) if self.nets.stochastic else 0.0
+        pre_tanh = mean + std * noise
+        action = jnp.tanh(pre_tanh)
+        reached = weight * rollout.alive
+        loss = losses.deterministic_policy_loss(action, gradient, reached, scale)
+        if self.nets.stochastic:
+            log_prob = tanh_normal_log_prob(mean, std, pre_tanh)
+            loss += self.config.actor.entropy * stop(rollout.alive) * log_prob
+        return loss.mean()
+
+    def max_q_loss(
+        self, params: dict[str, Params], state: LEQState, rollout: Rollout, scale: Array
+    ) -> Array:
+        """Ablation: the immediate Q(s_t, π(s_t)) of the imagined states, maximised."""
+        features = stop(rollout.features)
+        action = self.nets.mode(params["actor"], features)
+        q = self.q(state.params["critic"], features, action)
+        return -(stop(rollout.alive / scale) * q).mean()
+
+    def awr_loss(
+        self, params: dict[str, Params], state: LEQState, batch: Batch
+    ) -> Array:
+        """Ablation: data actions, weighted by their advantage over the policy's."""
+        features = self.world_model.features(self.world_model.starts(batch))
+        action = self.nets.mode(params["actor"], features)
+        critic, data_action = state.params["critic"], batch["action"]
+        q = self.q(critic, features, data_action)
+        advantage = q - self.q(critic, features, action)
+        temperature = self.config.actor.awr_temperature
+        return losses.advantage_weighted_loss(
+            action, data_action, advantage, temperature
+        ).mean()
 
     def reinforce_loss(
         self, params: dict[str, Params], state: LEQState, rollout: Rollout, scale: Array
@@ -196,9 +273,9 @@ class LEQ:
         to Q_t.
         """
         features = stop(rollout.features)
-        logits = self.nets.value_logits(params["value"], features)
-        baseline = two_hot_mean(logits, self.nets.bins)
-        value_loss = two_hot_loss(logits, rollout.q, self.nets.bins)
+        out = self.nets.value_out(params["value"], features)
+        baseline = self.nets.values.mean(out)
+        value_loss = self.nets.values.loss(out, rollout.q)
         mean, std = self.nets.actor(params["actor"], features)
         log_prob = tanh_normal_log_prob(mean, std, stop(rollout.pre_tanh))
         weight = losses.expectile_weight(rollout.returns, rollout.q, state.tau)

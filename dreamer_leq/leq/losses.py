@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dreamer_leq.nn.distributions import two_hot_loss
-
 stop = jax.lax.stop_gradient
 
 
@@ -18,16 +16,16 @@ def expectile_weight(target: Array, prediction: Array, tau: Array | float) -> Ar
     return jnp.where(target > prediction, tau, 1 - tau)
 
 
-def expectile_two_hot_loss(
-    logits: Array, prediction: Array, target: Array, bins: Array, tau: Array | float
+def expectile_loss(
+    loss: Array, prediction: Array, target: Array, tau: Array | float
 ) -> Array:
-    """Eq. 4 and 9 with DreamerV3's two-hot critic: weighted cross entropy, [...].
+    """Eq. 4 and 9 over any loss of the same fixed point as the squared error: [...].
 
-    `prediction` is the mean of `logits`. In the mean, the fixed point is the
-    τ-expectile of the targets, as with the squared error.
+    `loss` is of a prediction whose mean is `prediction`, to `target`: the squared
+    error, or the cross entropy of DreamerV3's two-hot critic. In the mean, the fixed
+    point is the τ-expectile of the targets.
     """
-    weight = expectile_weight(stop(target), stop(prediction), tau)
-    return weight * two_hot_loss(logits, target, bins)
+    return expectile_weight(stop(target), stop(prediction), tau) * loss
 
 
 def bellman_target(reward: Array, cont: Array, next_q: Array, gamma: float) -> Array:
@@ -60,3 +58,13 @@ def behaviour_cloning_loss(action: Array, data_action: Array) -> Array:
     [...].
     """
     return jnp.square(action - data_action).sum(-1)
+
+
+def advantage_weighted_loss(
+    action: Array, data_action: Array, advantage: Array, temperature: float
+) -> Array:
+    """Behaviour cloning weighted by exp(advantage · temperature), at most 100 (AWR, as
+    IQL has it): [..., A], [...] -> [...].
+    """
+    weight = jnp.minimum(jnp.exp(temperature * stop(advantage)), 100.0)
+    return weight * behaviour_cloning_loss(action, data_action)

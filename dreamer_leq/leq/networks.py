@@ -1,16 +1,16 @@
-"""Actor, critic and value networks of the pixel agent."""
+"""Actor, critic and value networks over the features of any world model."""
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dreamer_leq.nn.distributions import symexp_bins, two_hot_mean
-from dreamer_leq.nn.layers import MLP, Linear
+from dreamer_leq.nn.distributions import symexp_bins, two_hot_loss, two_hot_mean
+from dreamer_leq.nn.layers import MLP, Linear, PlainMLP
 
 Params = Any
 
@@ -18,10 +18,14 @@ Params = Any
 class Actor(nn.Module):
     """Features [..., F] -> mean and standard deviation [..., A] of the action before
     tanh.
+
+    `network`: dreamer (RMS norm, SiLU) or mlp (the paper's for states: ReLU).
     """
 
+    network: str
     layers: int
     units: int
+    layer_norm: bool
     action_size: int
     min_std: float
     max_std: float
@@ -29,30 +33,94 @@ class Actor(nn.Module):
 
     @nn.compact
     def __call__(self, features: Array) -> tuple[Array, Array]:
-        x = MLP(self.layers, self.units, self.dtype, name="trunk")(features)
-        mean = Linear(self.action_size, 0.01, dtype=self.dtype, name="mean")(x)
-        raw = Linear(self.action_size, 0.01, dtype=self.dtype, name="std")(x)
+        mean, raw = self._heads(features)
         span = self.max_std - self.min_std
         std = span * jax.nn.sigmoid(raw.astype(jnp.float32) + 2) + self.min_std
         return mean.astype(jnp.float32), std
 
+    def _heads(self, features: Array) -> tuple[Array, Array]:
+        if self.network == "mlp":
+            x = PlainMLP(
+                self.layers,
+                self.units,
+                2 * self.action_size,
+                self.layer_norm,
+                self.dtype,
+                name="trunk",
+            )(features)
+            return x[..., : self.action_size], x[..., self.action_size :]
+        x = MLP(self.layers, self.units, self.dtype, name="trunk")(features)
+        mean = Linear(self.action_size, 0.01, dtype=self.dtype, name="mean")(x)
+        return mean, Linear(self.action_size, 0.01, dtype=self.dtype, name="std")(x)
 
-class TwoHotHead(nn.Module):
-    """Inputs [..., I] -> logits over symexp bins [..., bins]; the first output is all
-    0.
+
+class ValueHead(nn.Module):
+    """Inputs [..., I] -> what the critic's output is made of [..., outputs].
+
+    With the dreamer network the first output is all 0.
     """
 
+    network: str
     layers: int
     units: int
-    bins: int
+    layer_norm: bool
+    outputs: int
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        if self.network == "mlp":
+            sizes = (self.layers, self.units, self.outputs, self.layer_norm)
+            return PlainMLP(*sizes, self.dtype, name="trunk")(x)
         x = MLP(self.layers, self.units, self.dtype, name="trunk")(x)
-        return Linear(self.bins, 0.0, dtype=self.dtype, name="out")(x).astype(
-            jnp.float32
-        )
+        x = Linear(self.outputs, 0.0, dtype=self.dtype, name="out")(x)
+        return x.astype(jnp.float32)
+
+
+class ValueOutput(Protocol):
+    """How a value is read from a head's output, and what it costs to be wrong."""
+
+    @property
+    def outputs(self) -> int: ...
+
+    def mean(self, out: Array) -> Array:
+        """[..., outputs] -> [...]."""
+        ...
+
+    def loss(self, out: Array, target: Array) -> Array:
+        """[..., outputs] and [...] -> [...]; no gradient to the target."""
+        ...
+
+
+@dataclass(frozen=True)
+class TwoHotValue:
+    """DreamerV3's: a categorical over symexp-spaced bins, with cross entropy."""
+
+    outputs: int
+
+    @cached_property
+    def bins(self) -> Array:
+        with jax.ensure_compile_time_eval():
+            return symexp_bins(self.outputs)
+
+    def mean(self, out: Array) -> Array:
+        return two_hot_mean(out, self.bins)
+
+    def loss(self, out: Array, target: Array) -> Array:
+        return two_hot_loss(out, target, self.bins)
+
+
+@dataclass(frozen=True)
+class ScalarValue:
+    """The state experiments': a number, with the squared error."""
+
+    outputs = 1
+
+    def mean(self, out: Array) -> Array:
+        return out[..., 0]
+
+    def loss(self, out: Array, target: Array) -> Array:
+        return jnp.square(out[..., 0] - jax.lax.stop_gradient(target))
 
 
 @dataclass(frozen=True)
@@ -69,19 +137,24 @@ class ActorCritic:
     @cached_property
     def actor_net(self) -> Actor:
         c = self.actor_config
-        return Actor(
-            c.layers, c.units, self.action_size, c.min_std, c.max_std, self.dtype
-        )
+        sizes = (c.network, c.layers, c.units, c.layer_norm, self.action_size)
+        return Actor(*sizes, c.min_std, c.max_std, self.dtype)
 
     @cached_property
-    def critic_net(self) -> TwoHotHead:
+    def critic_net(self) -> ValueHead:
         c = self.critic_config
-        return TwoHotHead(c.layers, c.units, c.bins, self.dtype)
+        sizes = (c.network, c.layers, c.units, c.layer_norm, self.values.outputs)
+        return ValueHead(*sizes, self.dtype)
 
     @cached_property
-    def bins(self) -> Array:
-        with jax.ensure_compile_time_eval():
-            return symexp_bins(self.critic_config.bins)
+    def values(self) -> ValueOutput:
+        if self.critic_config.output == "scalar":
+            return ScalarValue()
+        return TwoHotValue(self.critic_config.bins)
+
+    @property
+    def stochastic(self) -> bool:
+        return self.actor_config.stochastic or self.actor_config.update == "reinforce"
 
     def init(self, key: Array, features: int) -> dict[str, Params]:
         """Parameters of actor and critic; of the value network where REINFORCE needs
@@ -105,13 +178,16 @@ class ActorCritic:
         """The deterministic policy tanh(mean): [..., F] -> [..., A]."""
         return jnp.tanh(self.actor(params, features)[0])
 
-    def critic_logits(self, params: Params, features: Array, action: Array) -> Array:
+    def critic_out(self, params: Params, features: Array, action: Array) -> Array:
+        """What `values` reads Q(s, a) from: [..., outputs]. `action` is as the world
+        model's `action_features` gives it.
+        """
         x = jnp.concatenate([features, action], -1)
         return self.critic_net.apply({"params": params}, x)
 
     def q(self, params: Params, features: Array, action: Array) -> Array:
         """Q(s, a): [..., F], [..., A] -> [...]."""
-        return two_hot_mean(self.critic_logits(params, features, action), self.bins)
+        return self.values.mean(self.critic_out(params, features, action))
 
-    def value_logits(self, params: Params, features: Array) -> Array:
+    def value_out(self, params: Params, features: Array) -> Array:
         return self.critic_net.apply({"params": params}, features)

@@ -11,7 +11,6 @@ from jax import Array
 
 from dreamer_leq.leq import losses
 from dreamer_leq.leq.networks import ActorCritic, Params
-from dreamer_leq.nn.distributions import two_hot_loss
 from dreamer_leq.world_models.interface import WorldModel
 
 
@@ -70,10 +69,9 @@ class Pretraining:
                 "bc_loss": losses.behaviour_cloning_loss(action, batch["action"]).mean()
             }
             if self.config.bc.critic == "monte_carlo":
-                logits = self.nets.critic_logits(
-                    params["critic"], features, batch["action"]
-                )
-                fit = two_hot_loss(logits, batch["return"], self.nets.bins)
+                action = self.world_model.action_features(batch["action"])
+                out = self.nets.critic_out(params["critic"], features, action)
+                fit = self.nets.values.loss(out, batch["return"])
                 metrics["critic_loss"] = fit.mean()
             return sum(metrics.values()), metrics
 
@@ -83,3 +81,57 @@ class Pretraining:
         return PretrainState(params, opt_state), metrics | {
             "return": jnp.mean(batch["return"]) if "return" in batch else jnp.zeros(())
         }
+
+
+@struct.dataclass
+class FQEState:
+    params: dict[str, Params]  # of actor and critic; the actor stays
+    target_critic: Params
+    opt_state: optax.OptState
+
+
+@struct.dataclass
+class FQE:
+    """Fitted Q evaluation of the cloned policy on the dataset (paper Algorithm 2).
+
+    Q(s, a) to r + γ (1 - termination) Q(s', π(s')), held near its moving average.
+    Batches are LEQ's.
+    """
+
+    world_model: WorldModel
+    nets: ActorCritic = struct.field(pytree_node=False)
+    optimizer: optax.GradientTransformation = struct.field(pytree_node=False)
+    config: Any = struct.field(pytree_node=False)
+
+    def init(self, params: dict[str, Params]) -> FQEState:
+        critic = params["critic"]
+        # a copy: both are donated to the next update
+        target = jax.tree.map(jnp.copy, critic)
+        return FQEState(params, target, self.optimizer.init(critic))
+
+    def update(
+        self, state: FQEState, batch: dict[str, Array], key: Array
+    ) -> tuple[FQEState, dict[str, Array]]:
+        del key  # nothing is sampled
+        nets, values, wm = self.nets, self.nets.values, self.world_model
+        features = wm.features(wm.starts(batch))
+        next_features = wm.features(wm.successors(batch))
+        next_action = nets.mode(state.params["actor"], next_features)
+        critic, gamma = state.params["critic"], self.config.leq.gamma
+        next_q = nets.q(critic, next_features, wm.action_features(next_action))
+        target = losses.bellman_target(batch["reward"], batch["cont"], next_q, gamma)
+        action = wm.action_features(batch["action"])
+        slow = nets.q(state.target_critic, features, action)
+
+        def loss(critic):
+            out = nets.critic_out(critic, features, action)
+            fit = values.loss(out, target).mean()
+            anchor = self.config.critic.ema_weight * values.loss(out, slow).mean()
+            return fit + anchor, {"critic_loss": fit, "q": values.mean(out).mean()}
+
+        grads, metrics = jax.grad(loss, has_aux=True)(critic)
+        updates, opt_state = self.optimizer.update(grads, state.opt_state, critic)
+        critic = optax.apply_updates(critic, updates)
+        decay = self.config.critic.ema_decay
+        average = optax.incremental_update(critic, state.target_critic, 1 - decay)
+        return FQEState(state.params | {"critic": critic}, average, opt_state), metrics

@@ -1,5 +1,7 @@
 """λ-returns over imagined rollouts (Eq. 8)."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -9,7 +11,10 @@ def lambda_weights(horizon: int, lam: float) -> Array:
     """Share e_t of the one-step-ahead return in y_t, for t < H: [H].
 
     With w = Σ_{h=0}^{H-t-1} λ^h, the step t puts λw of its 1 + λw on what comes later.
+    λ = ∞ leaves the longest return alone: the H-step returns of the paper's ablation.
     """
+    if math.isinf(lam):
+        return jnp.ones(horizon)
     powers = lam ** jnp.arange(horizon)
     w = jnp.cumsum(powers)[::-1]
     return lam * w / (1 + lam * w)

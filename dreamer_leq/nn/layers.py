@@ -128,6 +128,33 @@ class MLP(nn.Module):
         return x
 
 
+class PlainMLP(nn.Module):
+    """ReLU layers with orthogonal matrices of gain √2, the last one too: [..., I] ->
+    [..., outputs]. `layer_norm` puts a LayerNorm before each ReLU.
+
+    The networks of the state-vector experiments (paper App. A).
+    """
+
+    layers: int
+    units: int
+    outputs: int
+    layer_norm: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        def dense(features: int, name: str) -> nn.Dense:
+            init = nn.initializers.orthogonal(math.sqrt(2))
+            return nn.Dense(features, kernel_init=init, dtype=self.dtype, name=name)
+
+        for i in range(self.layers):
+            x = dense(self.units, f"layer{i}")(x)
+            if self.layer_norm:
+                x = nn.LayerNorm(dtype=self.dtype, name=f"norm{i}")(x)
+            x = jax.nn.relu(x)
+        return dense(self.outputs, "out")(x).astype(jnp.float32)
+
+
 class Conv(nn.Module):
     """Convolution, or its transpose, with SAME padding; bias, no norm."""
 

@@ -27,9 +27,9 @@ from dreamer_leq.training.sources import (
 from dreamer_leq.world_models.latent import LatentWorldModel
 from dreamer_leq.world_models.rssm import RSSMState
 from vd4rl_loader import Dataset
+from vd4rl_loader.states import StateDataset
 
 Arrays = Mapping[str, np.ndarray]
-OBSERVATIONS = ("image", "vector")
 
 
 def encode_dataset(
@@ -147,7 +147,8 @@ class LatentData:
     """
 
     world_model: LatentWorldModel
-    dataset: Dataset
+    dataset: Dataset | StateDataset
+    reward: np.ndarray  # [N] as LEQ sees it
     key: Array
     returns_gamma: float | None
     length: int  # of the windows, where observations are encoded again
@@ -161,7 +162,9 @@ class LatentData:
     def source(self, batch: int) -> Source:
         """About `batch` transitions per update, to be given to a `phase`."""
         if self.fits:
-            sampler = Transitions(len(self._latents["transition"]), batch)
+            sampler = Transitions(
+                len(self._latents["transition"]), batch, ("deter", "stoch")
+            )
             return self._placed(sampler)
         arrays = self._observations
         starts = window_starts(arrays["is_first"], self.length)
@@ -197,16 +200,18 @@ class LatentData:
             f"latents: encoded {len(arrays['action']):,} entries in {seconds:.0f} s"
         )
         starts = transition_starts(np.asarray(arrays["is_first"]))
-        del arrays["image"]
+        for name in self.world_model.observations:
+            del arrays[name]
         return arrays | latents | {"transition": starts}
 
     @property
     def _observations(self) -> dict[str, np.ndarray]:
         data = self.dataset
-        names = ("image", "action", "reward", "is_first", "is_terminal")
+        names = (*self.world_model.observations, "action", "is_first", "is_terminal")
         arrays = {name: getattr(data, name) for name in names}
+        arrays["reward"] = self.reward
         if self.returns_gamma is not None:
             arrays["return"] = monte_carlo_returns(
-                data.reward, data.is_first, data.is_terminal, self.returns_gamma
+                self.reward, data.is_first, data.is_terminal, self.returns_gamma
             )
         return arrays

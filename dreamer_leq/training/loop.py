@@ -47,8 +47,11 @@ class PhaseRun:
     """One phase from its first update, or its last checkpoint, to its end.
 
     `source` makes the phase's source of batches, and is not called where nothing is
-    left to do. `evaluate`, where given, is called with state and step every
-    `evaluate_every` updates and at the end.
+    left to do. Every `refresh_every` updates `refresh` gives a new state, and metrics,
+    for what is done more rarely than an update. `evaluate`, where given, is called with
+    state and step every `evaluate_every` updates and at the end. `finished` tells from
+    what only a refresh changes of the state whether the phase is over before its last
+    update.
     """
 
     session: Session
@@ -59,6 +62,9 @@ class PhaseRun:
     key: Array
     evaluate: Callable[[Any, int], None] | None = None
     evaluate_every: int = 0
+    refresh: Callable[[Any, int], tuple[Any, dict[str, Array]]] | None = None
+    refresh_every: int = 0
+    finished: Callable[[Any], bool] = lambda state: False
     _speed: float = field(default=0.0, init=False)  # updates per second, 0 = unknown
 
     def run(self, state: Any) -> Any:
@@ -69,21 +75,21 @@ class PhaseRun:
         signal, the state being saved.
         """
         state, step, totals = self._resume(state)
-        if step == self.updates:
+        if self._over(state, step):
             return state
         feed = self.source().feed(self.key, step)
         totals = self._zero_totals(feed, state, step) | totals
         self.session.progress.start(self.name, self.updates, step)
         try:
-            while step < self.updates:
+            while not self._over(state, step):
                 data, n = feed.data(step, self._most(step))
                 start = time.monotonic()
                 state, totals = _advance(
                     feed.read, self.phase, data, state, totals, self.key, step, n
                 )
                 step += n
-                self._after(state, step, totals, n, start)
-                if self._at(step, self.session.log_every):
+                state = self._after(state, step, totals, n, start)
+                if self._due(state, step, self.session.log_every):
                     totals = jax.tree.map(jnp.zeros_like, totals)
         finally:
             feed.close()
@@ -111,24 +117,35 @@ class PhaseRun:
         shapes = jax.eval_shape(metrics, self.phase, data, state, self.key)
         return {name: jnp.zeros((), jnp.float32) for name in shapes}
 
-    def _at(self, step: int, every: int) -> bool:
-        return step == self.updates or (every > 0 and step % every == 0)
+    def _over(self, state: Any, step: int) -> bool:
+        return step == self.updates or self.finished(state)
+
+    def _due(self, state: Any, step: int, every: int) -> bool:
+        """Whether it is time for what is done every `every` updates and at the end."""
+        return self._over(state, step) or (every > 0 and step % every == 0)
 
     def _most(self, step: int) -> int:
         """Updates of the next dispatch: up to the next record, checkpoint or
         evaluation.
         """
         session = self.session
-        marks = (session.log_every, session.checkpoint_every, self.evaluate_every)
+        marks = (
+            session.log_every,
+            session.checkpoint_every,
+            self.evaluate_every,
+            self.refresh_every,
+        )
         ahead = [every - step % every for every in marks if every > 0]
         paced = max(1, round(SECONDS_PER_DISPATCH * self._speed))
         return min(*ahead, self.updates - step, paced)
 
     def _after(
         self, state: Any, step: int, totals: dict[str, Array], n: int, start: float
-    ) -> None:
-        """What follows a dispatch. The checkpoint comes last: whatever stands before
-        its step in the metrics has then been written.
+    ) -> Any:
+        """What follows a dispatch; returns the state to go on with.
+
+        The checkpoint comes last: whatever stands before its step in the metrics has
+        then been written.
         """
         session = self.session
         sums = {name: np.float32(x) for name, x in jax.device_get(totals).items()}
@@ -141,19 +158,26 @@ class PhaseRun:
         count = (step - 1) % session.log_every + 1
         means = {name: float(x) / count for name, x in sums.items()}
         session.progress.update(step, means)
-        if self._at(step, session.log_every):
+        refreshed = {}
+        if self.refresh and step % self.refresh_every == 0:
+            state, refreshed = self.refresh(state, step)
+        if self._due(state, step, session.log_every):
             speed = {"updates_per_second": session.progress.rate}
             session.logger.write(self.name, step, means, speed)
             sums = {}
-        if self.evaluate and self._at(step, self.evaluate_every):
+        if refreshed:
+            metrics = {name: float(x) for name, x in refreshed.items()}
+            session.logger.write(self.name, step, metrics)
+        if self.evaluate and self._due(state, step, self.evaluate_every):
             self.evaluate(state, step)
         stopped = session.interrupts.pending
-        if stopped or self._at(step, session.checkpoint_every):
+        if stopped or self._due(state, step, session.checkpoint_every):
             extra = {"totals": {name: float(x) for name, x in sums.items()}}
             session.checkpoints.save(self.name, step, state, extra)
         if stopped:
             session.checkpoints.wait()
             session.interrupts.raise_pending(f"{self.name} update {step}")
+        return state
 
     def _check_finite(self, sums: dict[str, np.float32], step: int) -> None:
         bad = [name for name, x in sums.items() if not np.isfinite(x)]

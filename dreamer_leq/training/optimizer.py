@@ -64,11 +64,11 @@ def learning_rate_schedule(
     peak: float, warmup: int, total: int, kind: str = "cosine"
 ) -> optax.Schedule:
     """0 at count 0, linear to `peak` at `warmup`; then a cosine to 0 at `total`, or
-    flat.
+    flat. Without warm-up it begins at `peak`.
     """
 
     def schedule(count):
-        rise = jnp.minimum(1.0, count / max(1, warmup))
+        rise = jnp.minimum(1.0, count / warmup) if warmup else 1.0
         if kind == "constant":
             return peak * rise
         part = jnp.clip((count - warmup) / max(1, total - warmup), 0.0, 1.0)
@@ -86,14 +86,33 @@ def make_optimizer(
     beta1: float = 0.9,
     beta2: float = 0.999,
     eps: float = 1e-20,
+    kind: str = "laprop",
 ) -> optax.GradientTransformation:
-    """Clip, LaProp, schedule. The first update is exactly 0 (count 0 of the
-    warm-up).
+    """Clip (unless `agc` is 0), LaProp or Adam, schedule. With a warm-up the first
+    update is exactly 0.
     """
+    scale = scale_by_laprop if kind == "laprop" else optax.scale_by_adam
+    clip = [adaptive_gradient_clip(agc)] if agc else []
+    rate = learning_rate_schedule(learning_rate, warmup, total, schedule)
     return optax.chain(
-        adaptive_gradient_clip(agc),
-        scale_by_laprop(beta1, beta2, eps),
-        optax.scale_by_learning_rate(
-            learning_rate_schedule(learning_rate, warmup, total, schedule)
-        ),
+        *clip, scale(beta1, beta2, eps), optax.scale_by_learning_rate(rate)
     )
+
+
+def by_group(
+    optimizers: dict[str, optax.GradientTransformation],
+) -> optax.GradientTransformation:
+    """One optimiser per entry of a dict of parameters, by the entry's name."""
+
+    def init(params):
+        return {name: optimizers[name].init(params[name]) for name in params}
+
+    def update(grads, state, params):
+        done = {
+            name: optimizers[name].update(grads[name], state[name], params[name])
+            for name in grads
+        }
+        updates = {name: update for name, (update, _) in done.items()}
+        return updates, {name: state for name, (_, state) in done.items()}
+
+    return optax.GradientTransformation(init, update)

@@ -46,5 +46,5 @@ class WorldModelTraining:
         grads, metrics = jax.grad(self.net.loss, has_aux=True)(state.params, batch, key)
         updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics["grad_norm"] = optax.global_norm(grads)
+        metrics["grad_norm"] = optax.tree.norm(grads)
         return WorldModelState(params, opt_state), metrics

@@ -8,7 +8,7 @@ dispatch.
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import jax
@@ -70,12 +70,13 @@ class EpisodeWindows:
 class Transitions:
     """Uniform transitions i -> i+1 inside episodes: `transition` in arrays lists the i.
 
-    From stored latents in arrival order: the action and reward of i -> i+1 are entry
-    i+1's.
+    `states` are the arrays that make up a state, such as deter and stoch. In arrival
+    order: the action and reward of i -> i+1 are entry i+1's.
     """
 
     transitions: int
     batch: int
+    states: tuple[str, ...]
 
     def draw(self, key: Array) -> Array:
         return jax.random.randint(key, (self.batch,), 0, self.transitions)
@@ -83,11 +84,10 @@ class Transitions:
     def gather(self, arrays: Arrays, index: Any) -> dict[str, Any]:
         start = arrays["transition"][index]
         after = start + 1
-        batch = {
-            "deter": arrays["deter"][start],
-            "stoch": arrays["stoch"][start],
-            "next_deter": arrays["deter"][after],
-            "next_stoch": arrays["stoch"][after],
+        before_and_after = {name: arrays[name][start] for name in self.states} | {
+            f"next_{name}": arrays[name][after] for name in self.states
+        }
+        batch = before_and_after | {
             "action": arrays["action"][after],
             "reward": arrays["reward"][after],
             "cont": 1.0 - arrays["is_terminal"][after],
@@ -98,12 +98,31 @@ class Transitions:
 
 
 @dataclass(frozen=True)
+class Everything:
+    """All arrays at every update, for a phase that chooses its rows itself."""
+
+    def draw(self, key: Array) -> Array:
+        return jnp.zeros((), jnp.int32)
+
+    def gather(self, arrays: Arrays, index: Any) -> dict[str, Any]:
+        return dict(arrays)
+
+
+@dataclass(frozen=True)
 class Source:
     """Arrays, how to sample them, and whether they live on the device."""
 
     arrays: Arrays
     sampler: Sampler
     on_device: bool
+
+    def sample(self, key: Array, batch: int) -> dict[str, Array]:
+        """One batch of another size than the updates'."""
+        sampler = replace(self.sampler, batch=batch)
+        index = sampler.draw(key)
+        if not self.on_device:
+            index = np.asarray(index)
+        return jax.device_put(sampler.gather(self.arrays, index))
 
     def feed(self, key: Array, first: int) -> "Resident | Streamed":
         """What the loop reads from, beginning with update `first`."""

@@ -1,4 +1,7 @@
-"""All that LEQ knows of a world model. Adding one touches no file under leq/."""
+"""All that LEQ and an acting agent know of a world model.
+
+Adding one touches no file under leq/.
+"""
 
 from typing import Any, Protocol
 
@@ -11,6 +14,8 @@ class WorldModel(Protocol):
     """A frozen, trained model of one task. Implementations are pytrees."""
 
     members: int  # E, the size of the ensemble
+    feature_size: int  # F
+    observations: tuple[str, ...]  # what `filter` reads: "image", "vector"
 
     def step(
         self, state: State, action: Array, key: Array
@@ -33,10 +38,24 @@ class WorldModel(Protocol):
         """What actor and critic see: [N, F]."""
         ...
 
+    def action_features(self, action: Array) -> Array:
+        """What the critic sees of an action in [-1, 1]: [..., A] -> [..., A]."""
+        ...
+
     def starts(self, batch: dict[str, Array]) -> State:
         """The states in which imagination starts, one per transition of `batch`."""
         ...
 
     def successors(self, batch: dict[str, Array]) -> State:
         """The states to which the dataset's transitions of `batch` really led."""
+        ...
+
+    def initial(self, n: int) -> State:
+        """The states of n episodes before their first observation."""
+        ...
+
+    def filter(self, state: State, batch: dict[str, Array], key: Array) -> State:
+        """The states [N] after one observation each: batch holds it, the action that
+        led to it and is_first [N].
+        """
         ...

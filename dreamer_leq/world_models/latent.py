@@ -313,6 +313,14 @@ class LatentWorldModel:
     def members(self) -> int:
         return self.net.config.members
 
+    @property
+    def feature_size(self) -> int:
+        return self.net.features
+
+    @property
+    def observations(self) -> tuple[str, ...]:
+        return tuple(self.net.encoders)
+
     def step(
         self, state: RSSMState, action: Array, key: Array
     ) -> tuple[RSSMState, Array, Array]:
@@ -332,6 +340,12 @@ class LatentWorldModel:
 
     def features(self, state: RSSMState) -> Array:
         return self.net.state_features(state)
+
+    def action_features(self, action: Array) -> Array:
+        return action
+
+    def initial(self, n: int) -> RSSMState:
+        return self.net.rssm.initial(n)
 
     def starts(self, batch: Batch) -> RSSMState:
         return self.unpack(batch["deter"], batch["stoch"])

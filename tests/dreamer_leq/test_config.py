@@ -97,9 +97,32 @@ def test_defaults_are_the_papers_pixel_setting():
     assert (run.leq.horizon, run.leq.tau, run.leq.lam) == (5, 0.1, 0.95)
     assert run.leq.gamma == pytest.approx(1 - 1 / 333, abs=1e-15)
     assert (run.actor.entropy, run.actor.bc_weight, run.bc.updates) == (0, 0, 0)
-    assert run.leq.optimizer == run.latent.optimizer == run.bc.optimizer
-    assert run.leq.optimizer.learning_rate == 4e-5
-    assert run.leq.optimizer.eps == 1e-20
+    optimizers = {run.latent.optimizer, run.bc.optimizer, run.fqe.optimizer}
+    (optimizer,) = optimizers | {run.leq.actor_optimizer, run.leq.critic_optimizer}
+    assert (optimizer.kind, optimizer.learning_rate) == ("laprop", 4e-5)
+    assert (optimizer.warmup, optimizer.agc, optimizer.eps) == (1000, 0.3, 1e-20)
+
+
+@pytest.mark.parametrize("name", ["d4rl_mujoco", "d4rl_antmaze", "neorl"])
+def test_states_have_the_papers_setting(name):
+    """Its Tables 8, 9 and 19 to 22, and appendix A."""
+    run, c = config.from_presets(name), config.from_presets(name).ensemble
+    assert run.world_model == "mlp_ensemble"
+    sizes = (c.members, c.elites, c.layers, c.units, c.batch, c.learning_rate)
+    assert sizes == (7, 5, 4, 200, 256, 1e-3)
+    for net in (run.actor, run.critic):
+        assert (net.network, net.layers, net.units) == ("mlp", 3, 256)
+    assert (run.critic.output, run.critic.ema_decay) == ("scalar", 0.995)
+    leq = run.leq
+    assert (leq.horizon, leq.beta, leq.gamma, leq.lam) == (10, 0.25, 0.997, 0.95)
+    assert (leq.updates, leq.batch, leq.return_norm) == (1_000_000, 256, False)
+    actor, critic = leq.actor_optimizer, leq.critic_optimizer
+    assert (actor.learning_rate, actor.schedule) == (3e-5, "cosine")
+    assert (critic.learning_rate, critic.schedule) == (1e-4, "constant")
+    for o in (actor, critic, run.bc.optimizer, run.fqe.optimizer):
+        assert (o.kind, o.warmup, o.agc, o.eps) == ("adam", 0, 0, 1e-8)
+    more = run.expansion
+    assert (more.interval, more.starts, more.length) == (5000, 50_000, 5)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -218,7 +241,7 @@ def test_dashes_and_the_short_name_of_the_data():
         ("--data --seed 1", "--data: expected text, got nothing"),
         (
             "--actor.update dgp",
-            "expected dpg or reinforce, got 'dgp'; did you mean dpg?",
+            "expected dpg or reinforce or q or awr, got 'dgp'; did you mean dpg?",
         ),
         ("--data.skip_bad False", "takes no value; it is off with --data.no_skip_bad"),
         ("--data.skip_bad=False", "takes no value; it is off with --data.no_skip_bad"),
@@ -295,7 +318,17 @@ def test_every_number_has_a_range(key):
             {"latent.updates": 9},
             "latent.optimizer.warmup: has to be below latent.updates",
         ),
-        ({"task": "walker_walk"}, "task: has to be a domain_task-level such as"),
+        ({"task": "walker_walk"}, "task: has to be a task such as walker_walk-medium"),
+        ({"task": "hopper-best"}, "task: has to be a task such as"),
+        (
+            {"world_model": "mlp_ensemble"},
+            "world_model: mlp_ensemble reads state vectors, walker_walk-medium_expert",
+        ),
+        ({"ensemble.elites": 8}, "ensemble.elites: 8 of ensemble.members, 7"),
+        (
+            {"actor.update": "awr", "actor.stochastic": True},
+            "actor.stochastic: not with actor.update awr",
+        ),
         ({"leq.tua": 0.1}, "unknown key leq.tua; did you mean leq.tau?"),
         ({"leq.tau": "0.1"}, "leq.tau: expected a number, got '0.1'"),
     ],
@@ -305,14 +338,22 @@ def test_values_that_can_not_be(changes, said):
 
 
 def test_warmup_is_free_where_it_does_no_harm():
-    assert config.from_presets(**{"leq.updates": 0}).leq.optimizer.warmup == 1000
-    constant = {"leq.updates": 9, "leq.optimizer.schedule": "constant"}
-    assert config.from_presets(**constant).leq.updates == 9
+    none = config.from_presets(**{"leq.updates": 0})
+    assert none.leq.actor_optimizer.warmup == 1000
+    names = ("actor_optimizer", "critic_optimizer")
+    constant = {f"leq.{name}.schedule": "constant" for name in names}
+    assert config.from_presets(**constant, **{"leq.updates": 9}).leq.updates == 9
+    for name in names:  # the other one's would be endless
+        changes = {"leq.updates": 9, f"leq.{name}.schedule": "constant"}
+        (other,) = set(names) - {name}
+        said = f"leq.{other}.warmup: has to be below leq.updates, 9; got 1000"
+        assert said in refusal(config.from_presets, **changes)
 
 
 def test_names_that_follow_from_the_task():
     run = config.from_presets(**{"task": "cheetah_run-medium_replay", "seed": 3})
-    assert (run.environment, run.level) == ("cheetah_run", "medium_replay")
+    assert run.about.environment == {"suite": "dm_control", "task": "cheetah_run"}
+    assert run.about.level == "medium_replay"
     assert run.folder == Path("runs/cheetah_run-medium_replay/seed3")
     assert config.from_presets(logdir="here").folder == Path("here")
 
@@ -329,7 +370,7 @@ def test_a_configuration_is_hashable_and_frozen():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_saved_and_read_again_it_is_the_same(tmp_path, name):
-    odd = {"logdir": "a: b # c", "leq.beta": 1 / 3, "leq.optimizer.eps": 1.7e-19}
+    odd = {"logdir": "a: b # c", "leq.beta": 1 / 3, "leq.actor_optimizer.eps": 1.7e-19}
     run = config.from_presets(name, **odd)
     config.save(run, tmp_path / "config.yaml")
     assert config.read(tmp_path / "config.yaml") == run

@@ -11,7 +11,15 @@ from dreamer_leq.run_folder import FREE_KEYS, DataFacts, RunFolder
 
 STATISTICS = {"entries": 1002, "return_mean": 1 / 3, "source_bytes": 10}
 RENDER = {"name": "fast", "size": 64}
-FACTS = DataFacts("data", "walker_walk", 64, 64, 6, 2, RENDER, STATISTICS)
+ENVIRONMENT = {
+    "suite": "dm_control",
+    "task": "walker_walk",
+    "render": RENDER,
+    "action_repeat": 2,
+    "image_size": 64,
+}
+REWARD = {"scale": 1.0, "bias": 0.0}
+FACTS = DataFacts("data", ENVIRONMENT, 64, 0, 6, REWARD, STATISTICS)
 DEBUG = configs.from_presets("debug")
 
 
@@ -56,8 +64,10 @@ def test_what_changes_nothing_that_is_learned_may_change(folder):
     [
         ({"statistics": STATISTICS | {"return_mean": 0.5}}, "return_mean"),
         ({"statistics": STATISTICS | {"entries": 1503}}, "entries"),
-        ({"render": RENDER | {"name": "vd4rl"}}, "render"),
-        ({"task": "cheetah_run"}, "task"),
+        ({"environment": ENVIRONMENT | {"render": {"name": "vd4rl"}}}, "render"),
+        ({"environment": ENVIRONMENT | {"task": "cheetah_run"}}, "task"),
+        ({"vector_size": 17}, "vector_size"),
+        ({"reward": {"scale": 2.0, "bias": 0.0}}, "reward"),
     ],
 )
 def test_other_data_is_refused(folder, other, said):

@@ -11,14 +11,16 @@ mazes = pytest.mark.parametrize("maze", MAZES.values(), ids=MAZES)
 
 
 def clearance(maze, xy):
-    """Distance of points [..., 2] to the nearest wall, a square of side 4."""
+    """Distance of points [..., 2] to the nearest wall, a square of side 4, along the
+    axis on which it is larger.
+    """
     boxes = np.array(maze.wall_boxes())
     outside = np.abs(np.asarray(xy, np.float64)[..., None, :] - boxes) - 2
-    return np.linalg.norm(np.maximum(outside, 0), axis=-1).min(-1)
+    return np.maximum(outside, 0).max(-1).min(-1)
 
 
 def free_points(maze, count, rng):
-    """Random places of the disc, half of them within 0.2 m of a wall."""
+    """Random places of the point, half of them within 0.2 m of a wall."""
     size = 4 * np.array(maze.walls.shape[::-1])
     points = rng.uniform(0, 1, (300 * count, 2)) * size - 6
     space = clearance(maze, points)
@@ -28,7 +30,7 @@ def free_points(maze, count, rng):
 
 
 def slow_move(maze, xy, way, pieces=1000):
-    """Goes along the vector `way`, piece by piece while the disc touches nothing."""
+    """Goes along the vector `way`, piece by piece while the point touches nothing."""
     path = xy + np.linspace(0, 1, pieces + 1)[:, None] * way
     touching = clearance(maze, path) < 0.4
     return path[max(np.argmax(touching) - 1, 0) if touching.any() else -1]
@@ -58,7 +60,7 @@ def test_moves_go_along_x_and_then_along_y():
 
 
 @mazes
-def test_discs_never_enter_walls(maze):
+def test_points_never_enter_walls(maze):
     rng = np.random.default_rng(1)
     xy = free_points(maze, 100, rng)
     for _ in range(300):
@@ -67,11 +69,18 @@ def test_discs_never_enter_walls(maze):
         assert clearance(maze, xy).min() >= 0.4
 
 
-def test_discs_slide_along_walls_across_cells():
+def test_points_slide_along_walls_across_cells():
     maze, xy = MAZES["umaze"], np.zeros((1, 2), np.float32)
     for _ in range(16):
         xy = move(maze, xy, [[1.0, -1.0]])
     np.testing.assert_allclose(xy, [[8.0, -1.6]], atol=2e-5)
+
+
+def test_a_diagonal_push_never_rests_on_an_outer_corner():
+    maze, xy = MAZES["large"], np.array([[1.5, 1.5]], np.float32)
+    for _ in range(4):
+        before, xy = xy, move(maze, xy, [[1.0, 1.0]])
+        assert np.abs(xy - before).max() > 0.4
 
 
 def test_actions_are_clipped():

@@ -28,6 +28,9 @@ class World:
     def successors(self, batch):
         return batch["next_state"]
 
+    def action_features(self, action):
+        return action
+
 
 def train(world, optimizer, make_batch, updates, *, features, actions, **keys):
     """A function of tau that trains a learner and gives it back with its last state.

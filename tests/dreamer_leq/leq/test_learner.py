@@ -15,7 +15,7 @@ from dreamer_leq.config import from_presets
 from dreamer_leq.leq.learner import LEQ
 from dreamer_leq.leq.networks import ActorCritic
 from dreamer_leq.leq.pretrain import Pretraining, monte_carlo_returns
-from dreamer_leq.nn.distributions import two_hot_mean
+from dreamer_leq.nn.distributions import symexp_bins, two_hot_mean
 from dreamer_leq.training.loop import _advance
 from dreamer_leq.training.sources import (
     Resident,
@@ -50,6 +50,9 @@ class World:
 
     def successors(self, batch):
         return batch["next_state"]
+
+    def action_features(self, action):
+        return action
 
 
 @struct.dataclass
@@ -130,7 +133,9 @@ def make_all(hard=False, tau=0.3, **keys):
     state, batch = learner.init(make_params(learner)), make_batch()
     other = make_params(learner, seed=9)["critic"]  # an average that differs
     state = state.replace(target_critic=other, tau=jnp.float32(tau))
-    gradient, rollout = jax.jit(learner.imagine)(state, batch, jax.random.key(3))
+    gradient, rollout = jax.jit(learner.imagine)(
+        state, batch["state"], jax.random.key(3)
+    )
     return learner, state, batch, gradient, rollout
 
 
@@ -162,7 +167,7 @@ def test_critic_loss_on_imagined_steps(hard):
     learner, state, _, _, rollout = make_all(hard, tau=0.1, critic__ema_weight=0.7)
     actual, _ = jax.jit(learner.critic_model_loss)(state.params, state, rollout)
     features, action = rollout.features[:-1], rollout.action[:-1]
-    logits = learner.nets.critic_logits(state.params["critic"], features, action)
+    logits = learner.nets.critic_out(state.params["critic"], features, action)
     slow = learner.nets.q(state.target_critic, features, action)
     y, q = np.asarray(rollout.returns)[:-1], np.asarray(rollout.q)[:-1]
     assert 0.1 < (y > q).mean() < 0.9
@@ -192,7 +197,7 @@ def test_critic_loss_on_the_data(data_tau):
     next_q = q(params["critic"], batch["next_state"], np.tanh(mean))
     target = batch["reward"] + learner.config.leq.gamma * batch["cont"] * next_q
     given = batch["state"], batch["action"]
-    logits = learner.nets.critic_logits(params["critic"], *given)
+    logits = learner.nets.critic_out(params["critic"], *given)
     above = target > q(params["critic"], *given)
     loss = np.where(above, data_tau, 1 - data_tau) * cross_entropy(logits, target)
     loss += cross_entropy(logits, q(state.target_critic, *given))
@@ -214,7 +219,7 @@ def test_the_target_of_a_stored_transition_takes_reward_and_end_from_its_arrival
         "is_terminal": is_terminal,
     }
     np.testing.assert_array_equal(arrays["transition"], [0, 1, 2, 4, 5, 6, 7])
-    batch = Transitions(7, 7).gather(arrays, np.arange(7))
+    batch = Transitions(7, 7, ("deter", "stoch")).gather(arrays, np.arange(7))
     batch |= {"state": batch["deter"], "next_state": batch["next_deter"]}
     learner = make_learner(make_smooth(), actions=1, leq__gamma=0.5)
     params = make_params(learner, features=9)
@@ -336,7 +341,7 @@ def test_reinforce_on_a_bandit_has_the_analytic_gradient():
     batch = {"state": ones, "next_state": ones, "action": ones}
 
     def loss(params, key):
-        _, rollout = learner.imagine(state, batch, key)
+        _, rollout = learner.imagine(state, ones, key)
         return learner.actor_loss(params, state, batch, rollout, None, jnp.zeros(2))[0]
 
     grads = jax.jit(jax.grad(loss))(params, jax.random.key(5))["actor"]
@@ -377,8 +382,8 @@ def test_reinforce_fits_its_baseline_to_q():
     fit = jax.jit(
         lambda v: jax.lax.scan(step, (v, optimizer.init(v)), length=400)[0][0]
     )
-    logits = learner.nets.value_logits(fit(value), rollout.features)
-    baseline = two_hot_mean(logits, learner.nets.bins)
+    logits = learner.nets.value_out(fit(value), rollout.features)
+    baseline = two_hot_mean(logits, symexp_bins())
     np.testing.assert_allclose(baseline, rollout.q, rtol=0.1, atol=0.1)
 
 
@@ -575,7 +580,7 @@ def test_the_world_model_is_the_same_bit_for_bit_after_updates():
         "reward": jnp.float32(rng.normal(size=21)),
         "is_terminal": jnp.zeros(21, bool),
     }
-    feed = Resident(arrays, Transitions(20, 6))
+    feed = Resident(arrays, Transitions(20, 6, ("deter", "stoch")))
     params = jax.tree.map(jnp.asarray, make_params(learner, net.features))
     started = jax.device_get(params)
     names = jax.eval_shape(

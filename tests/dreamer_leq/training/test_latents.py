@@ -29,6 +29,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 VECTOR, ACTIONS = 3, 2
 LENGTHS = [7, 1, 12, 5, 4, 9, 2]
+STATES = ("deter", "stoch")
 
 
 def make_model(spec, unimix=0.0, **keys):
@@ -191,7 +192,7 @@ def test_transitions_of_windows_are_those_of_the_stored_latents(model):
     stored = arrays | encoded | returns
     windows = {name: x.reshape(3, 5, *x.shape[1:]) for name, x in stored.items()}
     stored["transition"] = np.flatnonzero(~arrays["is_first"][1:])
-    gathered = Transitions(12, 12).gather(stored, np.arange(12))
+    gathered = Transitions(12, 12, STATES).gather(stored, np.arange(12))
     one_hot = jax.nn.one_hot(windows["stoch"], 4)
     flat = transitions(RSSMState(jnp.asarray(windows["deter"]), one_hot), windows)
     assert set(flat) == set(gathered)
@@ -248,8 +249,12 @@ def make_dataset():
     return SimpleNamespace(**arrays)
 
 
+REWARD = np.random.default_rng(12).normal(size=40).astype(np.float32)  # LEQ's view
+
+
 def make_data(model, log, gamma=0.9):
-    return LatentData(model, make_dataset(), jax.random.key(11), gamma, 4, "auto", log)
+    key, dataset = jax.random.key(11), make_dataset()
+    return LatentData(model, dataset, REWARD, key, gamma, 4, "auto", log)
 
 
 def test_latents_are_encoded_once_and_only_when_asked_for(image_model):
@@ -259,8 +264,8 @@ def test_latents_are_encoded_once_and_only_when_asked_for(image_model):
     sources = [data.source(batch) for batch in (5, 9)]
     assert sum("encoded 40 entries" in line for line in log) == 1
     assert [source.sampler for source in sources] == [
-        Transitions(33, 5),
-        Transitions(33, 9),
+        Transitions(33, 5, STATES),
+        Transitions(33, 9, STATES),
     ]
     arrays = sources[0].arrays
     assert "image" not in arrays and sources[1].arrays is arrays
@@ -268,9 +273,9 @@ def test_latents_are_encoded_once_and_only_when_asked_for(image_model):
     deter, stoch = filtered(image_model, vars(dataset))
     np.testing.assert_allclose(arrays["deter"], deter, atol=1e-5)
     np.testing.assert_array_equal(arrays["stoch"], stoch)
-    returns = monte_carlo_returns(
-        dataset.reward, dataset.is_first, dataset.is_terminal, 0.9
-    )
+    np.testing.assert_array_equal(arrays["reward"], REWARD)
+    assert (dataset.reward != REWARD).all()
+    returns = monte_carlo_returns(REWARD, dataset.is_first, dataset.is_terminal, 0.9)
     np.testing.assert_array_equal(arrays["return"], returns)
 
 

@@ -75,8 +75,12 @@ class Run:
         self.sources += 1
         return place(DATA, Rows(), self.placement)[0]
 
-    def train(self, updates=UPDATES, phase=None, evaluate=None, evaluate_every=0):
-        """The last state; records after the last checkpoint are dropped before."""
+    def train(
+        self, updates=UPDATES, phase=None, evaluate=None, evaluate_every=0, **more
+    ):
+        """The last state; records after the last checkpoint are dropped before. `more`
+        are the run's other attributes.
+        """
         phase = phase or Regression()
         checkpoints = Checkpoints(self.folder / "checkpoints", keep=100)
         with MetricsLogger(self.folder) as logger, checkpoints:
@@ -88,9 +92,11 @@ class Run:
             logger.truncate(("fit",), "fit", -1 if reached is None else reached)
             run = PhaseRun(session, "fit", phase, self.source, updates, KEY)
             run.evaluate, run.evaluate_every = evaluate, evaluate_every
+            for name, value in more.items():
+                setattr(run, name, value)
             return jax.device_get(run.run(phase.init()))
 
-    def stop_at(self, step):
+    def stop_at(self, step, **more):
         """Train until a signal that comes while the loop evaluates after `step`."""
 
         def evaluate(state, at):
@@ -98,7 +104,7 @@ class Run:
                 self.interrupts._note(signal.SIGTERM, None)
 
         with self.interrupts, pytest.raises(Interrupted) as stopped:
-            self.train(evaluate=evaluate, evaluate_every=step)
+            self.train(evaluate=evaluate, evaluate_every=step, **more)
         return stopped.value
 
     @property
@@ -281,6 +287,166 @@ def test_without_a_rhythm_it_is_evaluated_at_the_end(tmp_path):
     seen = []
     Run(tmp_path).train(evaluate=lambda state, step: seen.append(step))
     assert seen == [UPDATES]
+
+
+# --- what is done more rarely than an update
+
+
+def halve(state, step):
+    """A refresh whose result depends on the state and on the step."""
+    weights = state["weights"] / 2 + step / 100
+    return state | {"weights": weights}, {"halved": weights.sum()}
+
+
+REFRESH = {"refresh": halve, "refresh_every": 6}
+
+
+@pytest.fixture(scope="module")
+def refreshed(tmp_path_factory):
+    """A run with refreshes that nothing disturbs, and its last state."""
+    run = Run(tmp_path_factory.mktemp("refreshed"))
+    return run, run.train(**REFRESH)
+
+
+def test_a_refresh_takes_the_state_between_two_updates(refreshed):
+    run, state = refreshed
+    phase, rows, expected, halved = Regression(), Rows(), Regression().init(), []
+    for step in range(UPDATES):
+        index = rows.draw(batch_key(KEY, step))
+        batch, key = rows.gather(DATA, index), loop.update_key(KEY, step)
+        expected, _ = phase.update(expected, batch, key)
+        if (step + 1) % 6 == 0:
+            expected, metrics = halve(expected, step + 1)
+            halved.append((step + 1, float(metrics["halved"])))
+    np.testing.assert_allclose(state["weights"], expected["weights"], rtol=1e-5)
+    found = [(r["step"], r["halved"]) for r in run.records if "halved" in r]
+    assert [step for step, _ in found] == [6, 12, 18]
+    np.testing.assert_allclose(found, halved, rtol=1e-5)
+    # of the updates' own metrics nothing is lost
+    assert [r["step"] for r in run.records if "size" in r] == [5, 10, 15, 20, 23]
+
+
+def test_a_refresh_without_metrics_writes_no_record(tmp_path):
+    run = Run(tmp_path)
+    run.train(refresh=lambda state, step: (state, {}), refresh_every=6)
+    assert [record["step"] for record in run.records] == [5, 10, 15, 20, 23]
+
+
+def test_evaluation_and_checkpoint_see_the_refreshed_state(tmp_path, refreshed):
+    seen = {}
+    run = Run(tmp_path, checkpoint_every=6)
+    run.train(
+        evaluate=lambda state, step: seen.update({step: jax.device_get(state)}),
+        evaluate_every=6,
+        **REFRESH,
+    )
+    for step in (6, 12, 18):
+        assert_same(saved(tmp_path, step)[0], seen[step])
+    assert_same(seen[UPDATES], refreshed[1])
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_dispatches_change_nothing_of_refreshes(
+    refreshed, tmp_path, monkeypatch, seconds
+):
+    monkeypatch.setattr(loop, "SECONDS_PER_DISPATCH", seconds)
+    run = Run(tmp_path)
+    assert_same(run.train(**REFRESH), refreshed[1])
+    assert run.records == refreshed[0].records
+
+
+@pytest.mark.parametrize("step", [5, 6, 7, 12, 17, 18])
+def test_a_run_stopped_around_a_refresh_ends_like_one_that_was_not(
+    refreshed, tmp_path, step
+):
+    Run(tmp_path).stop_at(step, **REFRESH)
+    assert Run(tmp_path).checkpoints[-1] == step
+    resumed = Run(tmp_path)
+    assert_same(resumed.train(**REFRESH), refreshed[1])
+    assert resumed.records == refreshed[0].records
+
+
+@pytest.mark.parametrize("step", [6, 12, 14])
+def test_a_run_killed_after_a_refresh_does_it_again(refreshed, tmp_path, step):
+    """It dies after the refresh's record, before the checkpoint that would keep it."""
+
+    def die(state, at):
+        if at == step:
+            raise Killed
+
+    with pytest.raises(Killed):
+        Run(tmp_path).train(evaluate=die, evaluate_every=step, **REFRESH)
+    assert step not in Run(tmp_path).checkpoints
+    resumed = Run(tmp_path)
+    assert_same(resumed.train(**REFRESH), refreshed[1])
+    assert resumed.records == refreshed[0].records
+
+
+# --- phases that are over before their last update
+
+
+def count(state, step):
+    """Adds 100 to the counter of updates."""
+    updates = state["updates"] + 100
+    return state | {"updates": updates}, {"refreshes": updates // 100}
+
+
+def refreshed_twice(state):
+    return float(state["updates"]) > 200
+
+
+EARLY = {"refresh": count, "refresh_every": 6, "finished": refreshed_twice}
+
+
+@pytest.fixture(scope="module")
+def early(tmp_path_factory):
+    """A run that is over with its second refresh, after 12 of its 23 updates."""
+    run = Run(tmp_path_factory.mktemp("early"))
+    return run, run.train(**EARLY)
+
+
+def test_a_phase_ends_early_with_the_state_that_says_so(early):
+    run, state = early
+    assert state["updates"] == 212
+    assert run.checkpoints == [0, 7, 12]
+    assert_same(saved(run.folder, 12)[0], state)
+
+
+def test_records_of_a_phase_that_ends_early_reach_its_end(early):
+    """All of its updates are in the records, those after the last rhythm too."""
+    run, _ = early
+    assert [r["step"] for r in run.records if "size" in r] == [5, 10, 12]
+    assert [r["step"] for r in run.records if "refreshes" in r] == [6, 12]
+
+
+def test_a_phase_that_ends_early_is_evaluated_at_its_end(tmp_path):
+    seen = []
+    Run(tmp_path).train(evaluate=lambda state, step: seen.append(step), **EARLY)
+    assert seen == [12]
+
+
+def test_a_phase_that_ended_early_is_not_run_again(early):
+    run, state = early
+    again, before = Run(run.folder), run.records
+    assert_same(again.train(**EARLY), state)
+    assert again.sources == 0 and again.records == before
+
+
+@pytest.mark.parametrize("step", [4, 6, 9])
+def test_a_stopped_run_ends_as_early(early, tmp_path, step):
+    Run(tmp_path).stop_at(step, **EARLY)
+    resumed = Run(tmp_path)
+    assert_same(resumed.train(**EARLY), early[1])
+    assert resumed.records == early[0].records
+    assert resumed.checkpoints[-1] == 12
+
+
+def test_a_signal_at_the_early_end_is_heard_and_the_phase_is_over(early, tmp_path):
+    Run(tmp_path).stop_at(12, **EARLY)
+    resumed = Run(tmp_path)
+    assert_same(resumed.train(**EARLY), early[1])
+    assert resumed.sources == 0
+    assert resumed.records == early[0].records
 
 
 # --- losses that are not finite

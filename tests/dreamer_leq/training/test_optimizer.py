@@ -8,6 +8,7 @@ import pytest
 
 from dreamer_leq.training.optimizer import (
     adaptive_gradient_clip,
+    by_group,
     learning_rate_schedule,
     make_optimizer,
     scale_by_laprop,
@@ -291,6 +292,78 @@ def test_constant_schedule_reaches_the_optimizer():
     np.testing.assert_allclose(
         [u["p"][0] for u in updates], -0.01 * np.array([0, 0.5, *[1] * 6]), rtol=1e-4
     )
+
+
+# --- Adam, no clipping, no warm-up: the state experiments' ----------------------------
+
+
+@pytest.mark.parametrize("kind", ["cosine", "constant"])
+def test_without_warmup_it_begins_at_the_peak(kind):
+    schedule = learning_rate_schedule(3e-5, 0, 1000, kind)
+    assert float(schedule(jnp.asarray(0))) == pytest.approx(3e-5, rel=1e-6)
+    half, end = (float(schedule(jnp.asarray(n))) for n in (500, 1000))
+    expected = (1.5e-5, 0.0) if kind == "cosine" else (3e-5, 3e-5)
+    assert (half, end) == pytest.approx(expected, abs=1e-11)
+
+
+def adam(gradients, rate, beta1, beta2, eps):
+    """Kingma and Ba's Algorithm 1 for one array, in float64: updates of all steps."""
+    first, second, updates = 0.0, 0.0, []
+    for n, gradient in enumerate(np.asarray(gradients, np.float64), start=1):
+        first = beta1 * first + (1 - beta1) * gradient
+        second = beta2 * second + (1 - beta2) * gradient**2
+        unbiased = second / (1 - beta2**n)
+        step = first / (1 - beta1**n) / (np.sqrt(unbiased) + eps)
+        updates.append(-rate * step)
+    return np.stack(updates)
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.5, 0.9)])
+def test_adam_is_the_papers_algorithm(betas):
+    """With gradients that a clip would change, from the first update on."""
+    flags = dict(warmup=0, schedule="constant", agc=0, eps=1e-3, kind="adam")
+    optimizer = make_optimizer(0.01, beta1=betas[0], beta2=betas[1], **flags)
+    params, gradients = tree(20), uneven_gradients(30)
+    assert any(norm(g[k]) > 0.3 * norm(params[k]) for g in gradients for k in params)
+    updates, _ = run(optimizer, params, gradients)
+    for name in params:
+        found = np.stack([update[name] for update in updates])
+        expected = adam([g[name] for g in gradients], 0.01, *betas, 1e-3)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+        assert (found[0] != 0).all()
+
+
+def test_a_clip_of_zero_is_none():
+    flags = dict(warmup=0, schedule="constant", eps=1e-3, kind="adam")
+    params, gradients = tree(21), [scaled(tree(22), 1e-2), scaled(tree(23), 1e3)]
+    plain, _ = run(make_optimizer(0.01, agc=0, **flags), params, gradients)
+    loose, _ = run(make_optimizer(0.01, agc=1e9, **flags), params, gradients)
+    tight, _ = run(make_optimizer(0.01, agc=1e-3, **flags), params, gradients)
+    jax.tree.map(np.testing.assert_array_equal, plain, loose)
+    assert norm(plain[1]["kernel"] - tight[1]["kernel"]) > 1e-4
+
+
+# --- one for each group ---------------------------------------------------------------
+
+
+def test_every_group_has_its_own_optimizer():
+    alone = {"actor": optax.adam(1e-2), "critic": optax.sgd(0.5)}
+    both = by_group({**alone, "value": optax.sgd(1.0)})  # no such parameters: unused
+    params = {name: tree(30 + i) for i, name in enumerate(alone)}
+    gradients = [{name: tree(40 + n) for name in alone} for n in range(4)]
+    state = both.init(params)
+    assert set(state) == {"actor", "critic"}
+    _, after = run(both, params, gradients)
+    for name, optimizer in alone.items():
+        mine = [gradient[name] for gradient in gradients]
+        _, expected = run(optimizer, params[name], mine)
+        jax.tree.map(np.testing.assert_array_equal, after[name], expected)
+        assert norm(after[name]["kernel"] - params[name]["kernel"]) > 1e-2
+
+
+def test_a_group_without_an_optimizer_is_a_bug():
+    with pytest.raises(KeyError, match="value"):
+        by_group({"actor": optax.sgd(1.0)}).init({"value": tree(0)})
 
 
 @pytest.mark.parametrize("factor", [1e-6, 1e-3, 1e2])

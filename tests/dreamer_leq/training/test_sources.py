@@ -52,6 +52,10 @@ def windows(length=5, batch=64):
     return Windows(sum(LENGTHS), batch, length)
 
 
+def transitions(arrays, batch):
+    return Transitions(len(arrays["transition"]), batch, ("deter", "stoch"))
+
+
 def sampled(sampler, arrays, step=0):
     return sampler.gather(arrays, np.asarray(sampler.draw(batch_key(KEY, step))))
 
@@ -109,7 +113,7 @@ def test_transition_starts_are_all_but_the_last_entries():
 
 def test_a_transition_takes_action_reward_and_end_from_its_second_entry():
     arrays = latents()
-    batch = sampled(Transitions(len(arrays["transition"]), 256), arrays)
+    batch = sampled(transitions(arrays, 256), arrays)
     episode, time = batch["deter"].T
     np.testing.assert_array_equal(batch["next_deter"], np.stack([episode, time + 1], 1))
     np.testing.assert_array_equal(batch["reward"], 100 * episode + time + 1)
@@ -123,7 +127,7 @@ def test_a_transition_takes_action_reward_and_end_from_its_second_entry():
 
 def test_returns_are_left_out_where_there_are_none():
     arrays = latents(returns=False)
-    batch = sampled(Transitions(len(arrays["transition"]), 4), arrays)
+    batch = sampled(transitions(arrays, 4), arrays)
     assert "return" not in batch
 
 
@@ -139,7 +143,7 @@ def test_batches_differ_between_steps_and_from_what_the_update_draws():
 
 SAMPLERS = {
     "windows": (stream(), windows(5, 8)),
-    "transitions": (latents(), Transitions(len(latents()["transition"]), 8)),
+    "transitions": (latents(), transitions(latents(), 8)),
 }
 
 

@@ -1,0 +1,59 @@
+"""A dataset of state vectors as a source of transitions: nothing has to be encoded."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from dreamer_leq.leq.pretrain import monte_carlo_returns
+from dreamer_leq.training.sources import (
+    Source,
+    Transitions,
+    place,
+    transition_starts,
+)
+from dreamer_leq.world_models.mlp_ensemble import MLPEnsemble
+from vd4rl_loader.states import StateDataset
+
+
+@dataclass
+class VectorData:
+    """As training.latents.LatentData, for world models whose state is the vector."""
+
+    world_model: MLPEnsemble
+    dataset: StateDataset
+    reward: np.ndarray  # [N] as LEQ sees it
+    returns_gamma: float | None
+    placement: str
+    log: Callable[[str], None]
+
+    _placed: Source | None = field(default=None, init=False)
+
+    def phase(self, learner: Any) -> Any:
+        """`learner` fit for what `source` gives."""
+        return learner
+
+    def source(self, batch: int) -> Source:
+        """`batch` transitions per update."""
+        if self._placed is None:
+            arrays = self._arrays()
+            sampler = Transitions(len(arrays["transition"]), batch, ("vector",))
+            self._placed, note = place(arrays, sampler, self.placement)
+            self.log(f"transitions: {note}")
+        return replace(self._placed, sampler=replace(self._placed.sampler, batch=batch))
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        data = self.dataset
+        arrays = {
+            "vector": data.vector,
+            "action": data.action,
+            "reward": self.reward,
+            "is_terminal": data.is_terminal,
+            "transition": transition_starts(np.asarray(data.is_first)),
+        }
+        if self.returns_gamma is not None:
+            arrays["return"] = monte_carlo_returns(
+                self.reward, data.is_first, data.is_terminal, self.returns_gamma
+            )
+        return arrays

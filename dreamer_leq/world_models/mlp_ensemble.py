@@ -1,0 +1,212 @@
+"""The paper's world model for state vectors: an ensemble of probabilistic MLPs.
+
+Every member predicts a diagonal Gaussian over [s' - s, r] from (s, a). `EnsembleNet`
+holds its functions; `MLPEnsemble` is the trained elite behind the interface that LEQ
+sees. All members are one leading axis E of the parameters.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import Array
+
+from dreamer_leq.nn.distributions import symlog
+from dreamer_leq.nn.layers import PlainMLP
+from dreamer_leq.world_models.termination import Termination
+
+Params = Any
+Batch = Mapping[str, Array]
+
+LAYER_DECAYS = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)  # MOPO's, first to last layer
+LOGVAR_RANGE = (-10.0, 0.5)  # where the learned bounds of the log-variance start
+
+
+@dataclass(frozen=True)
+class EnsembleNet:
+    """Functions of the members. `config` is the `ensemble` group of configs.yaml."""
+
+    config: Any
+    vector_size: int
+    action_size: int
+
+    @property
+    def outputs(self) -> int:
+        """Size of [s' - s, r]."""
+        return self.vector_size + 1
+
+    def init(self, key: Array) -> Params:
+        """Parameters of all members, [E, ...]; the log-variance bounds are shared."""
+        c = self.config
+        sizes = [self.vector_size + self.action_size, *[c.units] * c.layers]
+        sizes.append(2 * self.outputs)
+        keys = jax.random.split(key, len(sizes) - 1)
+        layers = [
+            {
+                "kernel": jax.random.normal(key, (c.members, i, o)) / (2 * i**0.5),
+                "bias": jnp.zeros((c.members, 1, o)),
+            }
+            for key, i, o in zip(keys, sizes[:-1], sizes[1:], strict=True)
+        ]
+        low, high = LOGVAR_RANGE
+        params = {
+            "layers": layers,
+            "min_logvar": jnp.full(self.outputs, low, jnp.float32),
+            "max_logvar": jnp.full(self.outputs, high, jnp.float32),
+        }
+        if c.termination == "learned":
+            s = jnp.zeros((1, self.vector_size))
+            params["termination"] = self.terminal_net.init(key, s)["params"]
+        return params
+
+    @property
+    def terminal_net(self) -> PlainMLP:
+        """Standardised successor -> logit of termination (paper App. D, Table 22)."""
+        return PlainMLP(layers=3, units=256, outputs=1)
+
+    def terminal_logit(self, params: Params, successor: Array) -> Array:
+        """[..., D] -> [...]."""
+        return self.terminal_net.apply({"params": params["termination"]}, successor)[
+            ..., 0
+        ]
+
+    def predict(self, params: Params, x: Array) -> tuple[Array, Array]:
+        """Normalised inputs [E, B, D + A] -> mean and log-variance [E, B, D + 1].
+
+        The log-variance is kept softly between two learned bounds.
+        """
+        *hidden, last = params["layers"]
+        for layer in hidden:
+            x = jax.nn.silu(x @ layer["kernel"] + layer["bias"])
+        mean, logvar = jnp.split(x @ last["kernel"] + last["bias"], 2, -1)
+        low, high = params["min_logvar"], params["max_logvar"]
+        logvar = high - jax.nn.softplus(high - logvar)
+        return mean, low + jax.nn.softplus(logvar - low)
+
+    def loss(self, params: Params, x: Array, target: Array) -> tuple[Array, dict]:
+        """Negative log-likelihood (up to constants) with weight decay, and its terms.
+
+        x: [E, B, D + A]; target: [E, B, D + 1]. Means over batch and dimensions, sums
+        over members, as MOPO and MOBILE have it.
+        """
+        mean, logvar = self.predict(params, x)
+        error = jnp.square(mean - target)
+        nll = (error * jnp.exp(-logvar) + logvar).mean((1, 2)).sum()
+        decay = sum(
+            weight * 0.5 * jnp.square(layer["kernel"]).sum()
+            for weight, layer in zip(self.decays, params["layers"], strict=True)
+        )
+        span = params["max_logvar"].sum() - params["min_logvar"].sum()
+        total = nll + decay + self.config.logvar_weight * span
+        return total, {"loss": total, "nll": nll / len(x), "mse": error.mean()}
+
+    @property
+    def decays(self) -> tuple[float, ...]:
+        """Weight decay of each layer; with another depth, of the nearest one's."""
+        last = len(LAYER_DECAYS) - 1
+        count = self.config.layers
+        return tuple(LAYER_DECAYS[round(i * last / count)] for i in range(count + 1))
+
+
+@struct.dataclass
+class MLPEnsemble:
+    """The elite members of a trained ensemble, as LEQ and evaluation see them.
+
+    A state is the raw vector [N, D]. A batch for `starts` holds vector [N, D] and its
+    successor next_vector. Rewards leave it as LEQ sees them: raw * scale + bias.
+    """
+
+    params: Params  # of the elites alone, [E, ...]
+    mean: Array  # [D + A] of the training transitions
+    std: Array  # [D + A]
+    reward_scale: Array
+    reward_bias: Array
+    net: EnsembleNet = struct.field(pytree_node=False)
+    termination: Termination = struct.field(pytree_node=False)
+
+    observations = ("vector",)
+
+    @property
+    def members(self) -> int:
+        return self.params["layers"][0]["kernel"].shape[0]
+
+    @property
+    def feature_size(self) -> int:
+        return self.net.vector_size
+
+    def step(
+        self, state: Array, action: Array, key: Array
+    ) -> tuple[Array, Array, Array]:
+        """One step of one member per sample; only that member is computed.
+
+        The members take turns over a random permutation of the samples: each sample
+        meets every member with the same probability, and every member has as much to do
+        as the others.
+        """
+        n, members = len(state), self.members
+        slots = -(-n // members) * members
+        order_key, noise_key = jax.random.split(key)
+        order = jax.random.permutation(order_key, slots)
+        place = jnp.argsort(order)[:n]  # where each sample went
+        x = self._inputs(state, action)
+        x = jnp.pad(x, ((0, slots - n), (0, 0)))[order]
+        mean, logvar = self.net.predict(self.params, x.reshape(members, -1, x.shape[1]))
+        back = lambda y: y.reshape(slots, -1)[place]  # noqa: E731
+        return self._outcome(state, back(mean), back(logvar), noise_key)
+
+    def member_step(
+        self, state: Array, action: Array, key: Array, member: int | Array
+    ) -> tuple[Array, Array, Array]:
+        layers = jax.tree.map(lambda p: p[member][None], self.params["layers"])
+        one = self.params | {"layers": layers}
+        mean, logvar = self.net.predict(one, self._inputs(state, action)[None])
+        return self._outcome(state, mean[0], logvar[0], key)
+
+    def features(self, state: Array) -> Array:
+        """symlog of the standardised vector (paper App. A): [N, D]."""
+        d = self.net.vector_size
+        return symlog((state - self.mean[:d]) / self.std[:d])
+
+    def action_features(self, action: Array) -> Array:
+        d = self.net.vector_size
+        return symlog((action - self.mean[d:]) / self.std[d:])
+
+    def starts(self, batch: Batch) -> Array:
+        return batch["vector"]
+
+    def successors(self, batch: Batch) -> Array:
+        return batch["next_vector"]
+
+    def initial(self, n: int) -> Array:
+        return jnp.zeros((n, self.net.vector_size))
+
+    def filter(self, state: Array, batch: Batch, key: Array) -> Array:
+        """What is observed is the state."""
+        del state, key
+        return batch["vector"]
+
+    def _inputs(self, state: Array, action: Array) -> Array:
+        x = jnp.concatenate([state, action], -1)
+        return (x - self.mean) / self.std
+
+    def _outcome(
+        self, state: Array, mean: Array, logvar: Array, key: Array
+    ) -> tuple[Array, Array, Array]:
+        """The sampled successor, its reward and its continuation."""
+        noise = jax.random.normal(key, mean.shape)
+        sample = mean + jnp.exp(0.5 * logvar) * noise
+        successor, reward = state + sample[..., :-1], sample[..., -1]
+        if self.net.config.reward == "region" and self.termination.goal:
+            reward = self.termination.at_goal(successor).astype(reward.dtype)
+        reward = reward * self.reward_scale + self.reward_bias
+        return successor, reward, self._cont(successor)
+
+    def _cont(self, successor: Array) -> Array:
+        if self.net.config.termination == "analytic":
+            return 1.0 - self.termination.done(successor)
+        d = self.net.vector_size
+        standardised = (successor - self.mean[:d]) / self.std[:d]
+        return jax.nn.sigmoid(-self.net.terminal_logit(self.params, standardised))

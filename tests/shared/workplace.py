@@ -1,0 +1,110 @@
+"""Commands run as people run them, and what they left behind."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import imageio.v3 as imageio
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from dreamer_leq.training.metrics import read_metrics
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 300  # seconds after which something hangs
+
+
+@dataclass
+class Workplace:
+    """A folder in which commands are run, with a home of their own."""
+
+    path: Path
+    cache: Path
+    variables: dict[str, str] = field(default_factory=dict)  # of the environment
+
+    def start(self, script, *arguments):
+        """The command, its output going to a file."""
+        # importing JAX here has set variables that a user's shell has not
+        ours = {k: v for k, v in os.environ.items() if k[:3] not in ("JAX", "TF_")}
+        environment = ours | {"XDG_CACHE_HOME": str(self.cache), "COLUMNS": "120"}
+        environment |= self.variables
+        environment["PYTHONPATH"] = str(ROOT)  # for a script of -m
+        script = script if script == "-m" else ROOT / script
+        command = [sys.executable, script, *map(str, arguments)]
+        with open(self.output, "w") as output:
+            return subprocess.Popen(
+                command,
+                cwd=self.path,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+
+    def run(self, script, *arguments):
+        """(exit code, stdout, stderr)"""
+        process = self.start(script, *arguments)
+        _, errors = process.communicate(timeout=PATIENCE)
+        return process.returncode, self.output.read_text(), errors
+
+    def stop(self, process, signum, reached):
+        """Send a signal as soon as `reached`; (exit code, stdout, stderr)."""
+        deadline = time.monotonic() + PATIENCE
+        while not reached():
+            output = self.output.read_text()
+            assert process.poll() is None, f"ended too early:\n{output}"
+            assert time.monotonic() < deadline, f"got stuck:\n{output}"
+            time.sleep(0.01)
+        process.send_signal(signum)
+        _, errors = process.communicate(timeout=PATIENCE)
+        return process.returncode, self.output.read_text(), errors
+
+    @property
+    def output(self):
+        return self.path / "output.txt"
+
+    def files(self):
+        """What lies here, but for what the tests themselves write."""
+        found = {file.relative_to(self.path) for file in self.path.rglob("*")}
+        return found - {Path("output.txt")}
+
+
+def records(folder):
+    """All but what the clock says."""
+    found = list(read_metrics(folder / "metrics.jsonl"))
+    assert all(record.pop("time") for record in found)
+    return found
+
+
+def scalars(folder):
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    return {
+        tag: [(event.step, event.value) for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+        if "/time/" not in tag
+    }
+
+
+def scores(folder):
+    found = json.loads((folder / "scores.json").read_text())
+    assert all(score.pop("seconds") > 0 for score in found.values())
+    return found
+
+
+def films(path):
+    """What the mp4 and the gif of a name hold."""
+    return [imageio.imread(path.with_suffix(suffix)) for suffix in (".mp4", ".gif")]
+
+
+def refused(place, *command):
+    """The one line of a refusal, which leaves nothing behind."""
+    before = place.files()
+    code, _, errors = place.run(*command)
+    assert code == 2, errors
+    assert errors.startswith("error: ") and errors.count("\n") == 1, errors
+    assert place.files() == before
+    return errors.removeprefix("error: ").strip()

@@ -1,0 +1,375 @@
+"""The commands on state vectors: D4RL's, NeoRL's and AntMaze's files, and mazes made
+here.
+"""
+
+import contextlib
+import io
+import json
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import h5py
+import imageio.v3 as imageio
+import jax
+import numpy as np
+import pytest
+from workplace import Workplace, records, scores
+
+from dreamer_leq.cli import eval_main, train_main
+from dreamer_leq.evaluation.scores import wilson_interval
+from dreamer_leq.run_folder import RunFolder
+from dreamer_leq.training.checkpoints import Checkpoints
+from dreamer_leq.training.metrics import read_metrics
+
+PHASES = ("world_model", "bc", "fqe", "leq")
+MAZE = Path("runs/pointmaze-umaze/seed0")
+HOPPER = ("--configs", "d4rl_mujoco", "debug", "--task", "hopper-medium-replay")
+HOPPER += ("--data", "hopper.hdf5", "--expansion.interval", "8")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A workplace with a file of Hopper. The compiler is told to be quick."""
+    quickly = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    folders = (tmp_path_factory.mktemp(name) for name in ("states", "cache"))
+    place = Workplace(*folders, quickly)
+    collect(place, "medium", "hopper.hdf5")
+    return place
+
+
+def collect(place, level, out, layout="d4rl"):
+    code, _, errors = place.run(
+        *("-m", "vd4rl_loader", "collect", "--suite", "gymnasium"),
+        *("--task", "Hopper-v4", "--level", level, "--steps", 400),
+        *("--out", out, "--format", layout),
+    )
+    assert code == 0, errors
+
+
+def train(place, *flags):
+    """stdout of a training that has to end well."""
+    code, output, errors = place.run("train_offline.py", *flags)
+    assert code == 0, errors
+    return output
+
+
+def run_here(place, main, *flags):
+    """(exit code, stdout, stderr) of a command in this process, where JAX is loaded;
+    it is compiled quickly, and one episode is filmed.
+    """
+    output, errors = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
+        patch.chdir(place.path)
+        patch.setattr("dreamer_leq.policy_videos.EPISODES", 1)
+        for name in ("JAX_COMPILATION_CACHE_DIR", "TF_CPP_MIN_LOG_LEVEL"):
+            patch.setenv(name, "3")  # what the commands set ends here
+        stack.enter_context(contextlib.redirect_stdout(output))
+        stack.enter_context(contextlib.redirect_stderr(errors))
+        jax.config.update("jax_disable_most_optimizations", True)
+        stack.callback(jax.config.update, "jax_disable_most_optimizations", False)
+        code = main([str(flag) for flag in flags])
+    return code, output.getvalue(), errors.getvalue()
+
+
+def train_here(place, *flags):
+    """As `train`, in this process."""
+    code, output, errors = run_here(place, train_main, *flags)
+    assert code == 0, errors
+    return output
+
+
+def parameters(folder, phase):
+    """Step and state of a phase's last checkpoint."""
+    checkpoints = Checkpoints(folder / "checkpoints")
+    step = checkpoints.latest(phase)
+    return step, checkpoints.restore(phase, step=step)
+
+
+def assert_same(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def assert_trained(folder, phases=PHASES):
+    """Every phase ran to its end, with finite metrics, and the policy was scored."""
+    found = records(folder)
+    assert list(dict.fromkeys(record["phase"] for record in found)) == list(phases)
+    values = [x for record in found for x in record.values() if not isinstance(x, str)]
+    assert np.isfinite(values).all()
+    assert list(scores(folder)) == ["0", "20"]
+    assert parameters(folder, "leq")[0] == 20
+
+
+def film(path):
+    """First frame and number of frames; a maze's are too many to be read all."""
+    about = imageio.immeta(path)
+    return next(imageio.imiter(path)), round(about["duration"] * about["fps"])
+
+
+# --- a maze, without any data
+
+
+@pytest.fixture(scope="module")
+def maze(place):
+    """stdout of a run on a maze; its folder is place.path / MAZE."""
+    flags = ("--configs", "maze", "debug", "--task", "pointmaze-umaze")
+    return train_here(place, *flags)
+
+
+def test_a_maze_is_trained_on_data_made_here(place, maze):
+    assert_trained(place.path / MAZE)
+    assert re.search(r"dataset: 2,000 steps of short walks, made here: datasets/", maze)
+    assert re.search(
+        r"rewards: reward × 1 -1 .*; \d+ of 2,\d+ entries have a rew", maze
+    )
+    assert "ensemble: held-out errors" in maze and "the first 2 are elites" in maze
+    assert "imagined ends: within 0.5 m of (0, 8); reward 1 there" in maze
+    for phase in ("bc 10/10", "fqe 10/10", "leq 20/20"):
+        assert phase in maze
+
+
+def test_a_maze_is_scored_by_success(place, maze):
+    found = scores(place.path / MAZE)
+    for updates, score in found.items():
+        assert set(score["returns"]) <= {0, 1} and score["episodes"] == 2
+        span = wilson_interval(int(sum(score["returns"])), 2)
+        assert (score["ci_low"], score["ci_high"]) == span
+        assert score["normalized"] == 100 * score["mean"]
+        said = f"policy after {updates} updates of LEQ: success {score['mean']:.0%} "
+        assert said in maze
+
+
+def test_a_maze_run_says_what_it_left(place, maze):
+    shown = re.findall(rf"^  ({MAZE}\S+) ", maze, re.MULTILINE)
+    assert str(MAZE / "videos/policy.mp4") in shown
+    assert all((place.path / path).exists() for path in shown)
+    assert "--imagine" not in maze and "open_loop" not in maze
+
+
+def test_the_policy_is_filmed(place, maze):
+    frame, frames = film(place.path / MAZE / "videos/policy.mp4")
+    assert 2 <= frames <= 701 and frame.std() > 10
+
+
+def test_eval_films_too(place, maze):
+    flags = ("--logdir", MAZE, "--episodes", 1, "--video", "out.mp4")
+    code, output, errors = run_here(place, eval_main, *flags)
+    assert (code, errors) == (0, "") and "wrote out.mp4" in output
+    found = json.loads((place.path / MAZE / "eval.json").read_text())["policy"]
+    assert film(place.path / "out.mp4")[1] == found["lengths"][0] + 1
+    assert found["returns"][0] == scores(place.path / MAZE)["20"]["returns"][0]
+
+
+# --- Hopper: interrupted, taken over, scored
+
+
+@pytest.fixture(scope="module")
+def whole(place):
+    """The folder of an undisturbed run on D4RL's layout."""
+    place.stdout = train(place, *HOPPER, "--logdir", "whole")
+    return place.path / "whole"
+
+
+def test_hopper_is_trained_and_scored(place, whole):
+    assert_trained(whole)
+    scale = RunFolder(whole).facts.reward["scale"]
+    assert scale > 1 and f"rewards: reward × {scale:.4g} +0 (returns " in place.stdout
+    assert "imagined ends: the rule of hopper; rewards by the ensemble" in place.stdout
+    for score in scores(whole).values():
+        # Fu et al. 2020: from the random policy's return to the expert's
+        expected = (score["mean"] + 20.272305) / (3234.3 + 20.272305) * 100
+        assert score["normalized"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_eval_repeats_the_score_of_training(place, whole):
+    code, output, errors = place.run("eval.py", "--logdir", "whole", "--random")
+    assert (code, errors) == (0, "")
+    found = json.loads((whole / "eval.json").read_text())
+    assert found["policy"]["returns"] == scores(whole)["20"]["returns"]
+    assert found["random"]["returns"] != found["policy"]["returns"]
+    assert f"{found['policy']['mean']:.1f}" in output
+
+
+@pytest.fixture(scope="module")
+def disturbed(place, whole):
+    """The same run in another folder, stopped twice: how each try ended."""
+    folder = place.path / "disturbed"
+
+    def recorded(phase, step):
+        return lambda: any(
+            (record["phase"], record["step"]) == (phase, step)
+            for record in read_metrics(folder / "metrics.jsonl")
+        )
+
+    command = ("train_offline.py", *HOPPER, "--logdir", folder)
+    first = place.start(*command)
+    ends = [place.stop(first, signal.SIGTERM, recorded("world_model", 5))]
+    second = place.start(*command)
+    ends += [place.stop(second, signal.SIGKILL, recorded("leq", 15))]
+    train(place, *command[1:])
+    return folder, [code for code, *_ in ends]
+
+
+def test_an_interrupted_run_ends_like_one_that_was_not(whole, disturbed):
+    folder, codes = disturbed
+    assert codes == [143, -signal.SIGKILL]
+    assert records(folder) == records(whole)
+    assert scores(folder) == scores(whole)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_its_parameters_are_the_same(whole, disturbed, phase):
+    assert_same(parameters(disturbed[0], phase), parameters(whole, phase))
+
+
+@pytest.fixture(scope="module")
+def taken_over(place, whole):
+    """stdout and folder of a run with another tau after the same pretraining."""
+    flags = ("--pretrained", "whole", "--leq.tau", "0.4", "--logdir", "other")
+    return train(place, *HOPPER, *flags), place.path / "other"
+
+
+def test_pretraining_is_taken_over(whole, taken_over):
+    output, folder = taken_over
+    for phase in ("world_model", "bc", "fqe"):
+        assert f"{phase} " not in output  # nothing of it is run again
+        assert_same(parameters(folder, phase), parameters(whole, phase))
+    assert {record["phase"] for record in records(folder)} == {"leq"}
+    assert scores(folder)["0"] == scores(whole)["0"]
+
+
+def test_what_comes_after_it_is_not(whole, taken_over):
+    (_, (theirs, _)), (_, (ours, _)) = (
+        parameters(folder, "leq") for folder in (whole, taken_over[1])
+    )
+    assert np.float32(theirs["tau"]) == np.float32(0.1)
+    assert np.float32(ours["tau"]) == np.float32(0.4)
+    differs = jax.tree.map(
+        lambda a, b: (a != b).any(), theirs["params"]["actor"], ours["params"]["actor"]
+    )
+    assert any(jax.tree.leaves(differs))
+
+
+# --- the other suites and the RSSM
+
+
+def test_the_rssm_learns_from_the_same_file(place):
+    flags = ("--configs", "d4rl_rssm", "debug", *HOPPER[3:7], "--logdir", "rssm")
+    output = train_here(place, *flags)
+    assert_trained(place.path / "rssm")
+    assert "latents: encoded" in output and "ensemble" not in output
+    losses = [r["vector_loss"] for r in records(place.path / "rssm")[:4]]
+    assert losses[-1] < losses[0]
+
+
+def test_neorl(place):
+    collect(place, "random", "neorl.npz", "neorl")
+    flags = ("--task", "Hopper-low", "--data", "neorl.npz", "--logdir", "neorl")
+    train_here(place, "--configs", "neorl", "debug", *flags)
+    folder = RunFolder(place.path / "neorl")
+    assert_trained(folder.path)
+    assert folder.facts.vector_size == 12  # with x
+    score = scores(folder.path)["20"]
+    expected = (score["mean"] - 5) / (3294 - 5) * 100  # Qin et al. 2022
+    assert score["normalized"] == pytest.approx(expected, rel=1e-6)
+
+
+def write_antmaze(path, episodes=6, steps=60):
+    """D4RL's layout without next observations: 29 numbers, not cut at the goal."""
+    rng, n = np.random.default_rng(0), episodes * steps
+    vector = rng.normal(size=(episodes, steps, 29)).astype(np.float32)
+    walk = np.cumsum(rng.uniform(-0.3, 0.3, (episodes, steps, 2)), 1)
+    vector[:, :, :2] = walk
+    reached = rng.random(n) < 0.05
+    with h5py.File(path, "w") as file:
+        file["observations"] = vector.reshape(n, 29)
+        file["actions"] = rng.uniform(-1, 1, (n, 8)).astype(np.float32)
+        file["rewards"] = reached.astype(np.float32)
+        file["terminals"] = reached
+        file["timeouts"] = np.arange(n) % steps == steps - 1
+        file["infos/goal"] = np.zeros((n, 2), np.float32)
+
+
+def test_antmaze(place):
+    write_antmaze(place.path / "ant.hdf5")
+    flags = ("--task", "antmaze-umaze", "--data", "ant.hdf5", "--logdir", "ant")
+    output = train_here(place, "--configs", "d4rl_antmaze", "debug", *flags)
+    folder = RunFolder(place.path / "ant")
+    assert_trained(folder.path)
+    assert folder.facts.reward == {"scale": 1.0, "bias": -1.0}
+    assert "imagined ends: within 0.25 m of (0.75, 8.75)" in output
+    assert scores(folder.path)["20"]["lengths"] == [700, 700]
+
+
+# --- what users get wrong
+
+
+@pytest.fixture
+def said(place):
+    """The one line with which a command is refused that leaves nothing behind."""
+
+    def said(main, *flags):
+        before = place.files()
+        code, _, errors = run_here(place, main, *flags)
+        assert code == 2 and place.files() == before
+        assert errors.startswith("error: ") and errors.count("\n") == 1, errors
+        return errors
+
+    return said
+
+
+def test_data_of_another_environment(said):
+    flags = ("--configs", "d4rl_mujoco", "debug", "--task", "walker2d-medium")
+    line = said(train_main, *flags, "--data", "hopper.hdf5", "--logdir", "no")
+    assert "hopper.hdf5: states of 11 and actions of 3 numbers" in line
+    assert "walker2d-medium has 17 and 6" in line
+
+
+@pytest.mark.parametrize(
+    ("preset", "file", "suite"),
+    [
+        ("d4rl_mujoco", "hopper_medium_replay-v2.hdf5", "d4rl"),
+        ("d4rl_antmaze", "Ant_maze_big-maze_noisy", "d4rl"),
+        ("neorl", "Hopper-v3-low", "neorl"),
+    ],
+)
+def test_no_data(said, preset, file, suite):
+    line = said(train_main, "--configs", preset, "debug", "--logdir", "no")
+    assert "no dataset: give its file with --data" in line and file in line
+    assert f"download --suite {suite} --task" in line
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (["--ensemble.units", "17"], "another ensemble.units"),
+        (["--seed", "1"], "another seed"),
+        (["--data", "random.hdf5"], "return_mean"),
+    ],
+)
+def test_another_runs_pretraining(place, whole, said, flags, complaint):
+    if not (place.path / "random.hdf5").exists():
+        collect(place, "random", "random.hdf5")
+    line = said(train_main, *HOPPER, "--pretrained", "whole", "--logdir", "no", *flags)
+    assert "--pretrained whole: it has another" in line and complaint in line
+
+
+def test_pretraining_that_is_not_over(place, whole, said):
+    shutil.copytree(whole, place.path / "early")
+    shutil.rmtree(place.path / "early/checkpoints/leq")
+    flags = (*HOPPER, "--logdir", "no", "--pretrained")
+    assert "its pretraining is not over" in said(train_main, *flags, "early")
+    assert "nowhere is not a run's folder" in said(train_main, *flags, "nowhere")
+
+
+@pytest.mark.parametrize("flag", ["--imagine", "--open-loop"])
+def test_states_have_no_imagined_pictures(whole, said, flag):
+    line = said(eval_main, "--logdir", "whole", flag, "dream.mp4")
+    assert "hopper-medium-replay has state vectors" in line and "--video" in line
+
+
+def test_pixels_are_no_ensembles(said):
+    flags = ("--configs", "debug", "--world_model", "mlp_ensemble")
+    assert "mlp_ensemble reads state vectors" in said(train_main, *flags)
