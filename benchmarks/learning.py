@@ -10,12 +10,17 @@ and, with the episodes behind it, to OUT/learning.json.
 """
 
 import argparse
+import contextlib
 import json
+import os
+import queue
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,27 +54,68 @@ CASES = (
 )
 
 
-def run(*command: str) -> None:
-    """Prints and runs a Python command; its output is the user's to see."""
+def run(command: list[str], cores: list[int] | None = None) -> None:
+    """Prints and runs a Python command on some of the cores; its output goes beside
+    its run folder, where it has one.
+    """
     print("$ python", shlex.join(command), flush=True)
-    subprocess.run([sys.executable, *command], check=True, cwd=ROOT)
+    with contextlib.ExitStack() as stack:
+        log = None
+        if "--logdir" in command:
+            path = Path(command[command.index("--logdir") + 1] + ".log")
+            log = stack.enter_context(path.open("a"))
+        pin = partial(os.sched_setaffinity, 0, cores) if cores else None
+        subprocess.run(
+            [sys.executable, *command],
+            check=True,
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+            preexec_fn=pin,
+        )
 
 
-def train_all(case: Case, seeds: int, out: Path) -> None:
+def collect(case: Case, out: Path) -> None:
+    """Makes the case's dataset, where it is not made by its first run."""
     data = case.data(out)
     if data and not data.exists():
         made = ["--suite", "gymnasium", "--task", "Hopper-v4", "--level", case.level]
         size = ["--steps", str(STEPS), "--seed", "0", "--out", str(data)]
-        run("-m", "vd4rl_loader", "collect", *made, *size)
-    source = ["--data", str(data)] if data else []
-    for seed in range(seeds):
-        base = ["train_offline.py", *case.flags, "--task", case.task, *source]
-        base += ["--seed", str(seed), "--eval.episodes", "100"]
-        first = folder(out, case, "leq", seed)
-        run(*base, "--logdir", str(first))
-        neutral = folder(out, case, "neutral", seed)
-        again = ["--pretrained", str(first), "--leq.tau", NEUTRAL]
-        run(*base, *again, "--logdir", str(neutral))
+        run(["-m", "vd4rl_loader", "collect", *made, *size])
+
+
+def train(case: Case, seed: int, out: Path, cores: list[int] | None) -> None:
+    """One seed: the preset's τ, and from its world model and cloned policy τ = 0.5."""
+    source = ["--data", str(case.data(out))] if case.level else []
+    base = ["train_offline.py", *case.flags, "--task", case.task, *source]
+    base += ["--seed", str(seed), "--eval.episodes", "100"]
+    first = str(folder(out, case, "leq", seed))
+    run([*base, "--logdir", first], cores)
+    neutral = str(folder(out, case, "neutral", seed))
+    again = ["--pretrained", first, "--leq.tau", NEUTRAL, "--logdir", neutral]
+    run([*base, *again], cores)
+
+
+def train_all(cases: list[Case], seeds: int, out: Path, jobs: int) -> None:
+    """All seeds of all cases, `jobs` at a time, each on its share of the cores."""
+    cores = sorted(os.sched_getaffinity(0))
+    free = queue.SimpleQueue()
+    for job in range(jobs):
+        free.put(cores[job::jobs] if jobs > 1 else None)
+
+    def one(case: Case, seed: int) -> None:
+        share = free.get()
+        try:
+            train(case, seed, out, share)
+        finally:
+            free.put(share)
+
+    for case in cases:
+        collect(case, out)
+    with ThreadPoolExecutor(jobs) as pool:
+        tasks = [pool.submit(one, c, seed) for seed in range(seeds) for c in cases]
+    for task in tasks:
+        task.result()
 
 
 def folder(out: Path, case: Case, name: str, seed: int) -> Path:
@@ -121,13 +167,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/learning"))
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--only", nargs="+", choices=[c.task for c in CASES])
     args = parser.parse_args()
     out = args.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     cases = [c for c in CASES if not args.only or c.task in args.only]
-    for case in cases:
-        train_all(case, args.seeds, out)
+    train_all(cases, args.seeds, out, args.jobs)
     table = Table("dataset", "method", "return or success", "95 % interval", "seeds")
     for case in cases:
         for row in rows(case, args.seeds, out):

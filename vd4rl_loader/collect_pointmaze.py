@@ -20,6 +20,7 @@ from vd4rl_loader.pointmaze import (
 from vd4rl_loader.state_files import check_output, write_d4rl
 
 _WALKS_AT_ONCE = 1024
+GOAL_SHARE = 0.2  # of the walks, which go to the maze's goal from within their reach
 _PATIENCE = 4  # an episode lasts at most this many times as long as without noise
 
 
@@ -29,7 +30,8 @@ def collect_pointmaze(
     """Collects walks between random cells that are at most half the task's way apart.
 
     A walk starts at a random point of a random free cell and goes to a random cell
-    within half as many cells as the goal is from the start. There it times out, or
+    within half as many cells as the goal is from the start; of every five, one goes to
+    the goal from a cell within that reach. There it times out, or
     after 4 times the expected steps; it is terminal, with reward 1, as soon as it comes
     near the goal. So no walk leads from the start cell to the goal cell.
 
@@ -119,14 +121,20 @@ def _draw_walks(maze: Maze, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
     """Where walks start, float32 [W, 2], and to which cells they go, int [W, 2]."""
     free = maze.free_cells()
     start = free[rng.integers(len(free), size=_WALKS_AT_ONCE)]
+    to_goal = rng.random(_WALKS_AT_ONCE) < GOAL_SHARE
+    way = maze.distances(maze.goal_cell)[*free.T]
+    near = free[(way >= 1) & (way <= _task_distance(maze) // 2)]
+    start[to_goal] = near[rng.integers(len(near), size=to_goal.sum())]
     reach = CELL / 2 - MARGIN  # within the cell, clear of any wall
     jitter = rng.uniform(-reach, reach, start.shape)
     xy = (maze.xy(start) + jitter).astype(np.float32)
     distance = maze.all_distances[(*start.T, ...)][:, *free.T]
     fitting = (distance >= 1) & (distance <= _task_distance(maze) // 2)
     choice = np.argmax(np.where(fitting, rng.random(fitting.shape), -1.0), axis=1)
+    target = free[choice]
+    target[to_goal] = maze.goal_cell
     begun = ~at_goal(maze, xy)  # those at the goal are over before they begin
-    return xy[begun], free[choice][begun]
+    return xy[begun], target[begun]
 
 
 def _sorted(rows: _Walks) -> _Walks:

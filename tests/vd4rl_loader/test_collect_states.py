@@ -140,6 +140,12 @@ def test_maze_walks_end_at_the_goal_with_reward_1_and_nowhere_else(medium):
     assert (away <= 0.5).mean() > 0.95
 
 
+def test_a_fifth_of_the_walks_goes_to_the_goal(medium):
+    """Others pass by it too, and some are late: from 18 to 28 %."""
+    data = load(medium)
+    assert 0.18 < data["terminals"].sum() / len(spans(data)) < 0.28
+
+
 @mazes
 def test_no_walk_leads_from_start_to_goal(maze, tmp_path):
     path = collect_pointmaze(maze, 40_000, seed=2, out=tmp_path / "data.hdf5")
