@@ -103,7 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="standard deviation of Gaussian noise. dm_control: play half of the "
         "episodes with the policy's mean action plus noise (default: all with sampled "
-        "actions). pointmaze: the waypoint controller's (0.5)",
+        "actions). pointmaze: the waypoint controller's (1.0)",
     )
     add("--policy", dest="policies", help="folder of your own policies for the task")
 

@@ -10,9 +10,9 @@ import numpy as np
 from vd4rl_loader.errors import DataError, require_at_least
 from vd4rl_loader.mazes import CELL, Maze, find_maze
 from vd4rl_loader.pointmaze import (
-    MARGIN,
     STEP,
     at_goal,
+    is_clear,
     move,
     near_cell,
     waypoint_action,
@@ -20,18 +20,21 @@ from vd4rl_loader.pointmaze import (
 from vd4rl_loader.state_files import check_output, write_d4rl
 
 _WALKS_AT_ONCE = 1024
-GOAL_SHARE = 0.2  # of the walks, which go to the maze's goal from within their reach
+# Of the walks, how many go to the maze's goal from within their reach, and as many from
+# its cell: otherwise the data's mean action would show the way.
+GOAL_SHARE = 0.2
 _PATIENCE = 4  # an episode lasts at most this many times as long as without noise
 
 
 def collect_pointmaze(
-    maze: str, steps: int, seed: int, out: str | Path, noise: float = 0.5
+    maze: str, steps: int, seed: int, out: str | Path, noise: float = 1.0
 ) -> Path:
     """Collects walks between random cells that are at most half the task's way apart.
 
-    A walk starts at a random point of a random free cell and goes to a random cell
+    A walk starts at a random point that is clear of walls and goes to a random cell
     within half as many cells as the goal is from the start; of every five, one goes to
-    the goal from a cell within that reach. There it times out, or
+    the goal from a cell within that reach, and one from the goal's cell. There it times
+    out, or
     after 4 times the expected steps; it is terminal, with reward 1, as soon as it comes
     near the goal. So no walk leads from the start cell to the goal cell.
 
@@ -121,19 +124,21 @@ def _draw_walks(maze: Maze, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
     """Where walks start, float32 [W, 2], and to which cells they go, int [W, 2]."""
     free = maze.free_cells()
     start = free[rng.integers(len(free), size=_WALKS_AT_ONCE)]
-    to_goal = rng.random(_WALKS_AT_ONCE) < GOAL_SHARE
+    draw = rng.random(_WALKS_AT_ONCE)
+    to_goal, from_goal = draw < GOAL_SHARE, draw > 1 - GOAL_SHARE
     way = maze.distances(maze.goal_cell)[*free.T]
     near = free[(way >= 1) & (way <= _task_distance(maze) // 2)]
     start[to_goal] = near[rng.integers(len(near), size=to_goal.sum())]
-    reach = CELL / 2 - MARGIN  # within the cell, clear of any wall
-    jitter = rng.uniform(-reach, reach, start.shape)
+    start[from_goal] = maze.goal_cell
+    jitter = rng.uniform(-CELL / 2, CELL / 2, start.shape)
     xy = (maze.xy(start) + jitter).astype(np.float32)
     distance = maze.all_distances[(*start.T, ...)][:, *free.T]
     fitting = (distance >= 1) & (distance <= _task_distance(maze) // 2)
     choice = np.argmax(np.where(fitting, rng.random(fitting.shape), -1.0), axis=1)
     target = free[choice]
     target[to_goal] = maze.goal_cell
-    begun = ~at_goal(maze, xy)  # those at the goal are over before they begin
+    # those at the goal would be over before they begin
+    begun = is_clear(maze, xy) & ~at_goal(maze, xy)
     return xy[begun], target[begun]
 
 

@@ -74,6 +74,13 @@ def at_goal(maze: Maze, xy: npt.ArrayLike) -> np.ndarray:
     return near_cell(maze, xy, maze.goal_cell)
 
 
+def is_clear(maze: Maze, xy: npt.ArrayLike) -> np.ndarray:
+    """Whether points [..., 2] keep MARGIN from every wall."""
+    corners = np.array([(x, y) for x in (-MARGIN, MARGIN) for y in (-MARGIN, MARGIN)])
+    cells = maze.cell(np.asarray(xy)[..., None, :] + corners)
+    return ~maze.walls[cells[..., 0], cells[..., 1]].any(-1)
+
+
 def near_cell(maze: Maze, xy: npt.ArrayLike, cell: npt.ArrayLike) -> np.ndarray:
     """Whether points [..., 2] are within GOAL_RADIUS of the centres of cells."""
     return np.linalg.norm(np.asarray(xy) - maze.xy(cell), axis=-1) <= GOAL_RADIUS

@@ -141,14 +141,16 @@ def test_maze_walks_end_at_the_goal_with_reward_1_and_nowhere_else(medium):
 
 
 def test_a_fifth_of_the_walks_goes_to_the_goal(medium):
-    """Others pass by it too, and some are late: from 18 to 28 %."""
-    data = load(medium)
-    assert 0.18 < data["terminals"].sum() / len(spans(data)) < 0.28
+    """And a fifth comes from its cell. Others pass by it too, and some are late."""
+    data, maze = load(medium), MAZES["medium"]
+    assert 0.18 < data["terminals"].sum() / len(spans(data)) < 0.32
+    first = maze.cell(data["observations"][[begin for begin, _ in spans(data)]])
+    assert 0.18 < (first == maze.goal_cell).all(-1).mean() < 0.32  # those at rims drop
 
 
 @mazes
 def test_no_walk_leads_from_start_to_goal(maze, tmp_path):
-    path = collect_pointmaze(maze, 40_000, seed=2, out=tmp_path / "data.hdf5")
+    path = collect_pointmaze(maze, 80_000, seed=2, out=tmp_path / "data.hdf5")
     data, found = load(path), MAZES[maze]
     task = found.distances(found.start_cell)[found.goal_cell]
     cells = found.cell(data["observations"]), found.cell(data["next_observations"])
@@ -165,7 +167,7 @@ def test_no_walk_leads_from_start_to_goal(maze, tmp_path):
     record = provenance(path)
     assert (record["longest_episode_cells"], record["task_cells"]) == (farthest, task)
     assert farthest < task
-    assert (record["task"], record["seed"], record["noise"]) == (maze, 2, 0.5)
+    assert (record["task"], record["seed"], record["noise"]) == (maze, 2, 1.0)
     assert record["episodes"] == len(spans(data))
 
 
@@ -180,7 +182,7 @@ def test_walks_from_start_to_goal_would_be_dropped():
 
 
 def test_maze_data_depend_on_their_arguments_alone(medium, tmp_path):
-    def bytes_of(name, steps=20_000, seed=1, noise=0.5):
+    def bytes_of(name, steps=20_000, seed=1, noise=1.0):
         path = tmp_path / f"{name}.hdf5"
         return collect_pointmaze("medium", steps, seed, path, noise).read_bytes()
 
