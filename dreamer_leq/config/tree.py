@@ -120,6 +120,7 @@ class Ensemble:
 
     members: Count
     elites: Count
+    frequencies: Natural
     layers: Count
     units: Count
     batch: Count

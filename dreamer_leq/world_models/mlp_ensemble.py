@@ -22,6 +22,7 @@ Params = Any
 Batch = Mapping[str, Array]
 
 LAYER_DECAYS = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)  # MOPO's, first to last layer
+_WAVES = (jnp.sin, jnp.cos)
 LOGVAR_RANGE = (-10.0, 0.5)  # where the learned bounds of the log-variance start
 
 
@@ -41,7 +42,8 @@ class EnsembleNet:
     def init(self, key: Array) -> Params:
         """Parameters of all members, [E, ...]; the log-variance bounds are shared."""
         c = self.config
-        sizes = [self.vector_size + self.action_size, *[c.units] * c.layers]
+        inputs = (self.vector_size + self.action_size) * (1 + 2 * c.frequencies)
+        sizes = [inputs, *[c.units] * c.layers]
         sizes.append(2 * self.outputs)
         keys = jax.random.split(key, len(sizes) - 1)
         layers = [
@@ -76,9 +78,14 @@ class EnsembleNet:
     def predict(self, params: Params, x: Array) -> tuple[Array, Array]:
         """Normalised inputs [E, B, D + A] -> mean and log-variance [E, B, D + 1].
 
-        The log-variance is kept softly between two learned bounds.
+        The log-variance is kept softly between two learned bounds. `frequencies` adds
+        octaves of sines and cosines to the inputs: for what changes abruptly, such as
+        at walls.
         """
+        c = self.config
         *hidden, last = params["layers"]
+        waves = [wave(2.0**k * x) for k in range(c.frequencies) for wave in _WAVES]
+        x = jnp.concatenate([x, *waves], -1)
         for layer in hidden:
             x = jax.nn.silu(x @ layer["kernel"] + layer["bias"])
         mean, logvar = jnp.split(x @ last["kernel"] + last["bias"], 2, -1)

@@ -380,3 +380,16 @@ def test_a_state_is_the_vector_itself():
     before = model.initial(4)
     assert before.shape == (4, D)
     np.testing.assert_array_equal(model.filter(before, batch, jax.random.key(0)), state)
+
+
+def test_frequencies_are_octaves_of_the_inputs():
+    """The same net on inputs that already hold them predicts the same."""
+    group = from_presets("debug", **{"ensemble.frequencies": 2}).ensemble
+    plain = from_presets("debug").ensemble
+    net, wide = EnsembleNet(group, 3, 2), EnsembleNet(plain, 23, 2)
+    params = net.init(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (group.members, 5, 5))
+    waves = [np.sin(x), np.cos(x), np.sin(2 * x), np.cos(2 * x)]
+    expected = wide.predict(params, np.concatenate([x, *waves], -1))
+    for found, wanted in zip(net.predict(params, x), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
