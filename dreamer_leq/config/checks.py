@@ -86,12 +86,15 @@ def _contradictions(config: Config) -> Iterator[str]:
         yield f"actor.min_std: {actor.min_std} is above actor.max_std, {actor.max_std}"
     if video.context >= video.length:
         yield f"video.context: {video.context} fills video.length, {video.length}"
-    yield from _endless_warmup("latent", latent.updates, {"": latent.optimizer})
-    yield from _endless_warmup("bc", config.bc.updates, {"": config.bc.optimizer})
-    yield from _endless_warmup("fqe", config.fqe.updates, {"": config.fqe.optimizer})
-    optimizers = {"actor_": config.leq.actor_optimizer}
-    optimizers["critic_"] = config.leq.critic_optimizer
-    yield from _endless_warmup("leq", config.leq.updates, optimizers)
+    yield from _endless_warmup("latent.optimizer", latent.updates, latent.optimizer)
+    for name in ("bc", "fqe"):
+        phase = getattr(config, name)
+        yield from _endless_warmup(f"{name}.optimizer", phase.updates, phase.optimizer)
+    leq = config.leq
+    yield from _endless_warmup("leq.actor_optimizer", leq.updates, leq.actor_optimizer)
+    yield from _endless_warmup(
+        "leq.critic_optimizer", leq.updates, leq.critic_optimizer
+    )
 
 
 def _wrong_image_side(size: int, latent: Latent) -> Iterator[str]:
@@ -123,16 +126,13 @@ def _wrong_world_model(config: Config) -> Iterator[str]:
         yield f"actor.stochastic: not with actor.update {config.actor.update}"
 
 
-def _endless_warmup(
-    name: str, updates: int, optimizers: dict[str, Optimizer]
-) -> Iterator[str]:
-    for prefix, optimizer in optimizers.items():
-        if optimizer.schedule == "cosine" and 0 < updates <= optimizer.warmup:
-            key = f"{name}.{prefix}optimizer.warmup"
-            yield (
-                f"{key}: has to be below {name}.updates, {updates}; "
-                f"got {optimizer.warmup}"
-            )
+def _endless_warmup(key: str, updates: int, optimizer: Optimizer) -> Iterator[str]:
+    if optimizer.schedule == "cosine" and 0 < updates <= optimizer.warmup:
+        phase = key.partition(".")[0]
+        yield (
+            f"{key}.warmup: has to be below {phase}.updates, {updates}; "
+            f"got {optimizer.warmup}"
+        )
 
 
 def typed(key: str, value: Any, where: str) -> Any:

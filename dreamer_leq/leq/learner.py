@@ -14,7 +14,7 @@ from dreamer_leq.leq import losses
 from dreamer_leq.leq.expansion import ExpandedData, expand
 from dreamer_leq.leq.imagination import Rollout, action_gradients, imagine
 from dreamer_leq.leq.losses import stop
-from dreamer_leq.leq.networks import ActorCritic, Params
+from dreamer_leq.leq.networks import ActorCritic, Params, moving_average
 from dreamer_leq.nn.distributions import tanh_normal_log_prob
 from dreamer_leq.world_models.interface import State, WorldModel
 
@@ -82,7 +82,9 @@ class LEQ:
         params = optax.apply_updates(state.params, updates)
         state = state.replace(
             params=params,
-            target_critic=self.moving_average(state.target_critic, params["critic"]),
+            target_critic=moving_average(
+                state.target_critic, params["critic"], self.config.critic.ema_decay
+            ),
             opt_state=opt_state,
             return_range=return_range,
         )
@@ -296,10 +298,6 @@ class LEQ:
         if not self.config.leq.return_norm:
             return jnp.float32(1.0)
         return jnp.maximum(1.0, return_range[1] - return_range[0])
-
-    def moving_average(self, average: Params, params: Params) -> Params:
-        decay = self.config.critic.ema_decay
-        return jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)
 
     def rollout_metrics(self, rollout: Rollout) -> Metrics:
         return {

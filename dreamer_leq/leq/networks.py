@@ -191,3 +191,8 @@ class ActorCritic:
 
     def value_out(self, params: Params, features: Array) -> Array:
         return self.critic_net.apply({"params": params}, features)
+
+
+def moving_average(average: Params, params: Params, decay: float) -> Params:
+    """decay · average + (1 - decay) · params, leaf by leaf."""
+    return jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)

@@ -10,7 +10,7 @@ from flax import struct
 from jax import Array
 
 from dreamer_leq.leq import losses
-from dreamer_leq.leq.networks import ActorCritic, Params
+from dreamer_leq.leq.networks import ActorCritic, Params, moving_average
 from dreamer_leq.world_models.interface import WorldModel
 
 
@@ -133,5 +133,5 @@ class FQE:
         updates, opt_state = self.optimizer.update(grads, state.opt_state, critic)
         critic = optax.apply_updates(critic, updates)
         decay = self.config.critic.ema_decay
-        average = optax.incremental_update(critic, state.target_critic, 1 - decay)
+        average = moving_average(state.target_critic, critic, decay)
         return FQEState(state.params | {"critic": critic}, average, opt_state), metrics
