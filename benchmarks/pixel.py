@@ -12,15 +12,13 @@ update: batch x length.
 import argparse
 import dataclasses
 import json
-import resource
-import subprocess
 import sys
-import time
 from statistics import median
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from measuring import Advance, in_processes, peak_memory
 from rich.console import Console
 from rich.table import Table
 
@@ -28,7 +26,6 @@ from dreamer_leq import build
 from dreamer_leq.config import Config, from_presets
 from dreamer_leq.errors import UserError
 from dreamer_leq.leq.learner import LEQ
-from dreamer_leq.training.loop import _advance
 from dreamer_leq.training.phases import WorldModelTraining
 from dreamer_leq.training.sources import Resident, Transitions, Windows
 from dreamer_leq.world_models.latent import LatentWorldModel, ObservationSpec
@@ -60,13 +57,10 @@ def main() -> int:
     if args.phase:
         print(json.dumps(dataclasses.asdict(measure(args.phase, config, args.updates))))
         return 0
-    results = {}
-    for name in PHASES:
-        command = [sys.executable, __file__, *sys.argv[1:], "--phase", name]
-        child = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-        if child.returncode:  # it has said why
-            return child.returncode
-        results[name] = Result(**json.loads(child.stdout))
+    found = in_processes(__file__, list(PHASES))
+    if isinstance(found, int):
+        return found
+    results = {name: Result(**values) for name, values in found.items()}
     show(" ".join(args.configs) or "defaults", config, results)
     return 0
 
@@ -105,23 +99,10 @@ def configuration(args: argparse.Namespace) -> Config:
 def measure(name: str, config: Config, updates: int | None) -> Result:
     """One phase in the real loop's program, in this process."""
     build_phase = {"world_model": world_model_phase, "leq": leq_phase}[name]
-    phase, state, feed = build_phase(config)
-    key, (data, _) = jax.random.key(1), feed.data(0, 1)
-    update = lambda *args: phase.update(args[1], feed.read(args[0], key, 0), key)[1]  # noqa: E731
-    totals = {metric: jnp.zeros(()) for metric in jax.eval_shape(update, data, state)}
-    done = 0
-
-    def seconds(n: int) -> float:
-        nonlocal state, totals, done
-        start = time.perf_counter()
-        state, totals = _advance(feed.read, phase, data, state, totals, key, done, n)
-        jax.block_until_ready((state, totals))
-        done += n
-        return time.perf_counter() - start
-
-    first, second = seconds(1), seconds(1)
+    advance = Advance(*build_phase(config))
+    first, second = advance.seconds(1), advance.seconds(1)
     n = updates or max(1, round(SECONDS / second))
-    rates = [n / seconds(n) for _ in range(REPEATS)]
+    rates = [n / advance.seconds(n) for _ in range(REPEATS)]
     spread = median(rates), min(rates), max(rates)
     return Result(*spread, first - second, *peak_memory())
 
@@ -168,17 +149,6 @@ def transitions() -> dict[str, jax.Array]:
         "is_first": jnp.arange(ENTRIES) == 0,
         "is_terminal": jnp.zeros(ENTRIES, bool),
     }
-
-
-def peak_memory() -> tuple[int, str]:
-    """The most that was in use, in bytes: on the device; on CPUs by this process."""
-    device = jax.local_devices()[0]
-    stats = device.memory_stats() if device.platform != "cpu" else None
-    if stats and "peak_bytes_in_use" in stats:
-        return stats["peak_bytes_in_use"], f"memory of the {device.device_kind}"
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return peak, f"memory of the process, on {device.device_kind}"
 
 
 def show(preset: str, config: Config, results: dict[str, Result]) -> None:

@@ -14,7 +14,6 @@ product in the same process.
 import argparse
 import dataclasses
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.extend.core import ClosedJaxpr, Jaxpr
-from pixel import peak_memory
+from measuring import Advance, in_processes, peak_memory
 from rich.console import Console
 from rich.table import Table
 
@@ -36,7 +35,6 @@ from dreamer_leq.errors import UserError
 from dreamer_leq.leq.learner import LEQ
 from dreamer_leq.train import expand_dataset
 from dreamer_leq.training.ensemble import EnsembleTraining, elites, end_epoch
-from dreamer_leq.training.loop import _advance
 from dreamer_leq.training.sources import Everything, Resident, Source, Transitions
 from dreamer_leq.world_models.latent import ObservationSpec
 from vd4rl_loader.states import IDENTITY
@@ -83,13 +81,10 @@ def main() -> int:
     if args.phase:
         print(json.dumps(dataclasses.asdict(measure(args.phase, config, args))))
         return 0
-    results = {}
-    for name in PHASES:
-        command = [sys.executable, __file__, *sys.argv[1:], "--phase", name]
-        child = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-        if child.returncode:  # it has said why
-            return child.returncode
-        results[name] = Result(**json.loads(child.stdout))
+    found = in_processes(__file__, list(PHASES))
+    if isinstance(found, int):
+        return found
+    results = {name: Result(**values) for name, values in found.items()}
     show(args, config, results)
     return 0
 
@@ -129,7 +124,7 @@ def measure(name: str, config: Config, args: argparse.Namespace) -> Result:
         config, args.transitions
     )
     peak = [matmul_peak()]
-    advance = Advance(setup)
+    advance = Advance(setup.phase, setup.state, setup.feed)
     before = time.process_time()
     advance.seconds(1)
     compilation = time.process_time() - before
@@ -137,59 +132,25 @@ def measure(name: str, config: Config, args: argparse.Namespace) -> Result:
     n = args.updates or max(1, round(SECONDS / second))
     rates = [n / advance.seconds(n) for _ in range(args.repeats)]
     peak.append(matmul_peak())
+    program = jax.make_jaxpr(advance.update)(advance.data, advance.state)
     return Result(
         rate=median(rates),
         slowest=min(rates),
         fastest=max(rates),
-        gflop=advance.gflop(),
+        gflop=product_flops(program.jaxpr) / 1e9,
         peak=max(peak),
         compilation=compilation,
-        rest=advance.rare_seconds(),
+        rest=rare_seconds(setup, advance.state),
         **dict(zip(("memory", "where"), peak_memory(), strict=True)),
     )
 
 
-class Advance:
-    """A phase in the loop's program, some updates at a time."""
-
-    def __init__(self, setup: Setup) -> None:
-        self._setup, self._state, self._done = setup, setup.state, 0
-        self._key, (self._data, _) = jax.random.key(1), setup.feed.data(0, 1)
-        shapes = jax.eval_shape(self._update, self._data, self._state)[1]
-        self._totals = {metric: jnp.zeros(()) for metric in shapes}
-
-    def seconds(self, n: int) -> float:
-        """Time of the next n updates."""
-        setup, start = self._setup, time.perf_counter()
-        self._state, self._totals = _advance(
-            setup.feed.read,
-            setup.phase,
-            self._data,
-            self._state,
-            self._totals,
-            self._key,
-            self._done,
-            n,
-        )
-        jax.block_until_ready((self._state, self._totals))
-        self._done += n
-        return time.perf_counter() - start
-
-    def rare_seconds(self) -> float:
-        """Time of what is done more rarely, compiled."""
-        for _ in range(2):  # the first one compiles
-            start = time.perf_counter()
-            self._state = jax.block_until_ready(self._setup.rare(self._state))
-        return time.perf_counter() - start
-
-    def gflop(self) -> float:
-        """Of the matrix products of one update."""
-        program = jax.make_jaxpr(self._update)(self._data, self._state)
-        return product_flops(program.jaxpr) / 1e9
-
-    def _update(self, data: Any, state: Any) -> Any:
-        batch = self._setup.feed.read(data, self._key, 0)
-        return self._setup.phase.update(state, batch, self._key)
+def rare_seconds(setup: Setup, state: Any) -> float:
+    """Time of what is done more rarely, compiled."""
+    for _ in range(2):  # the first one compiles
+        start = time.perf_counter()
+        state = jax.block_until_ready(setup.rare(state))
+    return time.perf_counter() - start
 
 
 def product_flops(program: Jaxpr) -> int:

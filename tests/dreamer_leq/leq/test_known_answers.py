@@ -7,29 +7,11 @@ import optax
 import pytest
 from flax import struct
 from jax import Array
+from worlds import World
 
 from dreamer_leq.config import from_presets
 from dreamer_leq.leq.learner import LEQ
 from dreamer_leq.leq.networks import ActorCritic
-
-
-@struct.dataclass
-class World:
-    """Batches hold "state" and "next_state" [N, S]; a state is its own features."""
-
-    members = 1
-
-    def features(self, state):
-        return state
-
-    def starts(self, batch):
-        return batch["state"]
-
-    def successors(self, batch):
-        return batch["next_state"]
-
-    def action_features(self, action):
-        return action
 
 
 def train(world, optimizer, make_batch, updates, *, features, actions, **keys):
