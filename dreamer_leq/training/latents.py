@@ -14,7 +14,7 @@ import numpy as np
 from flax import struct
 from jax import Array
 
-from dreamer_leq.leq.pretrain import monte_carlo_returns
+from dreamer_leq.training.entries import entry_arrays
 from dreamer_leq.training.sources import (
     EpisodeWindows,
     Source,
@@ -206,12 +206,5 @@ class LatentData:
 
     @property
     def _observations(self) -> dict[str, np.ndarray]:
-        data = self.dataset
-        names = (*self.world_model.observations, "action", "is_first", "is_terminal")
-        arrays = {name: getattr(data, name) for name in names}
-        arrays["reward"] = self.reward
-        if self.returns_gamma is not None:
-            arrays["return"] = monte_carlo_returns(
-                self.reward, data.is_first, data.is_terminal, self.returns_gamma
-            )
-        return arrays
+        names, gamma = self.world_model.observations, self.returns_gamma
+        return entry_arrays(self.dataset, names, self.reward, gamma)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamer_leq.leq.pretrain import monte_carlo_returns
+from dreamer_leq.training.entries import entry_arrays
 from dreamer_leq.training.sources import (
     Source,
     Transitions,
@@ -44,16 +44,7 @@ class VectorData:
         return replace(self._placed, sampler=replace(self._placed.sampler, batch=batch))
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        data = self.dataset
-        arrays = {
-            "vector": data.vector,
-            "action": data.action,
-            "reward": self.reward,
-            "is_terminal": data.is_terminal,
-            "transition": transition_starts(np.asarray(data.is_first)),
-        }
-        if self.returns_gamma is not None:
-            arrays["return"] = monte_carlo_returns(
-                self.reward, data.is_first, data.is_terminal, self.returns_gamma
-            )
-        return arrays
+        names, gamma = self.world_model.observations, self.returns_gamma
+        arrays = entry_arrays(self.dataset, names, self.reward, gamma)
+        first = np.asarray(arrays.pop("is_first"))
+        return arrays | {"transition": transition_starts(first)}
