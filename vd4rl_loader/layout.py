@@ -64,10 +64,21 @@ def find_source(
         return _source(path.parent, [path], True, task, level)
     if not path.is_dir():
         raise DataError(f"{path}: no such file or folder")
-    if data_files(path):
-        return _source(path, data_files(path), False, task, level)
-    folder = _choose(path, _data_folders(path), task, level, image_size)
+    below = [folder for folder in _data_folders(path) if folder != path]
+    if data_files(path) and not _is_root_of(path, below, task, level):
+        folder = path
+    else:
+        folder = _choose(path, below, task, level, image_size)
     return _source(folder, data_files(folder), False, task, level)
+
+
+def _is_root_of(
+    path: Path, below: list[Path], task: str | None, level: str | None
+) -> bool:
+    """Whether the dataset lies below, and the folder's own files are something else."""
+    if task is None or _matches(path, task, level):
+        return False
+    return any(_matches(folder, task, level) for folder in below)
 
 
 def data_files(folder: Path) -> list[Path]:

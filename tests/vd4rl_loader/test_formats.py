@@ -184,6 +184,17 @@ def test_every_place_in_the_layout(tree, open_16, below, task, level, seed):
     assert dataset.spec.level == "/".join(levels)
 
 
+def test_a_roots_own_files_do_not_hide_the_dataset_below(tree, open_16):
+    """State vectors are often downloaded to the folder that the pixels lie in."""
+    write_npz(tree / "other.npz", episode(8))
+    (tree / "hopper.hdf5").write_bytes(b"")
+    dataset = open_16(tree, "walker_walk", "random", image_size=64, min_length=2)
+    np.testing.assert_array_equal(dataset.reward, episode(1)["reward"].astype("f4"))
+    (tree / "hopper.hdf5").unlink()
+    dataset = open_16(tree, "my_task", min_length=2)  # nothing below is that
+    np.testing.assert_array_equal(dataset.reward, episode(8)["reward"].astype("f4"))
+
+
 def test_the_next_larger_images_are_taken_where_the_size_is_missing(tree, open_16):
     dataset = open_16(tree, "walker_walk", "random", image_size=84)
     assert dataset.spec.source_image_size == 24
