@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,23 +21,29 @@ from vd4rl_loader.pointmaze import (
 from vd4rl_loader.state_files import check_output, write_d4rl
 
 _WALKS_AT_ONCE = 1024
-# Of the walks, how many go to the maze's goal from within their reach, and as many from
-# its cell: otherwise the data's mean action would show the way.
+# Of the walks to a target, how many go to the maze's goal from within their reach, and
+# as many from its cell: otherwise the data's mean action would show the way.
 GOAL_SHARE = 0.2
-_PATIENCE = 4  # an episode lasts at most this many times as long as without noise
+_PATIENCE = 4  # such a walk lasts at most this many times as long as without noise
+# Half of the steps are lost walks', which run into walls everywhere: who knows the way
+# hardly touches one, and a world model of those walks alone would walk through them.
+LOST_STEPS = 40
+_LOST_HOLD = 8  # steps in one direction
+_LOST_SPEED = 1.5  # largest component of it; a step is clipped to 1
+_LOST_NOISE = 0.3  # standard deviation around it, so that walls are met at all angles
 
 
 def collect_pointmaze(
     maze: str, steps: int, seed: int, out: str | Path, noise: float = 1.0
 ) -> Path:
-    """Collects walks between random cells that are at most half the task's way apart.
+    """Collects short walks: half of the steps towards a target, half of them lost.
 
     A walk starts at a random point that is clear of walls and goes to a random cell
     within half as many cells as the goal is from the start; of every five, one goes to
     the goal from a cell within that reach, and one from the goal's cell. There it times
-    out, or
-    after 4 times the expected steps; it is terminal, with reward 1, as soon as it comes
-    near the goal. So no walk leads from the start cell to the goal cell.
+    out, or after 4 times the expected steps. A lost walk takes 40 steps and draws a new
+    direction after every 8. Both are terminal, with reward 1, as soon as they come near
+    the goal. No walk visits the start cell and the goal cell.
 
     Args:
       maze: name of the maze.
@@ -85,7 +92,7 @@ def _collect(
     batches: list[_Walks] = []
     while sum(len(batch.walk) for batch in batches) < steps:
         batches.append(_walk_many(maze, rng, noise))
-    rows = _Walks(*(np.concatenate(field) for field in zip(*batches, strict=True)))
+    rows = _joined(batches)
     ends = np.flatnonzero(rows.terminal | rows.timeout) + 1
     rows = _Walks(*(field[: ends[ends >= steps][0]] for field in rows))
     goal = maze.xy(maze.goal_cell).astype(np.float32)
@@ -101,23 +108,66 @@ def _collect(
 
 
 def _walk_many(maze: Maze, rng: np.random.Generator, noise: float) -> _Walks:
-    """Plays walks side by side; returns them one after the other."""
+    """Walks to targets and lost ones, in random order and one after the other."""
+    aimed = _walk_to_targets(maze, rng, noise)
+    lost = _walk_lost(maze, len(aimed.walk) // LOST_STEPS, rng)
+    lost = lost._replace(walk=lost.walk + aimed.walk.max() + 1)
+    rows = _joined([aimed, lost])
+    shuffled = rng.permutation(rows.walk.max() + 1)
+    rows = rows._replace(walk=shuffled[rows.walk])
+    return _without_whole_ways(maze, _sorted(rows))
+
+
+def _walk_to_targets(maze: Maze, rng: np.random.Generator, noise: float) -> _Walks:
     xy, target = _draw_walks(maze, rng)
-    walk = np.arange(len(xy))
     way = maze.all_distances[(*maze.cell(xy).T, *target.T)]
     limit = _PATIENCE * np.ceil(way * CELL / STEP)
+
+    def action(walk: np.ndarray, xy: np.ndarray, step: int) -> np.ndarray:
+        return waypoint_action(maze, xy, target[walk], rng, noise)
+
+    def over(walk: np.ndarray, xy: np.ndarray, steps: int) -> np.ndarray:
+        return near_cell(maze, xy, target[walk]) | (steps >= limit[walk])
+
+    return _play(maze, xy, action, over)
+
+
+def _walk_lost(maze: Maze, count: int, rng: np.random.Generator) -> _Walks:
+    xy = _draw_points(maze, count, rng)
+    bearing = np.zeros((count, 2))
+
+    def action(walk: np.ndarray, xy: np.ndarray, step: int) -> np.ndarray:
+        if step % _LOST_HOLD == 0:
+            bearing[:] = rng.uniform(-_LOST_SPEED, _LOST_SPEED, bearing.shape)
+        noise = _LOST_NOISE * rng.standard_normal(xy.shape)
+        return np.clip(bearing[walk] + noise, -1.0, 1.0).astype(np.float32)
+
+    def over(walk: np.ndarray, xy: np.ndarray, steps: int) -> np.ndarray:
+        return np.full(len(walk), steps >= LOST_STEPS)
+
+    return _play(maze, xy, action, over)
+
+
+def _play(
+    maze: Maze,
+    xy: np.ndarray,
+    action: Callable[[np.ndarray, np.ndarray, int], np.ndarray],
+    over: Callable[[np.ndarray, np.ndarray, int], np.ndarray],
+) -> _Walks:
+    """Plays walks from `xy` side by side. `action` and `over` are given the numbers of
+    those that go on, where they are, and how many steps they have taken.
+    """
+    walk = np.arange(len(xy))
     played: list[_Walks] = []
     while len(walk):
-        action = waypoint_action(maze, xy, target[walk], rng, noise)
-        next_xy = move(maze, xy, action)
+        moved = action(walk, xy, len(played))
+        next_xy = move(maze, xy, moved)
         terminal = at_goal(maze, next_xy)
-        late = len(played) + 1 >= limit[walk]
-        timeout = (near_cell(maze, next_xy, target[walk]) | late) & ~terminal
-        played.append(_Walks(walk, xy, action, next_xy, terminal, timeout))
+        timeout = over(walk, next_xy, len(played) + 1) & ~terminal
+        played.append(_Walks(walk, xy, moved, next_xy, terminal, timeout))
         on = ~(terminal | timeout)
         walk, xy = walk[on], next_xy[on]
-    rows = _Walks(*(np.concatenate(field) for field in zip(*played, strict=True)))
-    return _without_whole_ways(maze, _sorted(rows))
+    return _joined(played)
 
 
 def _draw_walks(maze: Maze, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -142,6 +192,22 @@ def _draw_walks(maze: Maze, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
     return xy[begun], target[begun]
 
 
+def _draw_points(maze: Maze, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Points that are clear of walls and not at the goal, float32 [count, 2]."""
+    free = maze.free_cells()
+    found = np.zeros((0, 2), np.float32)
+    while len(found) < count:
+        cell = free[rng.integers(len(free), size=count)]
+        jitter = rng.uniform(-CELL / 2, CELL / 2, cell.shape)
+        xy = (maze.xy(cell) + jitter).astype(np.float32)
+        found = np.concatenate([found, xy[is_clear(maze, xy) & ~at_goal(maze, xy)]])
+    return found[:count]
+
+
+def _joined(parts: list[_Walks]) -> _Walks:
+    return _Walks(*(np.concatenate(field) for field in zip(*parts, strict=True)))
+
+
 def _sorted(rows: _Walks) -> _Walks:
     order = np.argsort(rows.walk, kind="stable")
     return _Walks(*(field[order] for field in rows))
@@ -155,8 +221,8 @@ def _without_whole_ways(maze: Maze, rows: _Walks) -> _Walks:
 
 
 def _visits(maze: Maze, rows: _Walks, cell: tuple[int, int]) -> np.ndarray:
-    """Which walks come through a cell, bool [_WALKS_AT_ONCE]."""
-    found = np.zeros(_WALKS_AT_ONCE, bool)
+    """Which walks come through a cell, bool [W]."""
+    found = np.zeros(rows.walk.max() + 1, bool)
     for xy in (rows.xy, rows.next_xy):
         found[rows.walk[(maze.cell(xy) == cell).all(-1)]] = True
     return found
