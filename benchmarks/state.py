@@ -32,8 +32,8 @@ from rich.table import Table
 from dreamer_leq import build
 from dreamer_leq.config import Config, from_presets
 from dreamer_leq.errors import UserError
+from dreamer_leq.fit_policy import expand_dataset
 from dreamer_leq.leq.learner import LEQ
-from dreamer_leq.train import expand_dataset
 from dreamer_leq.training.ensemble import EnsembleTraining, elites, end_epoch
 from dreamer_leq.training.sources import Everything, Resident, Source, Transitions
 from dreamer_leq.world_models.latent import ObservationSpec
@@ -226,7 +226,10 @@ def leq_phase(config: Config, transitions: int) -> Setup:
         batch = source.sample(jax.random.key(3), config.expansion.starts)
         return expand_dataset(learner, state, batch, jax.random.key(4))
 
-    return Setup(learner, rare(learner.init(params)), Resident(arrays, sampler), rare)
+    state = learner.init(params)
+    if config.expansion.interval:
+        state = learner.open_ring(state, source.sample(jax.random.key(2), 1))
+    return Setup(learner, rare(state), Resident(arrays, sampler), rare)
 
 
 def made_up(transitions: int) -> dict[str, jax.Array]:

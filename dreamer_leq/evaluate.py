@@ -18,7 +18,7 @@ from dreamer_leq.evaluation.scores import Scores, score_table, write_scores
 from dreamer_leq.evaluation.scoring import score
 from dreamer_leq.evaluation.videos import check_video_path, episode_grid, write_video
 from dreamer_leq.imagined_videos import dream_film, open_loop_film
-from dreamer_leq.policy_videos import EPISODES, FPS
+from dreamer_leq.policy_scores import FILMED
 from dreamer_leq.run_folder import RunFolder
 from vd4rl_loader import Dataset
 
@@ -63,12 +63,12 @@ def _score(
             record=record,
         )
 
-    policy, results = run(agent, EPISODES if args.video else 0)
+    policy, results = run(agent, FILMED if args.video else 0)
     scores = {"policy": policy}
     if args.random:
         scores["random"], _ = run(RandomAgent(facts.action_size), 0)
     if args.video:
-        write_video(args.video, episode_grid(results.frames, results.rewards), FPS)
+        write_video(args.video, episode_grid(results.frames, results.rewards))
         log(f"wrote {args.video}")
     return scores
 
@@ -85,9 +85,9 @@ def _imagine(
     config: Config, agent: Agent, args: Namespace, dataset: Dataset, log: Callable
 ) -> None:
     if args.imagine:
-        write_video(args.imagine, dream_film(agent, dataset, config.video), FPS)
+        write_video(args.imagine, dream_film(agent, dataset, config.video))
         log(f"wrote {args.imagine}")
     if args.open_loop:
         film = open_loop_film(agent.world_model, dataset, config.video)
-        write_video(args.open_loop, film, FPS)
+        write_video(args.open_loop, film)
         log(f"wrote {args.open_loop}")

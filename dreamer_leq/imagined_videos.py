@@ -7,7 +7,6 @@ from dreamer_leq.agent import Agent
 from dreamer_leq.config import Video
 from dreamer_leq.evaluation.imagined import dream, open_loop, sequence_starts
 from dreamer_leq.evaluation.videos import dream_grid, open_loop_grid, write_video
-from dreamer_leq.policy_videos import FPS
 from dreamer_leq.run_folder import RunFolder
 from dreamer_leq.world_models.latent import LatentWorldModel
 from vd4rl_loader import Dataset
@@ -26,8 +25,8 @@ def write_imagined_videos(
         films["dream"] = dream_film(agent, dataset, config)
     for name, frames in films.items():
         path = folder.video(name)
-        write_video(path, frames, FPS)
-        write_video(path.with_suffix(".gif"), frames, FPS)
+        write_video(path, frames)
+        write_video(path.with_suffix(".gif"), frames)
 
 
 def open_loop_film(

@@ -62,7 +62,7 @@ def run_here(place, main, *flags):
     output, errors = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
         patch.chdir(place.path)
-        patch.setattr("dreamer_leq.policy_videos.EPISODES", 1)
+        patch.setattr("dreamer_leq.policy_scores.FILMED", 1)
         for name in ("JAX_COMPILATION_CACHE_DIR", "TF_CPP_MIN_LOG_LEVEL"):
             patch.setenv(name, "3")  # what the commands set ends here
         stack.enter_context(contextlib.redirect_stdout(output))

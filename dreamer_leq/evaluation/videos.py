@@ -17,6 +17,7 @@ from dreamer_leq.errors import UserError
 from dreamer_leq.files import replacing
 
 FORMATS = (".mp4", ".gif")
+FPS = 20  # of a walker in real time, at two control steps of 25 ms a frame
 # What the sides of a bare video, and of a tile in a grid, reach at least, in pixels.
 VIDEO_SIDE, TILE_SIDE = 192, 128
 MAX_COLUMNS = 5
@@ -32,7 +33,7 @@ CONTEXT, PREDICTION = (86, 180, 233), (230, 159, 0)  # colour-blind people see b
 
 
 def write_video(
-    path: str | Path, frames: Iterable[np.ndarray], fps: float = 20
+    path: str | Path, frames: Iterable[np.ndarray], fps: float = FPS
 ) -> None:
     """Writes an mp4 (H.264, plays everywhere) or an endless gif, atomically.
 

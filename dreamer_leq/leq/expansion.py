@@ -22,8 +22,9 @@ class ExpandedData:
     def empty(cls, example: State, capacity: int) -> "ExpandedData":
         """Room for `capacity` states such as those of `example` [N, ...]."""
         room = lambda x: jnp.zeros((capacity, *x.shape[1:]), x.dtype)  # noqa: E731
-        zero = jnp.zeros((), jnp.int32)
-        return cls(jax.tree.map(room, example), zero, zero)
+        # each its own buffer: both are donated to the next expansion
+        count, position = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
+        return cls(jax.tree.map(room, example), count, position)
 
     def insert(self, states: State, valid: Array) -> "ExpandedData":
         """Append those of `states` [M, ...] that are `valid` [M], M at most C."""

@@ -90,13 +90,16 @@ class LEQ:
         )
         return state, metrics | self.rollout_metrics(rollout)
 
+    def open_ring(self, state: LEQState, batch: Batch) -> LEQState:
+        """An empty D_model for states such as the batch's."""
+        c = self.config.expansion
+        capacity = c.retain * c.length * c.starts
+        example = self.world_model.starts(batch)
+        return state.replace(expanded=ExpandedData.empty(example, capacity))
+
     def expand(self, state: LEQState, batch: Batch, key: Array) -> LEQState:
         """Add noisy rollouts from the batch's states to D_model (paper sec. 4.4)."""
         c = self.config.expansion
-        if state.expanded is None:
-            example = self.world_model.starts(batch)
-            capacity = c.retain * c.length * len(batch["action"])
-            state = state.replace(expanded=ExpandedData.empty(example, capacity))
         actor = lambda f: self.nets.actor(state.params["actor"], f)[0]  # noqa: E731
         start = self.world_model.starts(batch)
         grown = expand(

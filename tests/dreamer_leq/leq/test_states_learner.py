@@ -498,10 +498,12 @@ def test_no_policy_loss_trains_the_critic(update):
 
 def test_an_expansion_makes_room_for_the_last_ones_and_imagination_starts_there():
     keys = dict(expansion__interval=10, expansion__length=3, expansion__retain=2)
-    learner, state, batch = make_some(**keys)
+    learner, state, batch = make_some(**keys, expansion__starts=N)
     key = jax.random.key(0)
     np.testing.assert_array_equal(learner.starts(state, batch, key), batch["vector"])
-    grow = jax.jit(learner.expand)
+    traced = []
+    grow = jax.jit(lambda *args: traced.append(1) or learner.expand(*args))
+    state = learner.open_ring(state, batch)
     state = grow(state, batch, key)
     assert state.expanded.states.shape == (2 * 3 * N, D)
     assert N <= state.expanded.count <= 3 * N
@@ -518,6 +520,7 @@ def test_an_expansion_makes_room_for_the_last_ones_and_imagination_starts_there(
     for step in range(3):
         state = grow(state, batch, jax.random.key(step))
     assert state.expanded.states.shape == (2 * 3 * N, D)
+    assert len(traced) == 1
 
 
 def test_starts_are_drawn_with_no_key_of_the_rollout(monkeypatch):

@@ -1,0 +1,68 @@
+"""The first phase of a run: the world model, of either kind, on the run's dataset."""
+
+import jax
+import optax
+
+from dreamer_leq import build
+from dreamer_leq.run import Run
+from dreamer_leq.training.ensemble import (
+    EnsembleTraining,
+    elites,
+    end_epoch,
+    training_data,
+)
+from dreamer_leq.training.phases import WorldModelTraining
+from dreamer_leq.training.sources import Everything, Source, Windows, place
+from dreamer_leq.world_models.interface import WorldModel
+from dreamer_leq.world_models.latent import LatentWorldModel
+from dreamer_leq.world_models.mlp_ensemble import MLPEnsemble
+
+
+def fit_world_model(run: Run) -> WorldModel:
+    """The trained world model; from its last checkpoint on, where there is one."""
+    if run.config.world_model == "mlp_ensemble":
+        return _fit_ensemble(run)
+    return _fit_latent(run)
+
+
+def _fit_latent(run: Run) -> LatentWorldModel:
+    c = run.config.latent
+    net = build.latent_net(run.config, run.facts.observation)
+    phase = WorldModelTraining(net, build.optimizer(c.optimizer, c.updates))
+
+    def source() -> Source:
+        sampler = Windows(len(run.dataset.reward), c.batch, c.length)
+        names = (*net.encoders, "action", "is_first", "is_terminal")
+        arrays = {name: getattr(run.dataset, name) for name in names}
+        arrays["reward"] = run.reward
+        source, note = place(arrays, sampler, run.config.data.placement)
+        run.log(f"dataset: {note}")
+        return source
+
+    training = run.phase("world_model", phase, source, c.updates)
+    # jitted, as everywhere: layer by layer, compiling takes several times as long
+    state = jax.jit(lambda key: phase.init(key))(run.key("world_model"))
+    return LatentWorldModel(training.run(state).params, net)
+
+
+def _fit_ensemble(run: Run) -> MLPEnsemble:
+    c, seed = run.config.ensemble, run.config.seed
+    net = build.ensemble_net(run.config, run.facts.observation)
+    phase = EnsembleTraining(net, optax.adam(c.learning_rate))
+    arrays = training_data(run.dataset, c.holdout, c.holdout_share, seed)
+    source, _ = place(arrays, Everything(), "device")
+    data, n = source.arrays, len(arrays["train"])
+    run.log(f"dataset: {n:,} transitions and {len(arrays['holdout'])} held out")
+    epoch = phase.updates_per_epoch(n)
+    training = run.phase("world_model", phase, lambda: source, c.epochs * epoch)
+    key = run.key("epochs")
+    training.refresh = lambda state, step: end_epoch(
+        phase, state, data, jax.random.fold_in(key, step)
+    )
+    training.refresh_every = epoch
+    training.finished = phase.finished
+    init = jax.jit(lambda key, data: phase.init(key, data))
+    best = training.run(init(run.key("world_model"), data)).best
+    errors = " ".join(f"{error:.3g}" for error in sorted(best.error.tolist()))
+    run.log(f"ensemble: held-out errors {errors}; the first {c.elites} are elites")
+    return elites(best, net, build.termination(run.config), run.facts.reward_transform)

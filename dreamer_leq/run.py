@@ -1,0 +1,44 @@
+"""What the phases of a run share: configuration, dataset, folder and session."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+
+from dreamer_leq.config import Config
+from dreamer_leq.data import AnyDataset
+from dreamer_leq.run_folder import DataFacts, RunFolder
+from dreamer_leq.training.loop import PhaseRun, Session, named_key
+from dreamer_leq.training.sources import Source
+
+
+@dataclass
+class Run:
+    """One run while it trains."""
+
+    config: Config
+    dataset: AnyDataset
+    facts: DataFacts
+    folder: RunFolder
+    session: Session
+    log: Callable[[str], None]
+
+    @cached_property
+    def reward(self) -> np.ndarray:
+        """Rewards as LEQ sees them: float32 [N], 0 where an episode begins."""
+        reward = self.facts.reward_transform(np.asarray(self.dataset.reward))
+        first = np.asarray(self.dataset.is_first)
+        return np.where(first, 0.0, reward).astype(np.float32)
+
+    def key(self, name: str) -> jax.Array:
+        return named_key(self.config.seed, name)
+
+    def phase(
+        self, name: str, phase: Any, source: Callable[[], Source], updates: int
+    ) -> PhaseRun:
+        """A phase under the random key of its name."""
+        key = self.key(f"{name} updates")
+        return PhaseRun(self.session, name, phase, source, updates, key)
