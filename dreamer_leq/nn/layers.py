@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from dreamer_leq.nn.convolution import conv, conv_transpose
+
 # Standard deviation of a unit normal truncated to [-2, 2].
 TRUNCATED_STD = 0.87962566103423978
 
@@ -166,13 +168,9 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        layer = nn.ConvTranspose if self.transpose else nn.Conv
-        return layer(
-            self.features,
-            (self.kernel, self.kernel),
-            strides=(self.stride, self.stride),
-            padding="SAME",
-            kernel_init=fan_in_init(self.kernel**2 * x.shape[-1]),
-            dtype=self.dtype,
-            name="conv",
-        )(x)
+        shape = (self.kernel, self.kernel, x.shape[-1], self.features)
+        kernel = self.param("kernel", fan_in_init(math.prod(shape[:3])), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        layer = conv_transpose if self.transpose else conv
+        x = layer(x.astype(self.dtype), kernel.astype(self.dtype), self.stride)
+        return x + bias.astype(self.dtype)

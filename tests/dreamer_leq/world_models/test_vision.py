@@ -221,7 +221,7 @@ def test_convolutions_are_those_of_dreamerv3(transpose, stride):
     layer = Conv(4, 5, stride, transpose)
     x = np.random.default_rng(4).normal(size=(2, 8, 8, 3)).astype(np.float32)
     params = make_params(layer, x)
-    kernel, bias = params["conv"]["kernel"], params["conv"]["bias"]
+    kernel, bias = params["kernel"], params["bias"]
     by_hand = transposed_by_hand if transpose else conv_by_hand
     expected = by_hand(x, kernel, bias, stride)
     actual = jax.jit(layer.apply)({"params": params}, x)
@@ -232,9 +232,9 @@ def test_convolutions_are_those_of_dreamerv3(transpose, stride):
 def test_convolutions_start_with_the_scale_of_their_fan_in(transpose):
     layer = Conv(16, 5, 2, transpose)
     init = jax.jit(layer.init)(jax.random.key(5), jnp.zeros((1, 8, 8, 12)))["params"]
-    kernel = np.asarray(init["conv"]["kernel"])
+    kernel = np.asarray(init["kernel"])
     assert kernel.std() * np.sqrt(25 * 12) == pytest.approx(1, abs=0.03)
-    assert not np.any(init["conv"]["bias"])
+    assert not np.any(init["bias"])
 
 
 # --- uint8 in, a sum of squared errors out --------------------------------------------
@@ -243,8 +243,8 @@ def test_convolutions_start_with_the_scale_of_their_fan_in(transpose):
 def constant_image(params, value):
     """The decoder's output layer, made to paint one logit everywhere."""
     out = jax.tree.map(np.zeros_like, params["decoder"]["image"]["out"])
-    (name,) = out
-    out[name]["bias"] = np.full_like(out[name]["bias"], value)
+    layer = out.get("linear", out)
+    layer["bias"] = np.full_like(layer["bias"], value)
     decoder = params["decoder"]["image"] | {"out": out}
     return params | {"decoder": {"image": decoder}}
 
