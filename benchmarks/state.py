@@ -224,7 +224,7 @@ def leq_phase(config: Config, transitions: int) -> Setup:
         if not config.expansion.interval:
             return state
         batch = source.sample(jax.random.key(3), config.expansion.starts)
-        return expand_dataset(learner, state, batch, jax.random.key(4))
+        return expand_dataset(1, learner, state, batch, jax.random.key(4))
 
     state = learner.init(params)
     if config.expansion.interval:

@@ -113,11 +113,14 @@ def _where(folder: Path) -> list[str]:
         "scores.json": "returns in the environment",
     }
     there = [name for name in made if (folder / name).exists()]
+    members = sorted(folder.glob("tau*-seed*"))
+    video = "" if members else " --video out.mp4"
     dream = " --imagine dream.mp4" if "videos/dream.mp4" in there else ""
     return [
         *[f"  {folder / name}   {made[name]}" for name in there],
+        *[f"  {member}   a run of the grid" for member in members],
         "go on with",
-        f"  python eval.py --logdir {folder} --episodes 10 --video out.mp4{dream}",
+        f"  python eval.py --logdir {folder} --episodes 10{video}{dream}",
         f"  tensorboard --logdir {folder}/tensorboard",
         "  python train_offline.py --help   every preset and key",
     ]

@@ -3,7 +3,7 @@ videos.
 """
 
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from rich.console import Console
@@ -32,23 +32,36 @@ def evaluate_run(args: Namespace, log: Callable[[str], None]) -> None:
         raise UserError(f"--episodes {args.episodes}: give at least 1")
     folder = RunFolder(args.logdir)
     config = folder.config
-    agent = folder.load_agent()
     imagined = args.imagine or args.open_loop
+    agents = _agents(folder, alone=bool(args.video or imagined))
     if imagined and not config.about.pixels:
         raise UserError(
             f"--imagine and --open-loop: {config.task} has state vectors, and its "
             "world model imagines no pictures; --video shows the policy"
         )
     dataset = _dataset(folder, config, args, log) if imagined else None
-    scores = _score(folder, config, agent, args, log)
+    scores = _score(folder, config, agents, args, log)
     Console().print(score_table(scores, title=str(folder.path)))
     write_scores(folder.path / "eval.json", scores)
     if dataset:
-        _imagine(config, agent, args, dataset, log)
+        _imagine(config, agents["policy"], args, dataset, log)
+
+
+def _agents(folder: RunFolder, alone: bool) -> dict[str, Agent]:
+    """The run's policy, or those of a grid's members; UserError for a grid where one
+    policy is needed.
+    """
+    members = {} if alone else folder.members
+    each = {name: member.load_agent() for name, member in members.items()}
+    return each or {"policy": folder.load_agent()}
 
 
 def _score(
-    folder: RunFolder, config: Config, agent: Agent, args: Namespace, log: Callable
+    folder: RunFolder,
+    config: Config,
+    agents: Mapping[str, Agent],
+    args: Namespace,
+    log: Callable,
 ) -> dict[str, Scores]:
     facts = folder.facts
 
@@ -63,12 +76,13 @@ def _score(
             record=record,
         )
 
-    policy, results = run(agent, FILMED if args.video else 0)
-    scores = {"policy": policy}
+    results = {n: run(a, FILMED if args.video else 0) for n, a in agents.items()}
+    scores = {name: found for name, (found, _) in results.items()}
     if args.random:
         scores["random"], _ = run(RandomAgent(facts.action_size), 0)
     if args.video:
-        write_video(args.video, episode_grid(results.frames, results.rewards))
+        episodes = results["policy"][1]
+        write_video(args.video, episode_grid(episodes.frames, episodes.rewards))
         log(f"wrote {args.video}")
     return scores
 

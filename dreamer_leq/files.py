@@ -40,6 +40,14 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def link_or_copy(source: str, target: str) -> None:
+    """Another name for a file that is never written again, or else a copy."""
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
+
+
 def write_json(path: str | Path, data: Any) -> None:
     """Writes `data` as indented JSON, atomically. Floats are kept exactly."""
     text = json.dumps(data, indent=2) + "\n"

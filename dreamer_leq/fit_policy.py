@@ -1,19 +1,22 @@
 """The phases of a run after the world model: behaviour cloning, FQE and LEQ."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
+from jax import Array
 
 from dreamer_leq import build
 from dreamer_leq.agent import Agent
 from dreamer_leq.errors import UserError
+from dreamer_leq.grid import keys, mapped, one_per_seed, split, stack
 from dreamer_leq.leq.learner import LEQ, LEQState
 from dreamer_leq.leq.networks import ActorCritic, Params
 from dreamer_leq.leq.pretrain import FQE, Pretraining
 from dreamer_leq.policy_scores import record_scores
 from dreamer_leq.run import Run
 from dreamer_leq.training.latents import LatentData
-from dreamer_leq.training.loop import PhaseRun
+from dreamer_leq.training.loop import PhaseRun, named_key
 from dreamer_leq.training.sources import Source
 from dreamer_leq.training.vectors import VectorData
 from dreamer_leq.world_models.interface import WorldModel
@@ -21,11 +24,16 @@ from dreamer_leq.world_models.interface import WorldModel
 Data = LatentData | VectorData
 
 
-def fit_policy(run: Run, world_model: WorldModel) -> Agent:
-    """The policy after all phases, scored in the environment before and after LEQ."""
+def fit_policy(
+    run: Run, members: Sequence[Run], world_model: WorldModel
+) -> list[Agent]:
+    """Each member's policy after all phases, scored in the environment before and after
+    LEQ.
+    """
     data = _transitions(run, world_model)
     nets = build.actor_critic(run.config, run.facts.observation)
-    return _train_leq(run, data, nets, _pretrain(run, data, nets))
+    params = _pretrain(run, one_per_seed(members), data, nets)
+    return _train_leq(run, members, data, nets, params)
 
 
 def _transitions(run: Run, world_model: WorldModel) -> Data:
@@ -36,49 +44,93 @@ def _transitions(run: Run, world_model: WorldModel) -> Data:
     if c.world_model == "mlp_ensemble":
         run.log(f"imagined ends: {build.describe_ends(c)}")
         return VectorData(world_model, run.dataset, run.reward, gamma, *where)
-    facts = (run.dataset, run.reward, run.key("latents"), gamma, c.latent.length)
+    # the same for all seeds: members of a grid share them
+    key = named_key(0, "latents")
+    facts = (run.dataset, run.reward, key, gamma, c.latent.length)
     return LatentData(world_model, *facts, *where)
 
 
-def _pretrain(run: Run, data: Data, nets: ActorCritic) -> dict[str, Params]:
-    """Parameters of actor and critic, fresh or after behaviour cloning and FQE."""
-    features = data.world_model.feature_size
-    params = jax.jit(lambda key: nets.init(key, features))(run.key("actor_critic"))
+def _pretrain(
+    run: Run, seeds: Sequence[Run], data: Data, nets: ActorCritic
+) -> dict[int, dict[str, Params]]:
+    """Parameters of actor and critic for each seed, fresh or after behaviour cloning
+    and FQE.
+    """
+    n, features = len(seeds), data.world_model.feature_size
+    init = jax.jit(mapped(lambda key: nets.init(key, features), n))
+    params = init(keys(seeds, "actor_critic"))
     for name, kind in (("bc", Pretraining), ("fqe", FQE)):
         c = getattr(run.config, name)
         if not c.updates:
             continue
         optimizer = build.optimizer(c.optimizer, c.updates)
         learner = kind(data.world_model, nets, optimizer, run.config)
-        source = partial(data.source, c.batch)
+        source = _source(data, c.batch, n)
         training = run.phase(name, data.phase(learner), source, c.updates)
-        params = training.run(learner.init(params)).params
-    return params
+        training.key = keys(seeds, f"{name} updates")
+        params = training.run(mapped(learner.init, n)(params)).params
+    each = split(params, n)
+    return {member.config.seed: own for member, own in zip(seeds, each, strict=True)}
 
 
 def _train_leq(
-    run: Run, data: Data, nets: ActorCritic, params: dict[str, Params]
-) -> Agent:
-    c = run.config
-    learner = LEQ(data.world_model, nets, build.leq_optimizer(c), c)
+    run: Run,
+    members: Sequence[Run],
+    data: Data,
+    nets: ActorCritic,
+    params: dict[int, dict[str, Params]],
+) -> list[Agent]:
+    n, optimizer = len(members), build.leq_optimizer(run.config)
+    learners = [LEQ(data.world_model, nets, optimizer, own.config) for own in members]
+
+    def agents(state: LEQState) -> list[Agent]:
+        actors = split(state.params["actor"], n)
+        return [Agent(data.world_model, actor, nets) for actor in actors]
 
     def score(state: LEQState, step: int) -> None:
-        agent = Agent(data.world_model, state.params["actor"], nets)
-        record_scores(run, agent, step)
+        for member, agent in zip(members, agents(state), strict=True):
+            record_scores(member, agent, step)
 
-    state = learner.init(params)
+    pairs = zip(learners, members, strict=True)
+    state = stack([one.init(params[own.config.seed]) for one, own in pairs])
     if run.session.checkpoints.latest("leq") is None:
         score(state, 0)
-    source = partial(data.source, c.leq.batch)
+    c, learner = run.config, learners[0]  # they differ in what the states hold
+    source = _source(data, c.leq.batch, n)
     training = run.phase("leq", data.phase(learner), source, c.leq.updates)
+    training.key = keys(members, "leq updates")
     training.evaluate, training.evaluate_every = score, c.eval.every
+    if n > 1:
+        training.loggers = [member.session.logger for member in members]
     if c.expansion.interval and c.leq.updates:
-        state = _expand_regularly(run, training, learner, state, source())
-    return Agent(data.world_model, training.run(state).params["actor"], nets)
+        state = _expand_regularly(members, training, learner, state, source())
+    state = training.run(state)
+    if n > 1:
+        _keep_members(run, members, split(state, n))
+    return agents(state)
+
+
+def _source(data: Data, batch: int, members: int) -> Callable[[], Source]:
+    """The source of batches; UserError where several members can't share it."""
+
+    def source() -> Source:
+        found = data.source(batch)
+        if members > 1 and not found.on_device:
+            raise UserError(
+                "grid: the dataset doesn't fit on the device, where its members share "
+                "it; train them one after the other with --pretrained"
+            )
+        return found
+
+    return source
 
 
 def _expand_regularly(
-    run: Run, training: PhaseRun, learner: LEQ, state: LEQState, source: Source
+    members: Sequence[Run],
+    training: PhaseRun,
+    learner: LEQ,
+    state: LEQState,
+    source: Source,
 ) -> LEQState:
     """`state` with the first expansion of the dataset; the next ones come in training.
 
@@ -89,22 +141,39 @@ def _expand_regularly(
             "expansion: the latents fit neither on the device nor in host "
             "memory, and can't be expanded; set --expansion.interval 0"
         )
-    c = run.config.expansion
+    c, n = learner.config.expansion, len(members)
 
     def expand(state: LEQState, step: int) -> LEQState:
-        key = jax.random.fold_in(run.key("expansion"), step)
-        draw_key, expand_key = jax.random.split(key)
-        return expand_dataset(
-            learner, state, source.sample(draw_key, c.starts), expand_key
-        )
+        drawn = [
+            jax.random.split(jax.random.fold_in(member.key("expansion"), step))
+            for member in members
+        ]
+        batch = stack([source.sample(draw_key, c.starts) for draw_key, _ in drawn])
+        expand_keys = stack([expand_key for _, expand_key in drawn])
+        return expand_dataset(n, learner, state, batch, expand_keys)
+
+    def open_ring(state: LEQState) -> LEQState:
+        return learner.open_ring(state, example)
 
     training.refresh = lambda state, step: (expand(state, step), {})
     training.refresh_every = c.interval
-    return expand(learner.open_ring(state, source.sample(run.key("ring"), 1)), 0)
+    example = source.sample(jax.random.key(0), 1)
+    return expand(mapped(open_ring, n)(state), 0)
+
+
+def _keep_members(run: Run, members: Sequence[Run], states: Sequence[LEQState]) -> None:
+    """Each member's last state in its own folder, which is then a whole run's."""
+    for member, state in zip(members, states, strict=True):
+        member.folder.take_over(run.folder, member.config)
+        with member.folder.checkpoints(1) as checkpoints:
+            step = run.session.checkpoints.latest("leq")
+            checkpoints.save("leq", step, state, {"totals": {}})
 
 
 # `state` is donated: the ring of expanded data is changed in place.
-expand_dataset = jax.jit(
-    lambda learner, state, batch, key: learner.expand(state, batch, key),
-    donate_argnums=1,
-)
+@partial(jax.jit, static_argnums=0, donate_argnums=2)
+def expand_dataset(
+    members: int, learner: LEQ, state: LEQState, batch: dict[str, Array], key: Array
+) -> LEQState:
+    """`learner.expand` of all members."""
+    return mapped(learner.expand, members)(state, batch, key)

@@ -1,5 +1,7 @@
 """A run's imagined videos: its world model beside the data, and its policy's dream."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 
@@ -12,21 +14,23 @@ from dreamer_leq.world_models.latent import LatentWorldModel
 from vd4rl_loader import Dataset
 
 
-def write_imagined_videos(
-    folder: RunFolder,
-    world_model: LatentWorldModel,
-    agent: Agent | None,
-    dataset: Dataset,
-    config: Video,
+def write_open_loop(
+    folder: RunFolder, world_model: LatentWorldModel, dataset: Dataset, config: Video
 ) -> None:
-    """videos/open_loop and, where there is a policy, videos/dream: mp4 and gif."""
-    films = {"open_loop": open_loop_film(world_model, dataset, config)}
-    if agent is not None:
-        films["dream"] = dream_film(agent, dataset, config)
-    for name, frames in films.items():
-        path = folder.video(name)
-        write_video(path, frames)
-        write_video(path.with_suffix(".gif"), frames)
+    """videos/open_loop: mp4 and gif."""
+    _write(folder.video("open_loop"), open_loop_film(world_model, dataset, config))
+
+
+def write_dream(
+    folder: RunFolder, agent: Agent, dataset: Dataset, config: Video
+) -> None:
+    """videos/dream: mp4 and gif."""
+    _write(folder.video("dream"), dream_film(agent, dataset, config))
+
+
+def _write(path: Path, film: np.ndarray) -> None:
+    write_video(path, film)
+    write_video(path.with_suffix(".gif"), film)
 
 
 def open_loop_film(

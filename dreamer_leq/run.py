@@ -12,7 +12,10 @@ from dreamer_leq.config import Config
 from dreamer_leq.data import AnyDataset
 from dreamer_leq.run_folder import DataFacts, RunFolder
 from dreamer_leq.training.loop import PhaseRun, Session, named_key
+from dreamer_leq.training.metrics import MetricsLogger
 from dreamer_leq.training.sources import Source
+
+PHASES = ("world_model", "bc", "fqe", "leq")  # in their order
 
 
 @dataclass
@@ -42,3 +45,9 @@ class Run:
         """A phase under the random key of its name."""
         key = self.key(f"{name} updates")
         return PhaseRun(self.session, name, phase, source, updates, key)
+
+
+def open_logger(folder: RunFolder, config: Config, name: str) -> MetricsLogger:
+    """The metrics of a run; `name` is the run's for Weights & Biases."""
+    wandb = {"project": "dreamer-leq", "name": name} if config.log.wandb else None
+    return MetricsLogger(folder.path, wandb)

@@ -6,12 +6,13 @@ metrics.jsonl   one record a line; tensorboard/ shows the same
 checkpoints/    world_model/, bc/, fqe/, leq/, each with its last steps
 scores.json     evaluations in the environment, by updates of LEQ
 videos/         what the policy does, what the world model imagines
+tau*-seed*/     of a grid: its runs, each with a folder such as this one
 """
 
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from dreamer_leq.agent import Agent
 from dreamer_leq.config import Config
 from dreamer_leq.data import AnyDataset
 from dreamer_leq.errors import UserError
-from dreamer_leq.files import replacing_folder, write_json
+from dreamer_leq.files import link_or_copy, replacing_folder, write_json
 from dreamer_leq.leq.networks import Params
 from dreamer_leq.tasks import Task
 from dreamer_leq.training.checkpoints import Checkpoints
@@ -49,11 +50,11 @@ FREE_KEYS = (
     "video.context",
 )
 
-# Keys on which the phases before LEQ depend.
-_TAKEN_OVER = (
-    *("task", "seed", "world_model", "latent.", "ensemble.", "bc.", "fqe."),
+# Keys on which the world model depends, and those on which the cloned policy does too.
+_WORLD_MODEL_KEYS = ("task", "world_model", "latent.", "ensemble.", "precision")
+_PRETRAINING_KEYS = (
+    *("seed", "seeds", "bc.", "fqe.", "critic.", "leq.gamma"),
     *("actor.network", "actor.layers", "actor.units", "actor.layer_norm"),
-    *("critic.", "leq.gamma", "precision"),
 )
 
 _STORAGE = ("path", "environment", "statistics", "source_bytes")
@@ -149,29 +150,43 @@ class RunFolder:
         return [key for key in new if old.get(key) != new[key]]
 
     def refuse_to_pretrain(self, config: Config, facts: DataFacts | None) -> None:
-        """Raise UserError where what comes before LEQ is not over here, or is not that
-        of `config` on the data of `facts` (None: not known yet).
+        """Raise UserError where the world model is not trained here, or is not that of
+        `config` on the data of `facts` (None: not known yet).
         """
         keys = configs.difference(self.config, config)
-        differing = [key for key in keys if key.startswith(_TAKEN_OVER)]
+        differing = [key for key in keys if _begins(key, _WORLD_MODEL_KEYS)]
         differing += self._differing(facts) if facts else []
         if differing:
             raise UserError(
                 f"--pretrained {self.path}: it has another {', '.join(differing)}; "
-                "only what comes after pretraining may differ"
+                "only what comes after the world model may differ"
             )
         if self.checkpoints(1).latest("leq") is None:
             raise UserError(f"--pretrained {self.path}: its pretraining is not over")
 
-    def take_over(self, other: "RunFolder", phases: Sequence[str]) -> None:
-        """Copy the checkpoints of `other`'s `phases`, where this run has none and
-        `refuse_to_pretrain` had no objection.
+    def take_over(self, other: "RunFolder", config: Config) -> str:
+        """Take the checkpoints of what `other` has trained as `config` wants it, where
+        this run has none and `refuse_to_pretrain` had no objection; returns a line for
+        the log.
+
+        They are shared with `other` where the file system can do that: they are never
+        written again.
         """
+        keys = configs.difference(other.config, config)
+        differing = [key for key in keys if _begins(key, _PRETRAINING_KEYS)]
+        phases = ("world_model",) if differing else ("world_model", "bc", "fqe")
         for phase in phases:
             old, new = (run.path / "checkpoints" / phase for run in (other, self))
             if old.exists() and not new.exists():
                 with replacing_folder(new) as temporary:
-                    shutil.copytree(old, temporary, dirs_exist_ok=True)
+                    copy = partial(shutil.copytree, old, temporary, dirs_exist_ok=True)
+                    copy(copy_function=link_or_copy)
+        if differing:
+            return (
+                f"pretrained: the world model of {other.path}; not its policy, which "
+                f"has another {', '.join(differing)}"
+            )
+        return f"pretrained: the world model and cloned policy of {other.path}"
 
     @property
     def config(self) -> Config:
@@ -193,6 +208,11 @@ class RunFolder:
                 "train the run again"
             )
         return DataFacts(**{name: stored[name] for name in names})
+
+    @property
+    def members(self) -> dict[str, "RunFolder"]:
+        """The folders of a grid's members by name; empty for one run."""
+        return {name: RunFolder(self.path / name) for name in self.config.members}
 
     def checkpoints(self, keep: int) -> Checkpoints:
         return Checkpoints(self.path / "checkpoints", keep)
@@ -230,6 +250,10 @@ class RunFolder:
         config = self.config
         checkpoints = self.checkpoints(config.checkpoint.keep)
         trained = [p for p in ("leq", "fqe", "bc") if checkpoints.latest(p) is not None]
+        if members := self.members:
+            raise UserError(
+                f"{self.path} is a grid; give one of its runs: {', '.join(members)}"
+            )
         if not trained:
             raise UserError(
                 f"{self.path} has no policy yet: its world model is in training"
@@ -246,3 +270,10 @@ class RunFolder:
         params = self.load_actor_critic(world_model.feature_size)
         nets = build.actor_critic(self.config, self.facts.observation)
         return Agent(world_model, jax.tree.map(jnp.asarray, params["actor"]), nets)
+
+
+def _begins(key: str, names: tuple[str, ...]) -> bool:
+    """Whether a key is one of `names`, or of those sections that end in a dot."""
+    return any(
+        key.startswith(name) if name.endswith(".") else key == name for name in names
+    )

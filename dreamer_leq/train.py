@@ -1,20 +1,19 @@
 """The training of one run: world model, policy pretraining, LEQ, scores, videos."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from dreamer_leq.config import Config
 from dreamer_leq.data import describe_rewards, open_data, reward_transform
 from dreamer_leq.fit_policy import fit_policy
 from dreamer_leq.fit_world_model import fit_world_model
-from dreamer_leq.imagined_videos import write_imagined_videos
-from dreamer_leq.run import Run
+from dreamer_leq.grid import open_members
+from dreamer_leq.imagined_videos import write_dream, write_open_loop
+from dreamer_leq.run import PHASES, Run, open_logger
 from dreamer_leq.run_folder import DataFacts, RunFolder
 from dreamer_leq.training.interrupts import Interrupts
 from dreamer_leq.training.loop import Session
-from dreamer_leq.training.metrics import MetricsLogger
 from dreamer_leq.training.progress import Progress
-
-PHASES = ("world_model", "bc", "fqe", "leq")
 
 
 def train(config: Config, log: Callable[[str], None]) -> RunFolder:
@@ -35,15 +34,13 @@ def train(config: Config, log: Callable[[str], None]) -> RunFolder:
         source.refuse_to_pretrain(config, facts)
     folder.begin(config, facts)
     if source:
-        folder.take_over(source, PHASES[:-1])
+        log(folder.take_over(source, config))
     log(describe_rewards(dataset, transform))
-    wandb = (
-        {"project": "dreamer-leq", "name": config.task} if config.log.wandb else None
-    )
     with (
         Interrupts() as interrupts,
-        MetricsLogger(folder.path, wandb) as logger,
+        open_logger(folder, config, config.task) as logger,
         folder.checkpoints(config.checkpoint.keep) as checkpoints,
+        ExitStack() as stack,
     ):
         session = Session(
             logger,
@@ -53,26 +50,20 @@ def train(config: Config, log: Callable[[str], None]) -> RunFolder:
             config.log.every,
             config.checkpoint.every,
         )
-        _forget_unsaved(session)
-        _run_phases(Run(config, dataset, facts, folder, session, log))
+        session.forget_unsaved(PHASES)
+        run = Run(config, dataset, facts, folder, session, log)
+        _run_phases(run, open_members(run, stack))
     return folder
 
 
-def _forget_unsaved(session: Session) -> None:
-    """Drop the records after the last checkpoint: the run goes on from there."""
-    reached = [p for p in PHASES if session.checkpoints.latest(p) is not None]
-    phase = reached[-1] if reached else PHASES[0]
-    step = session.checkpoints.latest(phase) if reached else -1
-    session.logger.truncate(PHASES, phase, step)
-
-
-def _run_phases(run: Run) -> None:
+def _run_phases(run: Run, members: Sequence[Run]) -> None:
     """Each begins with what the one before it made."""
     c = run.config
     world_model = fit_world_model(run)
     trained = c.bc.updates or c.fqe.updates or c.leq.updates
-    agent = fit_policy(run, world_model) if trained else None
+    agents = fit_policy(run, members, world_model) if trained else []
     if c.about.pixels:
         run.log("writing imagined videos")
-        films = (run.folder, world_model, agent, run.dataset, c.video)
-        write_imagined_videos(*films)
+        write_open_loop(run.folder, world_model, run.dataset, c.video)
+        for member, agent in zip(members, agents, strict=False):
+            write_dream(member.folder, agent, run.dataset, c.video)

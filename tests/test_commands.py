@@ -296,7 +296,7 @@ def test_its_videos_are_the_same(trained, disturbed):
     ("flags", "said"),
     [
         (["--leq.tua", "0.3"], "did you mean --leq.tau?"),
-        (["--leq.tau", "low"], "leq.tau: expected a number, got 'low'"),
+        (["--leq.tau", "low"], "leq.tau: expected a number, or several, got"),
         (["--configs", "debgu"], "did you mean debug?"),
         (["--data", "nowhere"], "nowhere"),
         (["--data", "."], "."),

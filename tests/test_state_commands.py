@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import signal
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -252,6 +253,62 @@ def test_what_comes_after_it_is_not(whole, taken_over):
     assert any(jax.tree.leaves(differs))
 
 
+# --- a grid of expectiles and seeds
+
+
+@pytest.fixture(scope="module")
+def grid(place, whole):
+    """stdout and folder of a grid against the world model of another run."""
+    flags = ("--leq.tau", "0.1", "0.4", "--seeds", "2", "--pretrained", "whole")
+    output = train_here(place, *HOPPER, *flags, "--logdir", "grid")
+    return output, place.path / "grid"
+
+
+GRID = [f"tau{tau}-seed{seed}" for tau in (0.1, 0.4) for seed in (0, 1)]
+
+
+def test_a_grid_trains_every_member_against_one_world_model(whole, grid):
+    output, folder = grid
+    assert "the world model of whole; not its policy, which has another seeds" in output
+    assert sorted(p.name for p in folder.glob("tau*")) == GRID
+    for name in GRID:
+        assert f"{name}: policy after 20 updates of LEQ: return " in output
+        assert list(scores(folder / name)) == ["0", "20"]
+        assert {record["phase"] for record in records(folder / name)} == {"leq"}
+        assert film(folder / name / "videos/policy.mp4")[1] > 2
+        assert parameters(folder / name, "leq")[0] == 20
+        found = parameters(folder / name, "world_model")
+        assert_same(found, parameters(whole, "world_model"))
+    assert {record["phase"] for record in records(folder)} == {"bc", "fqe"}
+
+
+def test_a_member_equals_the_run_that_is_trained_alone(place, grid):
+    flags = ("--leq.tau", "0.4", "--seed", "1", "--pretrained", "whole")
+    train_here(place, *HOPPER, *flags, "--logdir", "alone")
+    alone, member = place.path / "alone", grid[1] / "tau0.4-seed1"
+    (_, (ours, _)), (_, (theirs, _)) = (parameters(f, "leq") for f in (alone, member))
+    jax.tree.map(
+        partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), ours, theirs
+    )
+    pairs = zip(records(alone)[-6:], records(member)[-6:], strict=True)
+    for expected, found in pairs:
+        assert expected.pop("phase") == found.pop("phase") == "leq"
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_eval_scores_all_members_of_a_grid(place, grid, said):
+    code, output, errors = run_here(place, eval_main, "--logdir", "grid")
+    assert (code, errors) == (0, "")
+    found = json.loads((grid[1] / "eval.json").read_text())
+    for name in GRID:
+        assert name in output
+        assert found[name]["returns"] == scores(grid[1] / name)["20"]["returns"]
+    line = said(eval_main, "--logdir", "grid", "--video", "out.mp4")
+    assert f"grid is a grid; give one of its runs: {', '.join(GRID)}" in line
+    code, _, _ = run_here(place, eval_main, "--logdir", grid[1] / GRID[3])
+    assert code == 0
+
+
 # --- the other suites and the RSSM
 
 
@@ -345,7 +402,7 @@ def test_no_data(said, preset, file, suite):
     ("flags", "complaint"),
     [
         (["--ensemble.units", "17"], "another ensemble.units"),
-        (["--seed", "1"], "another seed"),
+        (["--precision", "bfloat16"], "another precision"),
         (["--data", "random.hdf5"], "return_mean"),
     ],
 )

@@ -148,10 +148,9 @@ def typed(key: str, value: Any, where: str) -> Any:
 
 def _coerce(value: Any, kind: Any) -> Any:
     """`value` as a `kind`, without its YAML subclass; TypeError if it is none."""
-    if get_origin(kind) is tuple:
-        if not isinstance(value, list | tuple):
-            raise TypeError
-        return tuple(_coerce(item, int) for item in value)
+    if get_origin(kind) is tuple:  # a single value is a list of one
+        items = value if isinstance(value, list | tuple) else [value]
+        return tuple(_coerce(item, get_args(kind)[0]) for item in items)
     if get_origin(kind) is Literal:
         kind, fits = str, value in get_args(kind)
     elif isinstance(value, bool):
@@ -176,7 +175,8 @@ def words(key: str) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(get_args(kind))
     if get_origin(kind) is tuple:
-        return "a list of whole numbers"
+        whole = get_args(kind)[0] is int
+        return "a list of whole numbers" if whole else "a number, or several"
     names = {int: "a whole number", float: "a number", bool: "true or false"}
     return names.get(kind, "text")
 

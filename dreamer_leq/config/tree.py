@@ -5,7 +5,7 @@ No values here: they come from `configs.yaml`, whose comments explain every key.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,6 +35,13 @@ Share = Annotated[float, Rule("from 0 to 1", lambda x: 0 <= x <= 1)]
 Decay = Annotated[float, Rule("at least 0 and below 1", lambda x: 0 <= x < 1)]
 OpenShare = Annotated[float, Rule("above 0 and below 1", lambda x: 0 < x < 1)]
 Expectile = Annotated[float, Rule("above 0 and below 1", lambda x: 0 < x < 1)]
+Expectiles = Annotated[
+    tuple[float, ...],
+    Rule(
+        "one or more different numbers, each above 0 and below 1",
+        lambda t: t and all(0 < x < 1 for x in t) and len(set(t)) == len(t),
+    ),
+]
 Discount = Annotated[float, Rule("above 0 and at most 1", lambda x: 0 < x <= 1)]
 Lambda = Annotated[
     float, Rule("from 0 to 1, or inf", lambda x: 0 <= x <= 1 or x == math.inf)
@@ -205,7 +212,7 @@ class LEQ:
     updates: Natural
     batch: Count
     horizon: Count
-    tau: Expectile
+    tau: Expectiles
     gamma: Discount
     lam: Lambda
     beta: Share
@@ -258,6 +265,7 @@ class Config:
     task: TaskName
     logdir: str
     seed: Natural
+    seeds: Count
     pretrained: str
     world_model: Literal["latent", "mlp_ensemble"]
     precision: Literal["auto", "float32", "bfloat16"]
@@ -285,3 +293,24 @@ class Config:
     def folder(self) -> Path:
         """The run's folder: `logdir`, or runs/<task>/seed<seed> where that is empty."""
         return Path(self.logdir or f"runs/{self.task}/seed{self.seed}")
+
+    @property
+    def members(self) -> dict[str, "Config"]:
+        """The runs of a grid of expectiles and seeds by the names of their folders, as
+        if each were trained alone; empty where the configuration is that of one run.
+        """
+        seeds = range(self.seed, self.seed + self.seeds)
+        pairs = [(tau, seed) for tau in self.leq.tau for seed in seeds]
+        if len(pairs) == 1:
+            return {}
+        return {
+            (name := f"tau{tau:g}-seed{seed}"): replace(
+                self,
+                seed=seed,
+                seeds=1,
+                leq=replace(self.leq, tau=(tau,)),
+                logdir=str(self.folder / name),
+                pretrained=str(self.folder),
+            )
+            for tau, seed in pairs
+        }

@@ -55,7 +55,7 @@ class LEQ:
             target_critic=jax.tree.map(jnp.copy, params["critic"]),
             opt_state=self.optimizer.init(params),
             return_range=jnp.zeros(2),
-            tau=jnp.float32(self.config.leq.tau),
+            tau=jnp.float32(self.config.leq.tau[0]),
         )
 
     def update(

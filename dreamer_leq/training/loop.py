@@ -7,7 +7,7 @@ was stopped anywhere and resumed equals one that was not.
 
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -41,6 +41,13 @@ class Session:
     log_every: int
     checkpoint_every: int
 
+    def forget_unsaved(self, phases: Sequence[str]) -> None:
+        """Drop the records after the last checkpoint: the run goes on from there."""
+        latest = self.checkpoints.latest
+        reached = [phase for phase in phases if latest(phase) is not None]
+        phase = reached[-1] if reached else phases[0]
+        self.logger.truncate(phases, phase, latest(phase) if reached else -1)
+
 
 @dataclass
 class PhaseRun:
@@ -52,6 +59,10 @@ class PhaseRun:
     state and step every `evaluate_every` updates and at the end. `finished` tells from
     what only a refresh changes of the state whether the phase is over before its last
     update.
+
+    Members of a grid are trained side by side: `key` holds one for each, [M], and every
+    array of the state has them as its leading axis. Each one's metrics go to its own of
+    the `loggers`, or without any their mean to the session's.
     """
 
     session: Session
@@ -65,6 +76,7 @@ class PhaseRun:
     refresh: Callable[[Any, int], tuple[Any, dict[str, Array]]] | None = None
     refresh_every: int = 0
     finished: Callable[[Any], bool] = lambda state: False
+    loggers: Sequence[MetricsLogger] = ()
     _speed: float = field(default=0.0, init=False)  # updates per second, 0 = unknown
 
     def run(self, state: Any) -> Any:
@@ -107,15 +119,16 @@ class PhaseRun:
             checkpoints.save(self.name, 0, state, {"totals": {}})
             return state, 0, {}
         state, extra = checkpoints.restore(self.name, state)
-        return state, step, {k: jnp.float32(x) for k, x in extra["totals"].items()}
+        totals = {k: jnp.asarray(x, jnp.float32) for k, x in extra["totals"].items()}
+        return state, step, totals
 
     def _zero_totals(self, feed: Any, state: Any, step: int) -> dict[str, Array]:
         def metrics(phase, data, state, key):
-            return _update(phase, state, feed.read(data, key, step), key)[1]
+            return _updates(feed.read, phase, data, state, key, step)[1]
 
         data, _ = feed.data(step, 1)
         shapes = jax.eval_shape(metrics, self.phase, data, state, self.key)
-        return {name: jnp.zeros((), jnp.float32) for name in shapes}
+        return {name: jnp.zeros(x.shape, jnp.float32) for name, x in shapes.items()}
 
     def _over(self, state: Any, step: int) -> bool:
         return step == self.updates or self.finished(state)
@@ -148,7 +161,7 @@ class PhaseRun:
         then been written.
         """
         session = self.session
-        sums = {name: np.float32(x) for name, x in jax.device_get(totals).items()}
+        sums = {name: np.asarray(x) for name, x in jax.device_get(totals).items()}
         seconds = time.monotonic() - start
         if self._speed or n > 1:  # the first dispatch compiles
             self._speed = n / seconds
@@ -156,14 +169,14 @@ class PhaseRun:
             self._speed = 1e-9
         self._check_finite(sums, step)
         count = (step - 1) % session.log_every + 1
-        means = {name: float(x) / count for name, x in sums.items()}
-        session.progress.update(step, means)
+        means = {name: x.astype(float) / count for name, x in sums.items()}
+        session.progress.update(step, {name: x.mean() for name, x in means.items()})
         refreshed = {}
         if self.refresh and step % self.refresh_every == 0:
             state, refreshed = self.refresh(state, step)
         if self._due(state, step, session.log_every):
             speed = {"updates_per_second": session.progress.rate}
-            session.logger.write(self.name, step, means, speed)
+            self._write(step, means, speed)
             sums = {}
         if refreshed:
             metrics = {name: float(x) for name, x in refreshed.items()}
@@ -172,15 +185,25 @@ class PhaseRun:
             self.evaluate(state, step)
         stopped = session.interrupts.pending
         if stopped or self._due(state, step, session.checkpoint_every):
-            extra = {"totals": {name: float(x) for name, x in sums.items()}}
+            extra = {"totals": {name: x.tolist() for name, x in sums.items()}}
             session.checkpoints.save(self.name, step, state, extra)
         if stopped:
             session.checkpoints.wait()
             session.interrupts.raise_pending(f"{self.name} update {step}")
         return state
 
-    def _check_finite(self, sums: dict[str, np.float32], step: int) -> None:
-        bad = [name for name, x in sums.items() if not np.isfinite(x)]
+    def _write(
+        self, step: int, means: Mapping[str, np.ndarray], speed: dict[str, float]
+    ) -> None:
+        if not self.loggers:
+            mean = {name: x.mean() for name, x in means.items()}
+            self.session.logger.write(self.name, step, mean, speed)
+        for i, logger in enumerate(self.loggers):
+            own = {name: x[i] for name, x in means.items()}
+            logger.write(self.name, step, own, speed)
+
+    def _check_finite(self, sums: dict[str, np.ndarray], step: int) -> None:
+        bad = [name for name, x in sums.items() if not np.isfinite(x).all()]
         if not bad:
             return
         bad.sort(key=lambda name: (not name.endswith("_loss"), name))
@@ -208,20 +231,25 @@ def _advance(
 
     def body(step, carry):
         state, totals = carry
-        batch = read(data, key, step)
-        state, metrics = _update(phase, state, batch, update_key(key, step))
+        state, metrics = _updates(read, phase, data, state, key, step)
         totals = {name: total + metrics[name] for name, total in totals.items()}
         return state, totals
 
     return jax.lax.fori_loop(first, first + n, body, (state, totals))
 
 
-@partial(jax.jit, inline=True)
-def _update(
-    phase: Phase, state: Any, batch: dict[str, Array], key: Array
+@partial(jax.jit, static_argnums=0, inline=True)
+def _updates(
+    read: Callable, phase: Phase, data: Any, state: Any, key: Array, step: Array
 ) -> tuple[Any, dict[str, Array]]:
-    """One update; jitted so that it is traced once, for `_zero_totals` and the loop."""
-    return phase.update(state, batch, key)
+    """One update, of all members where there are several; jitted so that it is traced
+    once, for `_zero_totals` and the loop.
+    """
+
+    def update(state, key):
+        return phase.update(state, read(data, key, step), update_key(key, step))
+
+    return jax.vmap(update)(state, key) if key.ndim else update(state, key)
 
 
 def named_key(seed: int, name: str) -> Array:

@@ -94,7 +94,7 @@ def test_defaults_are_the_papers_pixel_setting():
     assert run.latent.mults == (1, 2, 3, 4, 4)
     assert (run.latent.updates, run.leq.updates) == (150_000, 150_000)
     assert run.leq.batch == run.latent.batch * run.latent.length == 1040
-    assert (run.leq.horizon, run.leq.tau, run.leq.lam) == (5, 0.1, 0.95)
+    assert (run.leq.horizon, run.leq.tau, run.leq.lam) == (5, (0.1,), 0.95)
     assert run.leq.gamma == pytest.approx(1 - 1 / 333, abs=1e-15)
     assert (run.actor.entropy, run.actor.bc_weight, run.bc.updates) == (0, 0, 0)
     optimizers = {run.latent.optimizer, run.bc.optimizer, run.fqe.optimizer}
@@ -131,7 +131,8 @@ def test_a_preset_changes_exactly_what_it_names(name):
     named = dict(yaml_values(YAML_TREE[name]))
     for key, value in named.items():
         held = value_of(run, key)
-        assert (list(held) if isinstance(held, tuple) else held) == value
+        listed = list(value) if isinstance(value, list) else [value]
+        assert (list(held) if isinstance(held, tuple) else [held]) == listed
     assert set(config.difference(run, plain)) <= set(named)
 
 
@@ -158,11 +159,15 @@ def test_values_are_plain_python_of_the_declared_type():
         ("  log: {every: 5}", "  logs: {every: 5}", "debug: unknown key logs; did you"),
         ("tau: 0.1\n", "tua: 0.1\n", "unknown key leq.tua; did you mean leq.tau?"),
         ("    tau: 0.1\n", "", "defaults: missing key leq.tau"),
-        ("    tau: 0.1\n", "    tau: low\n", "leq.tau: expected a number, got 'low'"),
+        (
+            "    tau: 0.1\n",
+            "    tau: low\n",
+            "leq.tau: expected a number, or several, got 'low'",
+        ),
         ("seed: 0", "seed: 0.5", "seed: expected a whole number, got 0.5"),
         ("seed: 0", "seed: true", "seed: expected a whole number, got True"),
         ("remat: false", "remat: 0", "latent.remat: expected true or false, got 0"),
-        ("[1, 2, 3, 4, 4]", "4", "latent.mults: expected a list of whole numbers"),
+        ("[1, 2, 3, 4, 4]", "four", "latent.mults: expected a list of whole numbers"),
         (
             "render: vd4rl",
             "render: fats",
@@ -215,7 +220,7 @@ def test_flags_go_over_presets_wherever_they_stand():
         "leq.tau",
         "leq.return_norm",
     ]
-    assert (run.seed, run.leq.tau) == (7, 0.3)
+    assert (run.seed, run.leq.tau) == (7, (0.3,))
 
 
 def test_dashes_and_the_short_name_of_the_data():
@@ -233,9 +238,11 @@ def test_dashes_and_the_short_name_of_the_data():
         ("--agc 1", "unknown flag --agc; did you mean --bc.optimizer.agc?"),
         ("--config debug", "unknown flag --config; did you mean --configs?"),
         ("--zzz 1", "unknown flag --zzz; see --help"),
-        ("--leq.tau low", "leq.tau: expected a number, got 'low'"),
-        ("--leq.tau", "--leq.tau: expected a number, got nothing"),
-        ("--leq.tau 0.1 0.2", "unexpected word '0.2' after --leq.tau"),
+        ("--leq.tau low", "leq.tau: expected a number, or several, got 'low'"),
+        ("--leq.tau", "leq.tau: has to be one or more different numbers, each"),
+        ("--leq.lam", "--leq.lam: expected a number, got nothing"),
+        ("--leq.gamma 0.9 1", "unexpected word '1' after --leq.gamma"),
+        ("--leq.tau 0.1 0.1", "leq.tau: has to be one or more different numbers"),
         ("--seed 1.5", "seed: expected a whole number, got '1.5'"),
         ("--latent.mults 1 x", "latent.mults: expected a list of whole numbers"),
         ("--data --seed 1", "--data: expected text, got nothing"),
@@ -251,7 +258,7 @@ def test_dashes_and_the_short_name_of_the_data():
             "unknown preset 'vd4lr'; did you mean vd4rl? (known: vd4rl,",
         ),
         ("--configs", "--configs needs a name: vd4rl, "),
-        ("--leq.tau 1.5", "leq.tau: has to be above 0 and below 1, got 1.5"),
+        ("--leq.tau 1.5", "each above 0 and below 1, got (1.5,)"),
     ],
 )
 def test_a_wrong_command_line_is_refused_in_one_line(capfd, line, said):
@@ -330,7 +337,7 @@ def test_every_number_has_a_range(key):
             "actor.stochastic: not with actor.update awr",
         ),
         ({"leq.tua": 0.1}, "unknown key leq.tua; did you mean leq.tau?"),
-        ({"leq.tau": "0.1"}, "leq.tau: expected a number, got '0.1'"),
+        ({"leq.tau": "0.1"}, "leq.tau: expected a number, or several, got '0.1'"),
     ],
 )
 def test_values_that_can_not_be(changes, said):
@@ -397,8 +404,8 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     [
         ("seed: 0\n", "", "missing key seed"),
         ("seed: 0", "sed: 0\nseed: 0", "unknown key sed; did you mean seed?"),
-        ("  tau: 0.1", "  tau: [0.1]", "leq.tau: expected a number, got [0.1]"),
-        ("  tau: 0.1", "  tau: 0", "leq.tau: has to be above 0 and below 1, got 0.0"),
+        ("lam: 0.95", "lam: [0.95]", "leq.lam: expected a number, got [0.95]"),
+        ("lam: 0.95", "lam: 1.5", "leq.lam: has to be from 0 to 1, or inf, got 1.5"),
     ],
 )
 def test_a_damaged_run_file_is_refused(tmp_path, old, new, said):
@@ -425,3 +432,26 @@ def test_importing_it_loads_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+# --- grids
+
+
+def test_members_of_a_grid_are_runs_of_their_own():
+    grid = config.from_presets(
+        "debug", logdir="g", seed=3, seeds=2, **{"leq.tau": [0.5, 0.1]}
+    )
+    members = grid.members
+    names = ["tau0.5-seed3", "tau0.5-seed4", "tau0.1-seed3", "tau0.1-seed4"]
+    assert list(members) == names
+    last = members["tau0.1-seed4"]
+    assert (last.seed, last.seeds, last.leq.tau) == (4, 1, (0.1,))
+    assert (str(last.folder), last.pretrained) == ("g/tau0.1-seed4", "g")
+    differing = ["logdir", "seed", "seeds", "pretrained", "leq.tau"]
+    assert config.difference(grid, last) == differing
+    assert not last.members
+
+
+def test_one_expectile_and_seed_are_no_grid():
+    run = config.from_presets("debug", **{"leq.tau": 0.3})
+    assert run.leq.tau == (0.3,) and run.members == {}

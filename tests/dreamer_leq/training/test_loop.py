@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -76,12 +77,19 @@ class Run:
         return place(DATA, Rows(), self.placement)[0]
 
     def train(
-        self, updates=UPDATES, phase=None, evaluate=None, evaluate_every=0, **more
+        self,
+        updates=UPDATES,
+        phase=None,
+        start=None,
+        evaluate=None,
+        evaluate_every=0,
+        **more,
     ):
         """The last state; records after the last checkpoint are dropped before. `more`
         are the run's other attributes.
         """
         phase = phase or Regression()
+        start = phase.init() if start is None else start
         checkpoints = Checkpoints(self.folder / "checkpoints", keep=100)
         with MetricsLogger(self.folder) as logger, checkpoints:
             quiet = Progress(lambda line: None)
@@ -94,7 +102,7 @@ class Run:
             run.evaluate, run.evaluate_every = evaluate, evaluate_every
             for name, value in more.items():
                 setattr(run, name, value)
-            return jax.device_get(run.run(phase.init()))
+            return jax.device_get(run.run(start))
 
     def stop_at(self, step, **more):
         """Train until a signal that comes while the loop evaluates after `step`."""
@@ -532,3 +540,70 @@ def test_a_phase_is_an_argument_not_a_constant(tmp_path):
     phase = replace(Regression(), spoiled_at=-2.0)
     Run(tmp_path / "b").train(phase=phase)
     assert loop._advance._cache_size() == before
+
+
+# --- several members side by side
+
+
+SEEDS = (3, 4, 5)
+
+
+def member_key(seed):
+    return named_key(seed, "fit updates")
+
+
+def train_members(folder, **more):
+    """Three members from one start: their last states, and each one's logger."""
+    start = jax.tree.map(lambda x: jnp.stack([x] * len(SEEDS)), Regression().init())
+    with ExitStack() as stack:
+        open_logger = lambda seed: MetricsLogger(folder / f"member{seed}")  # noqa: E731
+        loggers = [stack.enter_context(open_logger(seed)) for seed in SEEDS]
+        key = jnp.stack([member_key(seed) for seed in SEEDS])
+        return Run(folder).train(start=start, key=key, loggers=loggers, **more)
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("members")
+    return folder, train_members(folder)
+
+
+def test_each_member_is_as_if_it_was_alone(members, tmp_path):
+    folder, states = members
+    for i, seed in enumerate(SEEDS):
+        alone = Run(tmp_path / str(seed))
+        state = alone.train(key=member_key(seed))
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a[i], b, rtol=1e-5, atol=1e-6),  # noqa: B023
+            states,
+            state,
+        )
+        own = list(read_metrics(folder / f"member{seed}" / METRICS_FILE))
+        for theirs, ours in zip(alone.records, own, strict=True):
+            assert [ours.pop(k) for k in ("phase", "step")] == [
+                theirs.pop(k) for k in ("phase", "step")
+            ]
+            assert ours.pop("time") and ours == pytest.approx(theirs, rel=1e-5)
+
+
+def test_without_loggers_their_mean_is_written(members, tmp_path):
+    mean = Run(tmp_path)
+    start = jax.tree.map(lambda x: jnp.stack([x] * 3), Regression().init())
+    mean.train(start=start, key=jnp.stack([member_key(seed) for seed in SEEDS]))
+    each = [list(read_metrics(members[0] / f"member{s}" / METRICS_FILE)) for s in SEEDS]
+    for found, *own in zip(mean.records, *each, strict=True):
+        expected = np.mean([record["fit_loss"] for record in own])
+        assert found["fit_loss"] == pytest.approx(expected)
+
+
+def test_stopped_members_end_like_those_that_were_not(members, tmp_path):
+    train_members(tmp_path, updates=10)
+    assert_same(members[1], train_members(tmp_path))
+
+
+def test_a_member_that_diverges_stops_all(tmp_path):
+    start = jax.tree.map(lambda x: jnp.stack([x] * 3), Regression().init())
+    start["updates"] = jnp.array([0.0, 4.0, 0.0])
+    key = jnp.stack([member_key(seed) for seed in SEEDS])
+    with pytest.raises(UserError, match="fit_loss is not finite"):
+        Run(tmp_path).train(phase=Regression(spoiled_at=6.0), start=start, key=key)
