@@ -107,9 +107,11 @@ class BlockLinear(nn.Module):
             )
         shape = (g, inputs // g, self.features // g)
         kernel = self.param("kernel", fan_in_init(self.fan_in or inputs), shape)
-        x = x.reshape(*x.shape[:-1], g, inputs // g).astype(self.dtype)
-        x = jnp.einsum("...gi,gio->...go", x, kernel.astype(self.dtype))
-        x = x.reshape(*x.shape[:-2], self.features)
+        lead = x.shape[:-1]
+        x = x.reshape(-1, g, inputs // g).astype(self.dtype)
+        # blocks first: as an einsum over the middle axis, XLA:CPU moves the kernels
+        x = jnp.matmul(x.swapaxes(0, 1), kernel.astype(self.dtype))
+        x = x.swapaxes(0, 1).reshape(*lead, self.features)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
             x = x + bias.astype(self.dtype)
