@@ -1,7 +1,7 @@
 """World model and LEQ from pixels, on random numbers of the right shapes."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -91,22 +91,22 @@ PHASES = {
 }
 
 
-def _case(setup: Callable[[Config, int], Setup], preset: str, **more: Any) -> Case:
+def _case(
+    setup: Callable[[Config, int], Setup],
+    preset: str,
+    about: str = "",
+    on: tuple[str, ...] = ("cpu", "gpu"),
+) -> Case:
     """A case of the paper's batch on a dataset of V-D4RL's size; small for a CPU."""
     what, small = PHASES[setup]
-    if preset == "demo":
-        small = ()
-    about = f"{what}, {preset.removeprefix('size')}"
     return Case(
-        **dict(
-            about=about,
-            setup=setup,
-            flags=("--configs", preset),
-            entries=FRAMES,
-            small=small,
-            small_entries=SMALL_FRAMES,
-        )
-        | more
+        about=f"{what}, {preset.removeprefix('size')}{about}",
+        setup=setup,
+        flags=("--configs", preset),
+        entries=FRAMES,
+        small=() if preset == "demo" else small,  # the demo is a CPU's as it is
+        small_entries=SMALL_FRAMES,
+        on=on,
     )
 
 
@@ -118,11 +118,20 @@ def _of_a_size(preset: str, on: tuple[str, ...]) -> dict[str, Case]:
     }
 
 
-def _memory(preset: str) -> Case:
-    """What a program would take, with V-D4RL's 100k frames on the device."""
-    return _case(
-        world_model, preset, small=(), small_entries=FRAMES, variants=REMAT, timed=False
-    )
+def _placement(preset: str, on: tuple[str, ...]) -> Case:
+    case = _case(world_model, preset, ": dataset on the device or streamed", on)
+    return replace(case, variants=PLACEMENTS)
+
+
+def _remat(preset: str, on: tuple[str, ...]) -> Case:
+    case = _case(world_model, preset, ": with and without remat", on)
+    return replace(case, variants=REMAT)
+
+
+def _memory(preset: str, on: tuple[str, ...]) -> Case:
+    """With V-D4RL's 100k frames on the device, and the paper's batch everywhere."""
+    case = _case(world_model, preset, ": the memory that it would take", on)
+    return replace(case, small=(), small_entries=None, variants=REMAT, timed=False)
 
 
 CASES = {
@@ -131,10 +140,10 @@ CASES = {
     **_of_a_size("size12m", on=("cpu", "gpu")),
     **_of_a_size("size25m", on=()),
     **_of_a_size("size50m", on=("gpu",)),
-    "placement_1m": _case(world_model, "size1m", variants=PLACEMENTS, on=("cpu",)),
-    "placement_12m": _case(world_model, "size12m", variants=PLACEMENTS, on=("gpu",)),
-    "remat_1m": _case(world_model, "size1m", variants=REMAT, on=("cpu",)),
-    "remat_12m": _case(world_model, "size12m", variants=REMAT, on=("gpu",)),
-    "memory_12m": _memory("size12m"),
-    "memory_50m": _memory("size50m"),
+    "placement_1m": _placement("size1m", on=("cpu",)),
+    "placement_12m": _placement("size12m", on=("gpu",)),
+    "remat_1m": _remat("size1m", on=("cpu",)),
+    "remat_12m": _remat("size12m", on=("gpu",)),
+    "memory_12m": _memory("size12m", on=("cpu", "gpu")),
+    "memory_50m": _memory("size50m", on=("gpu",)),
 }

@@ -18,7 +18,7 @@ from dreamer_leq.config import Config
 from dreamer_leq.fit_policy import expand_dataset
 from dreamer_leq.leq.learner import LEQ
 from dreamer_leq.leq.pretrain import FQE, Pretraining
-from dreamer_leq.training.ensemble import EnsembleTraining, elites, end_epoch
+from dreamer_leq.training.ensemble import Best, EnsembleTraining, elites, end_epoch
 from dreamer_leq.training.sources import Everything, Transitions
 from dreamer_leq.world_models.latent import ObservationSpec
 from dreamer_leq.world_models.mlp_ensemble import MLPEnsemble
@@ -26,7 +26,6 @@ from vd4rl_loader.states import IDENTITY
 
 SPEC = ObservationSpec(image_size=0, vector_size=17, action_size=6)
 EPISODE = 1000  # transitions
-FEW = 1000  # transitions are enough for an untrained ensemble's statistics
 # halfcheetah's imagination goes on to the horizon
 PAPER = ("--configs", "d4rl_mujoco", "--task", "halfcheetah-medium")
 
@@ -117,9 +116,14 @@ def _expanding(config: Config, setup: Setup) -> Setup:
 
 
 def _untrained(config: Config) -> MLPEnsemble:
-    _, state, _ = ensemble(config, FEW).make()
-    net = build.ensemble_net(config, SPEC)
-    return elites(state.best, net, build.termination(config), IDENTITY)
+    net, inputs = build.ensemble_net(config, SPEC), SPEC.vector_size + SPEC.action_size
+    best = Best(
+        params=net.init(jax.random.key(6)),
+        error=jnp.zeros(config.ensemble.members),
+        mean=jnp.zeros(inputs),
+        std=jnp.ones(inputs),
+    )
+    return elites(best, net, build.termination(config), IDENTITY)
 
 
 def _transitions(transitions: int) -> dict[str, jax.Array]:

@@ -26,7 +26,7 @@ from typing import Any
 import tables
 from cases import CASES
 from job import JobFailed, in_process
-from sweep import check_plotting, curves, plot
+from sweep import MODELS, check_plotting, curves, plot
 
 from dreamer_leq.config.checks import did_you_mean
 from dreamer_leq.errors import UserError
@@ -54,13 +54,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The flags, and in `config` those of configs.yaml. Raises UserError."""
+    cases = "\n".join(f"  {name:18} {case.about}" for name, case in CASES.items())
     parser = argparse.ArgumentParser(
         description=__doc__,
+        epilog=f"cases:\n{cases}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--only", nargs="+", metavar="CASE", help="; ".join(CASES))
+    add("--only", nargs="+", metavar="CASE", help="the names are below")
     add("--paper", action="store_true", help="the paper's sizes, on a CPU too")
     add("--profile", action="store_true", help="where the time of the cases goes")
     add("--sweep", action="store_true", help="how cost grows, to a plot")
@@ -85,7 +87,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def check(args: argparse.Namespace) -> None:
     """Raises UserError for flags that can't be."""
     for name in args.only or ():
-        if name not in CASES:
+        if name not in CASES and not (args.sweep and name in MODELS):
             hint = did_you_mean(name, CASES)
             raise UserError(f"--only: no case {name}{hint} (known: {', '.join(CASES)})")
     for name, least in {"repeats": 1, "cores": 1, "entries": 0, "seconds": 0}.items():
@@ -167,17 +169,16 @@ class Benchmark:
 
     def sweep(self) -> None:
         """The curves of the cases, or of those named; a failed point is left out."""
-        only, found = self.args.only, []
+        found = []
         for curve in curves(self.small):
-            if only and curve.case not in only:
+            if self.args.only and curve.case not in self.args.only:
                 continue
-            points = []
+            found.append(vars(curve) | {"points": []})
             for value, case, flags, entries in curve.points():
                 flags = [*self.args.config, *flags]
                 for row in self.job("measured", case, flags, entries):
-                    points.append({"value": value, "row": row})
-            found.append(vars(curve) | {"points": points})
-            self.write("sweep", {"curves": found})
+                    found[-1]["points"].append({"value": value, "row": row})
+                self.write("sweep", {"curves": found})
         plot(found, self.args.out / "sweep.png")
 
     def job(

@@ -10,6 +10,7 @@ from dreamer_leq.errors import UserError
 
 ENTRIES = "entries"  # of the dataset, which is no key of a configuration
 SIZE = "size"  # of the model, which is another case
+MODELS = ("world_model", "leq")  # of all sizes
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,7 @@ def curves(small: bool) -> list[Curve]:
         Curve("members", leq, "latent.members", (1, 2, 4, 7, 14)),
         Curve("members", "state_ensemble", "ensemble.members", (1, 2, 4, 7, 14), few),
         Curve("members", "state_leq", "ensemble.elites", (1, 2, 5, 7)),
-        Curve("parameters (million)", "world_model", SIZE, (1, 12, 25, 50)),
-        Curve("parameters (million)", "leq", SIZE, (1, 12, 25, 50)),
+        *[Curve("size (million)", name, SIZE, (1, 12, 25, 50)) for name in MODELS],
         Curve("dataset", model, ENTRIES, (1000, 10_000, 100_000)),
         Curve("dataset", leq, ENTRIES, (1000, 10_000, 100_000)),
         Curve("dataset", "state_ensemble", ENTRIES, (10_000, 100_000, 1_000_000)),
