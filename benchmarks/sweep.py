@@ -83,11 +83,14 @@ def plot(found: list[dict[str, Any]], path: Path) -> None:
     panels = figure.subplots(2, len(axes), squeeze=False, sharex="col")
     for axis, (above, below) in zip(axes, panels.T, strict=True):
         for curve in found:
-            if curve["axis"] == axis:
+            if curve["axis"] == axis and curve["points"]:
                 _draw(curve, above, below)
         for panel in (above, below):
             panel.set_xscale("log", base=2)
             panel.set_yscale("log")
+            panel.xaxis.set_major_formatter("{x:,.0f}")
+            panel.yaxis.set_major_formatter("{x:g}")
+            panel.yaxis.set_minor_formatter("{x:g}")
             panel.grid(alpha=0.3)
         above.set_title(axis)
         below.set_xlabel(axis)

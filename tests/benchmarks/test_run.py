@@ -100,6 +100,8 @@ def test_variants_take_turns_and_are_compared(toy, monkeypatch, tmp_path):
     for row in found["rows"]:
         assert row["flop"] == 2 * (2 * 3 * 2 * 50 * 40)  # forward, weights' gradient
         assert len(row["seconds"]) == 6 and row["size"] == "1000 entries"
+    dataset, chunk = (row["planned_memory"]["arguments"] for row in found["rows"])
+    assert dataset > 1000 * 50 * 4 > chunk  # only a part of it is on the device
     text = printed(tables.figures(found["rows"], found["machine"]))
     assert "toy: streamed takes" in text and "times resident" in text
 
