@@ -77,6 +77,7 @@ def plot(found: list[dict[str, Any]], path: Path) -> None:
     found: for every curve its axis, case and key, and points with value and row.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
 
     axes = list(dict.fromkeys(curve["axis"] for curve in found))
     figure = Figure(figsize=(4 * len(axes), 7), layout="constrained")
@@ -90,7 +91,7 @@ def plot(found: list[dict[str, Any]], path: Path) -> None:
             panel.set_yscale("log")
             panel.xaxis.set_major_formatter("{x:,.0f}")
             panel.yaxis.set_major_formatter("{x:g}")
-            panel.yaxis.set_minor_formatter("{x:g}")
+            panel.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
             panel.grid(alpha=0.3)
         above.set_title(axis)
         below.set_xlabel(axis)
