@@ -1,72 +1,179 @@
-"""What the benchmarks of a phase's speed share."""
+"""Times, memory and operations of a phase in the program of the real loop."""
 
-import json
 import resource
-import subprocess
 import sys
 import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from case import Case, Rare, Setup
+from flops import flops
+from peak import matmul_peak
 
-from dreamer_leq.training.loop import _advance
-from dreamer_leq.training.sources import Resident
+from dreamer_leq.training.loop import _advance, _updates
+from dreamer_leq.training.sources import Source
 
 
-class Advance:
-    """A phase in the real loop's program, some updates at a time."""
+class Program:
+    """A phase compiled as the loop runs it, some updates at a time.
 
-    def __init__(self, phase: Any, state: Any, feed: Resident) -> None:
-        self.state = state
-        self._phase, self._feed, self._done = phase, feed, 0
-        self._key, (self.data, _) = jax.random.key(1), feed.data(0, 1)
-        shapes = jax.eval_shape(self.update, self.data, state)[1]
-        self._totals = {metric: jnp.zeros(()) for metric in shapes}
+    `planned` compiles it from shapes alone, and can't run: for programs that are too
+    large for the machine.
+    """
 
-    def seconds(self, n: int) -> float:
-        """Time of the next n updates."""
-        start = time.perf_counter()
-        self.state, self._totals = _advance(
+    def __init__(self, setup: Setup, placement: str, planned: bool = False) -> None:
+        self.setup = setup
+        make = jax.eval_shape if planned else (lambda make: jax.jit(make)())
+        self.phase, self.state, arrays = make(setup.make)
+        host = placement == "host"
+        self.arrays = jax.device_get(arrays) if host else arrays
+        if setup.rare and not planned:  # as it is when updates begin
+            self.state = setup.rare.run(self.phase, self.state, self.arrays)
+        self._key, self._done = jax.random.key(1), 0
+        source = Source(self.arrays, setup.sampler, on_device=not host)
+        self._feed = source.feed(self._key, 0)
+        self._compile()
+
+    def _compile(self) -> None:
+        wall, cpu = time.perf_counter(), time.process_time()
+        data, _ = self._feed.data(0, 1)
+        metrics = jax.eval_shape(self._metrics, data, self.phase, self.state)
+        self._totals = {name: jnp.zeros(()) for name in metrics}
+        self._traced = _advance.trace(
             self._feed.read,
-            self._phase,
-            self.data,
+            self.phase,
+            data,
             self.state,
             self._totals,
             self._key,
-            self._done,
-            n,
+            0,
+            1,
         )
-        jax.block_until_ready((self.state, self._totals))
-        self._done += n
+        self.compiled = self._traced.lower().compile()
+        self.compile_seconds = time.perf_counter() - wall
+        self.compile_cpu_seconds = time.process_time() - cpu
+
+    def _metrics(self, data: Any, phase: Any, state: Any) -> dict[str, jax.Array]:
+        return _updates(self._feed.read, phase, data, state, self._key, 0)[1]
+
+    def flops(self) -> int:
+        """Of one update: of the body of the loop over updates."""
+        equations = self._traced.jaxpr.jaxpr.eqns
+        loop = next(e for e in equations if e.primitive.name == "while")
+        return flops(loop.params["body_jaxpr"].jaxpr)
+
+    def seconds(self, n: int) -> float:
+        """Time of the next n updates, the metrics being fetched as the loop does."""
+        start, end = time.perf_counter(), self._done + n
+        while self._done < end:
+            data, served = self._feed.data(self._done, end - self._done)
+            self.state, self._totals = self.compiled(
+                self.phase,
+                data,
+                self.state,
+                self._totals,
+                self._key,
+                self._done,
+                served,
+            )
+            jax.device_get(self._totals)
+            self._done += served
         return time.perf_counter() - start
 
-    def update(self, data: Any, state: Any) -> Any:
-        """One update, to be looked at."""
-        batch = self._feed.read(data, self._key, 0)
-        return self._phase.update(state, batch, self._key)
+    def rare_seconds(self, rare: Rare) -> float:
+        """Time of what is done more rarely; it has been compiled."""
+        start = time.perf_counter()
+        state = rare.run(self.phase, self.state, self.arrays)
+        self.state = jax.block_until_ready(state)
+        return time.perf_counter() - start
+
+    def close(self) -> None:
+        self._feed.close()
+
+    def planned_memory(self) -> dict[str, int]:
+        """Bytes that the compiled program asks for: of the arrays that it is given
+        (dataset, parameters, the optimiser's state), and of what it needs meanwhile.
+        """
+        plan = self.compiled.memory_analysis()
+        return {
+            "arguments": plan.argument_size_in_bytes,
+            "temporaries": plan.temp_size_in_bytes,
+        }
 
 
-def in_processes(script: str, phases: list[str]) -> dict[str, dict] | int:
-    """What the script prints with `--phase NAME`, each in a process of its own; the
-    exit code of the first that fails, which has said why.
-    """
-    results = {}
-    for name in phases:
-        command = [sys.executable, script, *sys.argv[1:], "--phase", name]
-        child = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-        if child.returncode:
-            return child.returncode
-        results[name] = json.loads(child.stdout)
-    return results
+def measure(
+    case: Case,
+    small: bool,
+    flags: tuple[str, ...],
+    entries: int,
+    repeats: int,
+    seconds: float,
+) -> list[dict[str, Any]]:
+    """A row of figures per variant, each of `repeats` repeats of about `seconds`."""
+    programs = {}
+    for name in case.variants:
+        config = case.config(name, small, flags)
+        setup = case.setup(config, entries)
+        programs[name] = Program(setup, config.data.placement, not case.timed)
+    rows = {name: {"variant": name} for name in programs}
+    if case.timed:
+        for name, times in _times(programs, repeats, seconds).items():
+            rows[name] |= {"seconds": times, "rare": _rare(programs[name])}
+        # of several programs in one process, or after the products, it says nothing
+        if len(programs) == 1:
+            rows[name]["peak_memory"] = peak_memory()
+        peaks = {p.setup.dtype: 0.0 for p in programs.values()}
+        peaks = {dtype: matmul_peak(dtype)[0] for dtype in peaks}
+    for name, program in programs.items():
+        rows[name] |= _facts(program)
+        if case.timed:
+            rows[name]["matmul_peak"] = peaks[program.setup.dtype]
+        program.close()
+    return list(rows.values())
 
 
-def peak_memory() -> tuple[int, str]:
+def _times(
+    programs: dict[str, Program], repeats: int, seconds: float
+) -> dict[str, list[float]]:
+    """Seconds per update in each repeat, the programs taking turns."""
+    updates = {}
+    for name, program in programs.items():
+        program.seconds(1)
+        updates[name] = max(1, round(seconds / program.seconds(1)))
+    times = {name: [] for name in programs}
+    for _ in range(repeats):
+        for name, n in updates.items():
+            times[name].append(programs[name].seconds(n) / n)
+    return times
+
+
+def _facts(program: Program) -> dict[str, Any]:
+    """What doesn't depend on the clock, but for the compiler's."""
+    return {
+        "size": program.setup.size,
+        "dtype": program.setup.dtype,
+        "flop": program.flops(),
+        "compile_seconds": program.compile_seconds,
+        "compile_cpu_seconds": program.compile_cpu_seconds,
+        "planned_memory": program.planned_memory(),
+    }
+
+
+def _rare(program: Program) -> dict[str, Any] | None:
+    rare = program.setup.rare
+    if rare is None:
+        return None
+    seconds = program.rare_seconds(rare)
+    return {"name": rare.name, "every": rare.every, "seconds": seconds}
+
+
+def peak_memory() -> dict[str, Any]:
     """The most that was in use, in bytes: on the device; on CPUs by this process."""
     device = jax.local_devices()[0]
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "peak_bytes_in_use" in stats:
-        return stats["peak_bytes_in_use"], f"memory of the {device.device_kind}"
+        return {"bytes": stats["peak_bytes_in_use"], "of": "device"}
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return peak, f"memory of the process, on {device.device_kind}"
+    return {"bytes": peak, "of": "process"}

@@ -1,0 +1,66 @@
+"""What a case of the benchmark is: a phase of training, at a size."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dreamer_leq import config as configs
+from dreamer_leq.config import Config
+from dreamer_leq.training.sources import Sampler
+
+
+@dataclass(frozen=True)
+class Rare:
+    """What a phase does once in `every` updates: `run(phase, state, arrays)` gives the
+    new state.
+    """
+
+    name: str
+    every: int
+    run: Callable[[Any, Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A phase with made-up data.
+
+    `make()` gives the phase, its first state and the arrays of its dataset; it can be
+    traced, so that the shapes alone can be had too. `dtype` is that of the phase's
+    matrix products, `size` what a reader has to know of how large it is.
+    """
+
+    make: Callable[[], tuple[Any, Any, dict[str, Any]]]
+    sampler: Sampler
+    size: str
+    dtype: str
+    rare: Rare | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """Flags and dataset of the paper's size, and what makes them fit for a CPU.
+
+    `setup(config, entries)` builds it. Variants, by name with the flags they add, are
+    measured in turn in one process, so that their ratio holds on a busy machine too.
+    A case that is not `timed` is only compiled, and tells the memory it would take.
+    `on` names the devices on which it is measured without being asked for.
+    """
+
+    about: str
+    setup: Callable[[Config, int], Setup]
+    flags: tuple[str, ...]
+    entries: int
+    small: tuple[str, ...] = ()
+    small_entries: int | None = None
+    variants: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"": ()})
+    timed: bool = True
+    on: tuple[str, ...] = ("cpu", "gpu")
+
+    def config(self, variant: str, small: bool, flags: tuple[str, ...] = ()) -> Config:
+        """With `flags` over everything else. Raises UserError for what can't be."""
+        size = self.small if small else ()
+        return configs.load([*self.flags, *size, *self.variants[variant], *flags])
+
+    def entries_for(self, small: bool) -> int:
+        """Entries of the made-up dataset."""
+        return self.small_entries if small and self.small_entries else self.entries

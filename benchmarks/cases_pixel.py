@@ -1,0 +1,149 @@
+"""World model and LEQ from pixels, on random numbers of the right shapes."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+from case import Case, Setup
+
+from dreamer_leq import build
+from dreamer_leq.config import Config
+from dreamer_leq.leq.learner import LEQ
+from dreamer_leq.training.phases import WorldModelTraining
+from dreamer_leq.training.sources import Transitions, Windows
+from dreamer_leq.world_models.latent import LatentWorldModel, ObservationSpec
+
+ACTIONS = 6  # as walker and cheetah
+FRAMES, SMALL_FRAMES = 100_000, 2000  # V-D4RL's levels have 100k
+PLACEMENTS = {
+    "resident": ("--data.placement", "device"),
+    "streamed": ("--data.placement", "host"),
+}
+REMAT = {"stored": ("--latent.no_remat",), "recomputed": ("--latent.remat",)}
+
+
+def world_model(config: Config, frames: int) -> Setup:
+    """Pretraining on windows of a dataset of `frames` frames."""
+    c, side = config.latent, config.data.image_size
+    net = build.latent_net(config, ObservationSpec(side, 0, ACTIONS))
+    phase = WorldModelTraining(net, build.optimizer(c.optimizer, c.updates))
+
+    def make():
+        shape = (SMALL_FRAMES, side, side, 3)
+        block = jax.random.bits(jax.random.key(1), shape, "uint8")
+        arrays = _transitions(frames) | {"image": _repeated(block, frames)}
+        return phase, phase.init(jax.random.key(0)), arrays
+
+    size = f"{c.batch} x {c.length} of {frames:,} frames"
+    return Setup(make, Windows(frames, c.batch, c.length), size, net.dtype.name)
+
+
+def leq(config: Config, frames: int) -> Setup:
+    """LEQ from the latents of `frames` frames, against an untrained world model."""
+    c = config.latent
+    spec = ObservationSpec(config.data.image_size, 0, ACTIONS)
+    net, nets = build.latent_net(config, spec), build.actor_critic(config, spec)
+    optimizer = build.leq_optimizer(config)
+
+    def make():
+        keys = jax.random.split(jax.random.key(0), 4)
+        model = LatentWorldModel(net.init(keys[0]), net)
+        learner = LEQ(model, nets, optimizer, config)
+        deter = jnp.tanh(jax.random.normal(keys[1], (SMALL_FRAMES, c.deter)))
+        stoch = jax.random.randint(keys[2], (SMALL_FRAMES, c.stoch), 0, c.classes)
+        latents = {
+            "deter": _repeated(deter, frames),
+            "stoch": _repeated(stoch.astype(jnp.uint8), frames),
+            "transition": jnp.arange(frames - 1),
+        }
+        params = nets.init(keys[3], net.features)
+        return learner, learner.init(params), _transitions(frames) | latents
+
+    size = f"{config.leq.batch} starts, H={config.leq.horizon}, {frames:,} frames"
+    sampler = Transitions(frames - 1, config.leq.batch, ("deter", "stoch"))
+    return Setup(make, sampler, size, net.dtype.name)
+
+
+def _transitions(frames: int) -> dict[str, jax.Array]:
+    """What both phases read, of one long episode."""
+    keys = jax.random.split(jax.random.key(2), 2)
+    return {
+        "action": jax.random.uniform(keys[0], (frames, ACTIONS), minval=-1),
+        "reward": jax.random.uniform(keys[1], (frames,), maxval=2),
+        "is_first": jnp.arange(frames) == 0,
+        "is_terminal": jnp.zeros(frames, bool),
+    }
+
+
+def _repeated(block: jax.Array, length: int) -> jax.Array:
+    """The block again and again: a whole dataset of random bits takes many times its
+    memory to make.
+    """
+    return block[jnp.arange(length) % len(block)]
+
+
+# In words, and the flags of a batch that a CPU manages: that at which the official code
+# was measured.
+PHASES = {
+    world_model: ("world model", ("--latent.batch", "2", "--latent.length", "16")),
+    leq: ("LEQ from pixels", ("--leq.batch", "32")),
+}
+
+
+def _case(
+    setup: Callable[[Config, int], Setup],
+    preset: str,
+    about: str = "",
+    on: tuple[str, ...] = ("cpu", "gpu"),
+) -> Case:
+    """A case of the paper's batch on a dataset of V-D4RL's size; small for a CPU."""
+    what, small = PHASES[setup]
+    return Case(
+        about=f"{what}, {preset.removeprefix('size')}{about}",
+        setup=setup,
+        flags=("--configs", preset),
+        entries=FRAMES,
+        small=() if preset == "demo" else small,  # the demo is a CPU's as it is
+        small_entries=SMALL_FRAMES,
+        on=on,
+    )
+
+
+def _of_a_size(preset: str, on: tuple[str, ...]) -> dict[str, Case]:
+    name = preset.removeprefix("size")
+    return {
+        f"world_model_{name}": _case(world_model, preset, on=on),
+        f"leq_{name}": _case(leq, preset, on=on),
+    }
+
+
+def _placement(preset: str, on: tuple[str, ...]) -> Case:
+    case = _case(world_model, preset, ": dataset on the device or streamed", on)
+    return replace(case, variants=PLACEMENTS)
+
+
+def _remat(preset: str, on: tuple[str, ...]) -> Case:
+    case = _case(world_model, preset, ": with and without remat", on)
+    return replace(case, variants=REMAT)
+
+
+def _memory(preset: str, on: tuple[str, ...]) -> Case:
+    """With V-D4RL's 100k frames on the device, and the paper's batch everywhere."""
+    case = _case(world_model, preset, ": the memory that it would take", on)
+    return replace(case, small=(), small_entries=None, variants=REMAT, timed=False)
+
+
+CASES = {
+    **_of_a_size("demo", on=("cpu", "gpu")),
+    **_of_a_size("size1m", on=("cpu", "gpu")),
+    **_of_a_size("size12m", on=("cpu", "gpu")),
+    **_of_a_size("size25m", on=()),
+    **_of_a_size("size50m", on=("gpu",)),
+    "placement_1m": _placement("size1m", on=("cpu",)),
+    "placement_12m": _placement("size12m", on=("gpu",)),
+    "remat_1m": _remat("size1m", on=("cpu",)),
+    "remat_12m": _remat("size12m", on=("gpu",)),
+    "memory_12m": _memory("size12m", on=("cpu", "gpu")),
+    "memory_50m": _memory("size50m", on=("gpu",)),
+}

@@ -1,0 +1,156 @@
+"""All phases on state vectors, on random numbers of halfcheetah's and walker2d's sizes.
+
+The paper's sizes, for CPUs and GPUs alike. LEQ's starts come from an expanded dataset,
+as in a run.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from case import Case, Rare, Setup
+
+from dreamer_leq import build
+from dreamer_leq.config import Config
+from dreamer_leq.fit_policy import expand_dataset
+from dreamer_leq.leq.learner import LEQ
+from dreamer_leq.leq.pretrain import FQE, Pretraining
+from dreamer_leq.training.ensemble import Best, EnsembleTraining, elites, end_epoch
+from dreamer_leq.training.sources import Everything, Transitions
+from dreamer_leq.world_models.latent import ObservationSpec
+from dreamer_leq.world_models.mlp_ensemble import MLPEnsemble
+from vd4rl_loader.states import IDENTITY
+
+SPEC = ObservationSpec(image_size=0, vector_size=17, action_size=6)
+EPISODE = 1000  # transitions
+# halfcheetah's imagination goes on to the horizon
+PAPER = ("--configs", "d4rl_mujoco", "--task", "halfcheetah-medium")
+
+
+def ensemble(config: Config, transitions: int) -> Setup:
+    """The training of all members; once an epoch they are validated and shuffled."""
+    c = config.ensemble
+    phase = EnsembleTraining(
+        build.ensemble_net(config, SPEC), optax.adam(c.learning_rate)
+    )
+    held = max(1, min(c.holdout, transitions // 5))
+
+    def make():
+        starts = jax.random.permutation(jax.random.key(1), _starts(transitions))
+        split = {"holdout": starts[:held], "train": starts[held:]}
+        data = _transitions(transitions) | split
+        return phase, phase.init(jax.random.key(0), data), data
+
+    key = jax.random.key(2)
+    epoch = Rare(
+        "validating and shuffling",
+        phase.updates_per_epoch(transitions - held),
+        lambda phase, state, data: end_epoch(phase, state, data, key)[0],
+    )
+    size = f"{c.members} x {c.batch} of {transitions:,} transitions"
+    return Setup(make, Everything(), size, "float32", epoch)
+
+
+def behaviour_cloning(config: Config, transitions: int) -> Setup:
+    return _policy(config, transitions, Pretraining, config.bc)
+
+
+def fitted_q(config: Config, transitions: int) -> Setup:
+    return _policy(config, transitions, FQE, config.fqe)
+
+
+def leq(config: Config, transitions: int) -> Setup:
+    """LEQ against an untrained ensemble; the dataset is expanded once in a while."""
+    c = config.leq
+    setup = _policy(config, transitions, LEQ, c, build.leq_optimizer(config))
+    size = f"{c.batch}+{c.batch}, H={c.horizon}, of {transitions:,} transitions"
+    setup = replace(setup, size=size)
+    return _expanding(config, setup) if config.expansion.interval else setup
+
+
+def _policy(
+    config: Config,
+    transitions: int,
+    kind: Callable,
+    phase: Any,
+    optimizer: optax.GradientTransformation | None = None,
+) -> Setup:
+    """A phase of the policy, `phase` being its group of the configuration."""
+    optimizer = optimizer or build.optimizer(phase.optimizer, phase.updates)
+    nets = build.actor_critic(config, SPEC)
+
+    def make():
+        learner = kind(_untrained(config), nets, optimizer, config)
+        params = nets.init(jax.random.key(1), SPEC.vector_size)
+        arrays = _transitions(transitions) | {"transition": _starts(transitions)}
+        if config.bc.critic == "monte_carlo":
+            arrays["return"] = arrays["reward"]
+        return learner, learner.init(params), arrays
+
+    sampler = Transitions(transitions, phase.batch, ("vector",))
+    size = f"{phase.batch} of {transitions:,} transitions"
+    return Setup(make, sampler, size, build.compute_dtype(config).name)
+
+
+def _expanding(config: Config, setup: Setup) -> Setup:
+    """With the ring of D_model in the state, which an expansion fills."""
+    c = config.expansion
+    sampler = replace(setup.sampler, batch=c.starts)
+
+    def make():
+        learner, state, arrays = setup.make()
+        example = sampler.gather(arrays, jnp.zeros(1, int))
+        return learner, learner.open_ring(state, example), arrays
+
+    gather = jax.jit(lambda arrays: sampler.gather(arrays, sampler.draw(key)))
+    key = jax.random.key(3)
+
+    def run(learner, state, arrays):
+        return expand_dataset(1, learner, state, gather(arrays), jax.random.key(4))
+
+    rare = Rare("expanding the dataset", c.interval, run)
+    return replace(setup, make=make, rare=rare)
+
+
+def _untrained(config: Config) -> MLPEnsemble:
+    net, inputs = build.ensemble_net(config, SPEC), SPEC.vector_size + SPEC.action_size
+    best = Best(
+        params=net.init(jax.random.key(6)),
+        error=jnp.zeros(config.ensemble.members),
+        mean=jnp.zeros(inputs),
+        std=jnp.ones(inputs),
+    )
+    return elites(best, net, build.termination(config), IDENTITY)
+
+
+def _transitions(transitions: int) -> dict[str, jax.Array]:
+    """Entries of this many transitions in episodes of 1000."""
+    entries = transitions + -(-transitions // EPISODE)
+    keys = jax.random.split(jax.random.key(5), 3)
+    return {
+        "vector": jax.random.normal(keys[0], (entries, SPEC.vector_size)),
+        "action": jax.random.uniform(keys[1], (entries, SPEC.action_size), minval=-1),
+        "reward": jax.random.uniform(keys[2], (entries,)),
+        "is_terminal": jnp.zeros(entries, bool),
+    }
+
+
+def _starts(transitions: int) -> jax.Array:
+    """The entries that are not the last of their episode: int32."""
+    i = jnp.arange(transitions)
+    return i + i // EPISODE
+
+
+def _case(about: str, setup: Callable[[Config, int], Setup]) -> Case:
+    return Case(about, setup, PAPER, entries=1_000_000)
+
+
+CASES = {
+    "state_ensemble": _case("ensemble of MLPs", ensemble),
+    "state_bc": _case("behaviour cloning, states", behaviour_cloning),
+    "state_fqe": _case("fitted Q evaluation, states", fitted_q),
+    "state_leq": _case("LEQ on state vectors", leq),
+}
