@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from dreamer_leq.compiled_programs import keep_compiled_programs
 from dreamer_leq.errors import UserError
 from vd4rl_loader.errors import DataError
 
@@ -28,7 +29,7 @@ def eval_main(argv: Sequence[str]) -> int:
 
 def _guarded(command: Callable[[], int | None]) -> int:
     _quiet_libraries()
-    _keep_compiled_programs()
+    keep_compiled_programs()
     try:
         return command() or 0
     except (UserError, DataError) as error:
@@ -49,18 +50,6 @@ def _quiet_libraries() -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called")
-
-
-def _keep_compiled_programs() -> None:
-    """Let JAX keep what took long to compile in the user's cache folder.
-
-    A run that goes on, or is scored, then starts at once. JAX's own variables go first.
-    Entries are by program, versions and processor; one that a killed process left
-    half-written costs a compilation and a warning.
-    """
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{home}/dreamer_leq/jax")
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 
 def _log(text: str) -> None:

@@ -3,18 +3,19 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from dreamer_leq import cli
+from dreamer_leq import compiled_programs
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIABLES = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
 PROGRAM = """
 from dreamer_leq import cli
 cli._quiet_libraries()
-cli._keep_compiled_programs()
+cli.keep_compiled_programs()
 import jax, jax.numpy as jnp
 def work(x):
     return jax.lax.fori_loop(0, 9, lambda i, y: jnp.tanh(y @ x) + x[i], x)
@@ -72,14 +73,68 @@ def test_a_cache_that_can_not_be_written_is_no_obstacle(start, tmp_path):
     assert finished(start(XDG_CACHE_HOME=str(tmp_path / "file")))[0] == expected
 
 
-def test_it_is_where_the_user_says(monkeypatch):
+@pytest.fixture
+def unset(monkeypatch):
     for name in VARIABLES:  # restored afterwards, also where they were not set
         monkeypatch.setenv(name, "theirs")
-    cli._keep_compiled_programs()
-    assert [os.environ[name] for name in VARIABLES] == ["theirs"] * 2
+        monkeypatch.delenv(name)
+
+
+def test_it_is_where_the_user_says(monkeypatch, unset):
     for home, expected in (("/x", "/x/dreamer_leq/jax"), ("", "/h/.cache/dreamer_leq")):
         monkeypatch.setenv("HOME", "/h")
         monkeypatch.setenv("XDG_CACHE_HOME", home)
-        monkeypatch.delenv(VARIABLES[0])
-        cli._keep_compiled_programs()
+        monkeypatch.delenv(VARIABLES[0], raising=False)
+        compiled_programs.keep_compiled_programs()
         assert os.environ[VARIABLES[0]].startswith(expected)
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "theirs")
+    compiled_programs.keep_compiled_programs()
+    assert [os.environ[name] for name in VARIABLES] == ["theirs"] * 2
+
+
+def entry(folder, name, size, hours):
+    """A stored program that was last used so long ago."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-cache"
+    path.write_bytes(bytes(size))
+    past = time.time() - 3600 * hours
+    os.utime(path, (past, past))
+    return path
+
+
+def test_what_was_used_longest_ago_goes_first(monkeypatch, unset, tmp_path):
+    folder = tmp_path / "dreamer_leq/jax"
+    sizes_and_hours = [(100, 3), (100, 1), (100, 4), (100, 2)]
+    third, first, last, second = (
+        entry(folder, name, *how)
+        for name, how in zip("abcd", sizes_and_hours, strict=True)
+    )
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compiled_programs.keep_compiled_programs()
+    assert len(list(folder.iterdir())) == 4  # they fit
+    monkeypatch.setattr(compiled_programs, "LIMIT", 299)
+    monkeypatch.delenv(VARIABLES[0])
+    compiled_programs.keep_compiled_programs()
+    assert set(folder.iterdir()) == {first, second}
+    assert not third.exists() and not last.exists()
+
+
+def test_a_program_counts_as_used_when_it_is_read_or_written(tmp_path):
+    read, written, idle = (entry(tmp_path, name, 100, 5) for name in "abc")
+    now, past = time.time(), time.time() - 3600 * 9
+    os.utime(read, (now, past))
+    os.utime(written, (past, now))
+    compiled_programs.trim(tmp_path, 200)
+    assert set(tmp_path.iterdir()) == {read, written} and not idle.exists()
+
+
+def test_other_files_and_other_folders_are_left_alone(monkeypatch, unset, tmp_path):
+    monkeypatch.setattr(compiled_programs, "LIMIT", 0)
+    theirs = entry(tmp_path / "theirs", "a", 100, 1)
+    monkeypatch.setenv(VARIABLES[0], str(tmp_path / "theirs"))
+    compiled_programs.keep_compiled_programs()
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours/notes.txt").write_text("ours")
+    compiled_programs.trim(tmp_path / "ours", 0)
+    assert theirs.exists() and (tmp_path / "ours/notes.txt").exists()
