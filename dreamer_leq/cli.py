@@ -4,11 +4,13 @@ An error of the user's is one line on stderr and exit code 2; a bug keeps its tr
 """
 
 import argparse
+import contextlib
 import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
@@ -61,9 +63,9 @@ def _train(argv: Sequence[str]) -> int:
 
     start = time.monotonic()
     config = configs.load(argv)
-    _announce(config.folder)
-    from dreamer_leq.train import train
-    from dreamer_leq.training.interrupts import Interrupted
+    with _announced(config.folder):
+        from dreamer_leq.train import train
+        from dreamer_leq.training.interrupts import Interrupted
 
     try:
         folder = train(config, _log)
@@ -77,14 +79,20 @@ def _train(argv: Sequence[str]) -> int:
     return 0
 
 
-def _announce(folder: Path) -> None:
+@contextlib.contextmanager
+def _announced(folder: Path) -> Iterator[None]:
     """Say what will be used; fail here rather than after hours if nothing can
     render.
+
+    A process of its own tries that, while the body imports what is needed.
     """
     from vd4rl_loader.opengl import check_rendering
 
     _log(f"run folder: {folder}")
-    _log(f"rendering with {check_rendering()}")
+    with ThreadPoolExecutor(1) as pool:
+        rendering = pool.submit(check_rendering)
+        yield
+        _log(f"rendering with {rendering.result()}")
     import jax
 
     device = jax.devices()[0]
@@ -146,7 +154,6 @@ def _eval_parser() -> argparse.ArgumentParser:
 
 def _evaluate(argv: Sequence[str]) -> None:
     args = _eval_parser().parse_args(argv)
-    from dreamer_leq.evaluate import evaluate_run
-
-    _announce(Path(args.logdir))
+    with _announced(Path(args.logdir)):
+        from dreamer_leq.evaluate import evaluate_run
     evaluate_run(args, _log)
