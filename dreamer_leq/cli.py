@@ -4,14 +4,17 @@ An error of the user's is one line on stderr and exit code 2; a bug keeps its tr
 """
 
 import argparse
+import contextlib
 import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
+from dreamer_leq.compiled_programs import keep_compiled_programs
 from dreamer_leq.errors import UserError
 from vd4rl_loader.errors import DataError
 
@@ -28,7 +31,7 @@ def eval_main(argv: Sequence[str]) -> int:
 
 def _guarded(command: Callable[[], int | None]) -> int:
     _quiet_libraries()
-    _keep_compiled_programs()
+    keep_compiled_programs()
     try:
         return command() or 0
     except (UserError, DataError) as error:
@@ -51,18 +54,6 @@ def _quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called")
 
 
-def _keep_compiled_programs() -> None:
-    """Let JAX keep what took long to compile in the user's cache folder.
-
-    A run that goes on, or is scored, then starts at once. JAX's own variables go first.
-    Entries are by program, versions and processor; one that a killed process left
-    half-written costs a compilation and a warning.
-    """
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{home}/dreamer_leq/jax")
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
-
-
 def _log(text: str) -> None:
     print(text, flush=True)
 
@@ -72,9 +63,9 @@ def _train(argv: Sequence[str]) -> int:
 
     start = time.monotonic()
     config = configs.load(argv)
-    _announce(config.folder)
-    from dreamer_leq.train import train
-    from dreamer_leq.training.interrupts import Interrupted
+    with _announced(config.folder):
+        from dreamer_leq.train import train
+        from dreamer_leq.training.interrupts import Interrupted
 
     try:
         folder = train(config, _log)
@@ -88,14 +79,20 @@ def _train(argv: Sequence[str]) -> int:
     return 0
 
 
-def _announce(folder: Path) -> None:
+@contextlib.contextmanager
+def _announced(folder: Path) -> Iterator[None]:
     """Say what will be used; fail here rather than after hours if nothing can
     render.
+
+    A process of its own tries that, while the body imports what is needed.
     """
     from vd4rl_loader.opengl import check_rendering
 
     _log(f"run folder: {folder}")
-    _log(f"rendering with {check_rendering()}")
+    with ThreadPoolExecutor(1) as pool:
+        rendering = pool.submit(check_rendering)
+        yield
+        _log(f"rendering with {rendering.result()}")
     import jax
 
     device = jax.devices()[0]
@@ -157,7 +154,6 @@ def _eval_parser() -> argparse.ArgumentParser:
 
 def _evaluate(argv: Sequence[str]) -> None:
     args = _eval_parser().parse_args(argv)
-    from dreamer_leq.evaluate import evaluate_run
-
-    _announce(Path(args.logdir))
+    with _announced(Path(args.logdir)):
+        from dreamer_leq.evaluate import evaluate_run
     evaluate_run(args, _log)

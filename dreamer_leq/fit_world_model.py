@@ -1,5 +1,7 @@
 """The first phase of a run: the world model, of either kind, on the run's dataset."""
 
+from typing import Any
+
 import jax
 import optax
 
@@ -11,6 +13,7 @@ from dreamer_leq.training.ensemble import (
     end_epoch,
     training_data,
 )
+from dreamer_leq.training.loop import PhaseRun
 from dreamer_leq.training.phases import WorldModelTraining
 from dreamer_leq.training.sources import Everything, Source, Windows, place
 from dreamer_leq.world_models.interface import WorldModel
@@ -40,8 +43,7 @@ def _fit_latent(run: Run) -> LatentWorldModel:
         return source
 
     training = run.phase("world_model", phase, source, c.updates)
-    # jitted, as everywhere: layer by layer, compiling takes several times as long
-    state = jax.jit(lambda key: phase.init(key))(run.key("world_model"))
+    state = _first_state(training, run.key("world_model"))
     return LatentWorldModel(training.run(state).params, net)
 
 
@@ -61,8 +63,19 @@ def _fit_ensemble(run: Run) -> MLPEnsemble:
     )
     training.refresh_every = epoch
     training.finished = phase.finished
-    init = jax.jit(lambda key, data: phase.init(key, data))
-    best = training.run(init(run.key("world_model"), data)).best
+    best = training.run(_first_state(training, run.key("world_model"), data)).best
     errors = " ".join(f"{error:.3g}" for error in sorted(best.error.tolist()))
     run.log(f"ensemble: held-out errors {errors}; the first {c.elites} are elites")
     return elites(best, net, build.termination(run.config), run.facts.reward_transform)
+
+
+def _first_state(training: PhaseRun, *arguments: Any) -> Any:
+    """What the phase's `init` makes of these arguments, once it is needed.
+
+    The updates are compiled in the meantime. `init` itself is one program, since layer
+    by layer takes several times as long to compile, and one with few optimisations: it
+    runs once, for milliseconds, and they would double the time it takes to compile.
+    """
+    init, options = training.phase.init, {"xla_backend_optimization_level": 1}
+    training.prepare(jax.eval_shape(init, *arguments))
+    return jax.jit(init, compiler_options=options)(*arguments)

@@ -4,15 +4,13 @@ import json
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import imageio.v3 as imageio
 import jax
 import numpy as np
 import pytest
-from workplace import ROOT, Workplace, films, records, refused, scalars, scores
+from workplace import Workplace, films, records, refused, scalars, scores
 
 from dreamer_leq import config as configs
 from dreamer_leq.evaluation.videos import dream_grid, open_loop_grid
@@ -361,7 +359,7 @@ def test_a_damaged_file_is_named(dataset, fresh):
     assert leftovers <= {".lock"}
 
 
-# --- help, and what is imported
+# --- help
 
 
 def test_help_of_training_explains_every_key(fresh):
@@ -377,12 +375,3 @@ def test_help_of_evaluation(fresh):
     assert (code, errors) == (0, "")
     for flag in ("--logdir", "--episodes", "--video", "--imagine", "--open-loop"):
         assert flag in output
-
-
-def test_the_packages_are_light_to_import():
-    code = (
-        "import sys, dreamer_leq, vd4rl_loader; heavy = {'jax', 'dm_control', 'orbax'};"
-        "print(sorted(heavy & set(sys.modules)))"
-    )
-    found = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True)
-    assert found == "[]\n"

@@ -257,8 +257,13 @@ def _kind(leaf: Any) -> str:
 
 
 def _place(array: np.ndarray, like: Any) -> jax.Array:
-    """The array on the device, or the devices, where `like` is to be."""
-    placed = jax.device_put(array, getattr(like, "sharding", None))
+    """The array on the device, or the devices, where `like` is to be.
+
+    Where nobody has chosen one, nor is it chosen here: an array that is bound to a
+    device, even the only one, is another type to `jax.jit`, and compiled for again.
+    """
+    chosen = getattr(like, "committed", True)
+    placed = jax.device_put(array, getattr(like, "sharding", None) if chosen else None)
     if _is_key(like):
         return jax.random.wrap_key_data(placed, impl=_key_impl(like))
     return placed

@@ -8,6 +8,7 @@ was stopped anywhere and resumed equals one that was not.
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -78,6 +79,18 @@ class PhaseRun:
     finished: Callable[[Any], bool] = lambda state: False
     loggers: Sequence[MetricsLogger] = ()
     _speed: float = field(default=0.0, init=False)  # updates per second, 0 = unknown
+    _feed: Any = field(default=None, init=False)
+    _compiling: Future | None = field(default=None, init=False)
+
+    def prepare(self, like: Any) -> None:
+        """Begin to compile the updates of a new phase, while its first state is made.
+
+        like: a state, or its shapes and types as `jax.eval_shape` gives them.
+        """
+        if self.session.checkpoints.latest(self.name) is None and self.updates:
+            pool = ThreadPoolExecutor(1)
+            self._compiling = pool.submit(self._compile, self._open_feed(0), like)
+            pool.shutdown(wait=False)
 
     def run(self, state: Any) -> Any:
         """Train from `state`, or from the phase's last checkpoint; returns the last
@@ -89,7 +102,9 @@ class PhaseRun:
         state, step, totals = self._resume(state)
         if self._over(state, step):
             return state
-        feed = self.source().feed(self.key, step)
+        feed = self._open_feed(step)
+        if self._compiling:
+            self._compiling.result()
         totals = self._zero_totals(feed, state, step) | totals
         self.session.progress.start(self.name, self.updates, step)
         try:
@@ -121,6 +136,19 @@ class PhaseRun:
         state, extra = checkpoints.restore(self.name, state)
         totals = {k: jnp.asarray(x, jnp.float32) for k, x in extra["totals"].items()}
         return state, step, totals
+
+    def _open_feed(self, step: int) -> Any:
+        """The feed from `step` on, opened at the first call."""
+        if self._feed is None:
+            self._feed = self.source().feed(self.key, step)
+        return self._feed
+
+    def _compile(self, feed: Any, like: Any) -> None:
+        """Have JAX hold the program that `_advance` is for such a state."""
+        totals = self._zero_totals(feed, like, 0)
+        data, n = feed.data(0, 1)
+        arguments = (feed.read, self.phase, data, like, totals, self.key, 0, n)
+        _advance.lower(*arguments).compile()
 
     def _zero_totals(self, feed: Any, state: Any, step: int) -> dict[str, Array]:
         def metrics(phase, data, state, key):

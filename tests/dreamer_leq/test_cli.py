@@ -1,6 +1,5 @@
-"""Compiled programs that are kept: the same numbers, whatever happens to the cache."""
+"""The start of the commands: what is imported, and what stops them at once."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,78 +7,68 @@ from pathlib import Path
 import pytest
 
 from dreamer_leq import cli
+from vd4rl_loader import opengl
+from vd4rl_loader.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
-VARIABLES = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
-PROGRAM = """
-from dreamer_leq import cli
-cli._quiet_libraries()
-cli._keep_compiled_programs()
-import jax, jax.numpy as jnp
-def work(x):
-    return jax.lax.fori_loop(0, 9, lambda i, y: jnp.tanh(y @ x) + x[i], x)
-print(jax.jit(lambda k: work(jax.random.normal(k, (16, 16))).sum())(jax.random.key(0)))
+
+# what a phase, an environment or a dataset may need, and a command line does not
+HEAVY = (
+    "jax jaxlib flax optax orbax tensorboardX rich imageio matplotlib dm_control "
+    "mujoco gymnasium minari"
+)
+IMPORTED = f"print(sorted(set({HEAVY.split()}) & set(sys.modules)))"
+IDLE = "from jax._src import xla_bridge; print(xla_bridge.backends_are_initialized())"
+ALL_MODULES = """
+import importlib, pkgutil
+import dreamer_leq
+for module in pkgutil.walk_packages(dreamer_leq.__path__, "dreamer_leq."):
+    importlib.import_module(module.name)
 """
 
 
-@pytest.fixture
-def start(tmp_path):
-    """Starts a process that compiles something, with its cache in tmp_path."""
-    clean = {k: v for k, v in os.environ.items() if k[:3] not in ("JAX", "TF_")}
-    environment = clean | {"XDG_CACHE_HOME": str(tmp_path), VARIABLES[1]: "0"}
-
-    def start(**more):
-        command = [sys.executable, "-c", PROGRAM]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, cwd=ROOT, env=environment | more, **pipes)
-
-    return start
+def python(code):
+    """The last line of a fresh process."""
+    command = [sys.executable, "-c", f"import sys\n{code}"]
+    output = subprocess.check_output(command, cwd=ROOT, text=True)
+    return output.splitlines()[-1]
 
 
-def finished(process):
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    return float(output), errors
+def test_the_packages_are_light_to_import():
+    assert python(f"import dreamer_leq\n{IMPORTED}") == "[]"
+    assert python(f"import vd4rl_loader\n{IMPORTED}") == "[]"
 
 
-def test_a_kept_program_gives_the_same_numbers(start, tmp_path):
-    result, errors = finished(start())
-    entries = {file: file.read_bytes() for file in tmp_path.glob("dreamer_leq/jax/*")}
-    assert entries and not errors
-    assert finished(start()) == (result, "")
-    assert {file: file.read_bytes() for file in entries} == entries
-
-    # a process killed while it wrote
-    for file, content in entries.items():
-        file.write_bytes(content[: len(content) // 2])
-    again, warned = finished(start())
-    assert again == result
-    assert "Error reading persistent compilation cache" in warned
-
-
-def test_processes_share_it_and_may_be_killed(start):
-    expected, _ = finished(start(JAX_ENABLE_COMPILATION_CACHE="false"))
-    processes = [start() for _ in range(3)]
-    processes[0].kill()
-    processes[0].communicate()
-    assert [finished(process)[0] for process in processes[1:]] == [expected] * 2
-    assert finished(start())[0] == expected
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("train_main", ["--help"]),
+        ("train_main", ["--leq.tua", "0.3"]),
+        ("train_main", ["--leq.tau", "low"]),
+        ("train_main", ["--configs", "debgu"]),
+        ("eval_main", ["--help"]),
+        ("eval_main", ["--logdir", "runs", "--vidoe", "x.mp4"]),
+    ],
+)
+def test_a_command_line_is_read_before_anything_is_imported(command, arguments):
+    run = f"try: print(cli.{command}({arguments}))\nexcept SystemExit: pass"
+    assert python(f"from dreamer_leq import cli\n{run}\n{IMPORTED}") == "[]"
 
 
-def test_a_cache_that_can_not_be_written_is_no_obstacle(start, tmp_path):
-    (tmp_path / "file").write_text("")
-    expected, _ = finished(start())
-    assert finished(start(XDG_CACHE_HOME=str(tmp_path / "file")))[0] == expected
+def test_no_module_works_while_it_is_imported():
+    assert python(f"{ALL_MODULES}\n{IDLE}") == "False"
 
 
-def test_it_is_where_the_user_says(monkeypatch):
-    for name in VARIABLES:  # restored afterwards, also where they were not set
-        monkeypatch.setenv(name, "theirs")
-    cli._keep_compiled_programs()
-    assert [os.environ[name] for name in VARIABLES] == ["theirs"] * 2
-    for home, expected in (("/x", "/x/dreamer_leq/jax"), ("", "/h/.cache/dreamer_leq")):
-        monkeypatch.setenv("HOME", "/h")
-        monkeypatch.setenv("XDG_CACHE_HOME", home)
-        monkeypatch.delenv(VARIABLES[0])
-        cli._keep_compiled_programs()
-        assert os.environ[VARIABLES[0]].startswith(expected)
+def test_what_can_not_render_stops_before_anything_is_made(
+    monkeypatch, tmp_path, capsys
+):
+    def refuse():
+        raise DataError("cannot render: libEGL.so.1 is missing")
+
+    monkeypatch.setattr(opengl, "check_rendering", refuse)
+    for name in ("_quiet_libraries", "keep_compiled_programs"):
+        monkeypatch.setattr(cli, name, lambda: None)
+    folder = tmp_path / "run"
+    assert cli.train_main(["--configs", "debug", "--logdir", str(folder)]) == 2
+    assert capsys.readouterr().err == "error: cannot render: libEGL.so.1 is missing\n"
+    assert not folder.exists()

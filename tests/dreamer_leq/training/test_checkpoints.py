@@ -19,6 +19,8 @@ import dreamer_leq
 from dreamer_leq import UserError
 from dreamer_leq.training.checkpoints import Checkpoints
 
+DEVICE = jax.devices()[0]
+
 
 @flax.struct.dataclass
 class TrainState:
@@ -70,6 +72,16 @@ def test_a_state_comes_back_bit_for_bit(checkpoints, abstract):
         restored.params
     )
     assert_same(doubled, jax.tree.map(lambda x: 2 * x, state.params))
+
+
+@pytest.mark.parametrize("place", [lambda s: s, lambda s: jax.device_put(s, DEVICE)])
+def test_it_is_bound_to_a_device_only_where_the_state_is(checkpoints, place):
+    """Else what is compiled for the state is compiled again for what comes back."""
+    state = place(make_state())
+    checkpoints.save("leq", 10, state)
+    restored, _ = checkpoints.restore("leq", state)
+    bound = [x.committed for x in jax.tree.leaves(restored)]
+    assert bound == [x.committed for x in jax.tree.leaves(state)]
 
 
 def test_the_last_ones_of_each_phase_are_kept(checkpoints):

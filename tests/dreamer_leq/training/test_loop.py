@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,6 +84,7 @@ class Run:
         start=None,
         evaluate=None,
         evaluate_every=0,
+        prepare=False,
         **more,
     ):
         """The last state; records after the last checkpoint are dropped before. `more`
@@ -102,6 +104,8 @@ class Run:
             run.evaluate, run.evaluate_every = evaluate, evaluate_every
             for name, value in more.items():
                 setattr(run, name, value)
+            if prepare:
+                run.prepare(jax.eval_shape(lambda: start))
             return jax.device_get(run.run(start))
 
     def stop_at(self, step, **more):
@@ -277,6 +281,48 @@ def test_more_updates_go_on_from_the_last_checkpoint(whole, tmp_path):
     short = Run(tmp_path, log_every=1)
     short.train(updates=14)
     assert_same(Run(tmp_path).train(), whole[1])
+
+
+# --- compiling while the first state is made
+
+
+@pytest.fixture
+def compilers(caplog):
+    """Names of the threads that have compiled the updates."""
+    jax.config.update("jax_log_compiles", True)
+    jax.clear_caches()
+    text = "Finished XLA compilation of jit(_advance)"
+    yield lambda: [r.threadName for r in caplog.records if text in r.getMessage()]
+    jax.config.update("jax_log_compiles", False)
+
+
+@pytest.mark.parametrize("placement", ["device", "host"])
+def test_a_prepared_phase_is_compiled_once_and_elsewhere(
+    whole, tmp_path, compilers, placement
+):
+    run = Run(tmp_path, placement=placement)
+    state = run.train(prepare=True)
+    (thread,) = compilers()
+    assert thread != threading.main_thread().name
+    assert run.sources == 1
+    assert_same(state, whole[1])
+    assert run.records == whole[0].records
+    assert run.checkpoints == whole[0].checkpoints
+
+
+def test_a_resumed_phase_is_compiled_once(whole, tmp_path, compilers):
+    Run(tmp_path).train(updates=14)
+    jax.clear_caches()
+    resumed = Run(tmp_path, log_every=3)  # more than one dispatch
+    assert_same(resumed.train(), whole[1])
+    assert len(compilers()) == 2
+
+
+def test_only_a_new_phase_is_prepared(whole, tmp_path, compilers):
+    again, none = Run(whole[0].folder), Run(tmp_path)
+    again.train(prepare=True)
+    none.train(updates=0, prepare=True)
+    assert again.sources == none.sources == 0 and not compilers()
 
 
 # --- evaluation

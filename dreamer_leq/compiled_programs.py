@@ -1,0 +1,49 @@
+"""Compiled programs that outlive their process, in the user's cache folder.
+
+A run that goes on, or is scored, then starts at once. Entries are by program, versions
+and processor; one that a killed process left half-written costs a compilation and a
+warning at every start, until somebody deletes it.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+LIMIT = 2**30  # bytes: programs have about one MB, a run has a dozen
+
+
+def keep_compiled_programs() -> None:
+    """Let JAX keep what took long to compile, before it is imported.
+
+    JAX's own variables go first. A folder that they name is not ours to trim.
+    """
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = Path(home, "dreamer_leq/jax")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    trim(folder, LIMIT)
+
+
+def trim(folder: Path, limit: int) -> None:
+    """Delete the programs used longest ago, until `limit` bytes are left.
+
+    JAX has a limit too (jax_compilation_cache_max_size). As of 0.10.1, one entry
+    without its time stamp, as a killed process leaves it and as all are that were
+    stored without a limit, keeps it from storing anything more (jax-ml/jax#39880).
+    """
+    found = []
+    for path in folder.glob("*-cache"):
+        with contextlib.suppress(OSError):  # another process was faster
+            stat = path.stat()
+            # not every file system notes when a file is read
+            used = max(stat.st_atime_ns, stat.st_mtime_ns)
+            found.append((used, stat.st_size, path))
+    surplus = sum(size for _, size, _ in found) - limit
+    for _, size, path in sorted(found):
+        if surplus <= 0:
+            return
+        with contextlib.suppress(OSError):
+            path.unlink()
+        surplus -= size
