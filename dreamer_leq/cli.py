@@ -4,16 +4,20 @@ An error of the user's is one line on stderr and exit code 2; a bug keeps its tr
 """
 
 import argparse
+import contextlib
 import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from dreamer_leq.errors import UserError
 from vd4rl_loader.errors import DataError
+
+if TYPE_CHECKING:
+    from dreamer_leq.config import Config
 
 
 def train_main(argv: Sequence[str]) -> int:
@@ -70,14 +74,41 @@ def _log(text: str) -> None:
 def _train(argv: Sequence[str]) -> int:
     from dreamer_leq import config as configs
 
-    start = time.monotonic()
     config = configs.load(argv)
-    _announce(config.folder)
+    with _among_processes(config) as first:
+        if first:
+            _announce(config.folder)
+        return _train_run(config)
+
+
+@contextlib.contextmanager
+def _among_processes(config: "Config") -> Iterator[bool]:
+    """Where the run has several processes the first alone speaks; gives whether this
+    is it.
+    """
+    if not config.mesh:
+        yield True
+        return
+    from dreamer_leq.training import processes
+
+    processes.join()
+    with contextlib.ExitStack() as stack:
+        if not processes.first():
+            silence = stack.enter_context(open(os.devnull, "w"))
+            stack.enter_context(contextlib.redirect_stdout(silence))
+        yield processes.first()
+
+
+def _train_run(config: "Config") -> int:
+    start = time.monotonic()
     from dreamer_leq.train import train
     from dreamer_leq.training.interrupts import Interrupted
+    from dreamer_leq.training.mesh import Devices
 
+    devices = Devices.of(config.mesh_axes)
+    _log(f"computing on {devices}")
     try:
-        folder = train(config, _log)
+        folder = train(config, _log, devices)
     except Interrupted as stop:
         _log(str(stop))
         return stop.code
@@ -96,12 +127,6 @@ def _announce(folder: Path) -> None:
 
     _log(f"run folder: {folder}")
     _log(f"rendering with {check_rendering()}")
-    import jax
-
-    device = jax.devices()[0]
-    _log(
-        f"computing on {len(jax.devices())} x {device.device_kind} ({device.platform})"
-    )
 
 
 def _where(folder: Path) -> list[str]:
@@ -155,6 +180,8 @@ def _eval_parser() -> argparse.ArgumentParser:
 def _evaluate(argv: Sequence[str]) -> None:
     args = _eval_parser().parse_args(argv)
     from dreamer_leq.evaluate import evaluate_run
+    from dreamer_leq.training.mesh import ONE_DEVICE
 
     _announce(Path(args.logdir))
+    _log(f"computing on {ONE_DEVICE}")
     evaluate_run(args, _log)

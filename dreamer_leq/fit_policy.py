@@ -10,10 +10,12 @@ from dreamer_leq.errors import UserError
 from dreamer_leq.leq.learner import LEQ, LEQState
 from dreamer_leq.leq.networks import ActorCritic, Params
 from dreamer_leq.leq.pretrain import FQE, Pretraining
+from dreamer_leq.nn.parallel import everywhere
 from dreamer_leq.policy_scores import record_scores
 from dreamer_leq.run import Run
 from dreamer_leq.training.latents import LatentData
 from dreamer_leq.training.loop import PhaseRun
+from dreamer_leq.training.processes import by_first
 from dreamer_leq.training.sources import Source
 from dreamer_leq.training.vectors import VectorData
 from dreamer_leq.world_models.interface import WorldModel
@@ -32,7 +34,7 @@ def _transitions(run: Run, world_model: WorldModel) -> Data:
     """The dataset's transitions as states of the world model."""
     c = run.config
     gamma = c.leq.gamma if c.bc.critic == "monte_carlo" else None
-    where = (c.data.placement, run.log)
+    where = (c.data.placement, run.log, run.devices)
     if c.world_model == "mlp_ensemble":
         run.log(f"imagined ends: {build.describe_ends(c)}")
         return VectorData(world_model, run.dataset, run.reward, gamma, *where)
@@ -63,8 +65,9 @@ def _train_leq(
     learner = LEQ(data.world_model, nets, build.leq_optimizer(c), c)
 
     def score(state: LEQState, step: int) -> None:
-        agent = Agent(data.world_model, state.params["actor"], nets)
-        record_scores(run, agent, step)
+        actor = run.devices.local(state.params["actor"])
+        agent = Agent(data.world_model, actor, nets)
+        by_first(lambda: record_scores(run, agent, step))
 
     state = learner.init(params)
     if run.session.checkpoints.latest("leq") is None:
@@ -100,11 +103,13 @@ def _expand_regularly(
 
     training.refresh = lambda state, step: (expand(state, step), {})
     training.refresh_every = c.interval
-    return expand(learner.open_ring(state, source.sample(run.key("ring"), 1)), 0)
+    empty = learner.open_ring(state, source.sample(run.key("ring"), 1))
+    with run.devices.in_use():
+        return expand(run.devices.replicate(empty), 0)
 
 
 # `state` is donated: the ring of expanded data is changed in place.
 expand_dataset = jax.jit(
-    lambda learner, state, batch, key: learner.expand(state, batch, key),
+    lambda learner, state, batch, key: everywhere(learner.expand(state, batch, key)),
     donate_argnums=1,
 )

@@ -12,6 +12,7 @@ from dreamer_leq.config import Config
 from dreamer_leq.data import AnyDataset
 from dreamer_leq.run_folder import DataFacts, RunFolder
 from dreamer_leq.training.loop import PhaseRun, Session, named_key
+from dreamer_leq.training.mesh import Devices
 from dreamer_leq.training.sources import Source
 
 
@@ -25,6 +26,10 @@ class Run:
     folder: RunFolder
     session: Session
     log: Callable[[str], None]
+
+    @property
+    def devices(self) -> Devices:
+        return self.session.devices
 
     @cached_property
     def reward(self) -> np.ndarray:
