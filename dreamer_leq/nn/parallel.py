@@ -14,20 +14,27 @@ from jax.sharding import PartitionSpec
 DATA = "data"
 
 
-def divided(tree: Any, axis: int = 0) -> Any:
-    """`tree` with `axis` of its arrays in equal parts on the devices; an array that has
-    no such axis stays as it is.
+def divided(tree: Any, axis: int = 0, padded: bool = False) -> Any:
+    """`tree` with `axis` of its arrays in equal parts on the devices.
+
+    Arrays without such an axis, and those whose axis has no equal parts, stay as they
+    are; with `padded` the last part may be smaller.
     """
-    spec = PartitionSpec(*[None] * axis, DATA)
-    return jax.tree.map(lambda x: _laid(x, spec) if x.ndim > axis else x, tree)
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return tree
+    parts, spec = mesh.shape[DATA], PartitionSpec(*[None] * axis, DATA)
+
+    def one(x: jax.Array) -> jax.Array:
+        if x.ndim <= axis or (x.shape[axis] % parts and not padded):
+            return x
+        return jax.lax.with_sharding_constraint(x, spec)
+
+    return jax.tree.map(one, tree)
 
 
 def everywhere(tree: Any) -> Any:
     """`tree` with its arrays whole on every device."""
-    return jax.tree.map(lambda x: _laid(x, PartitionSpec()), tree)
-
-
-def _laid(x: jax.Array, spec: PartitionSpec) -> jax.Array:
     if jax.sharding.get_abstract_mesh().empty:
-        return x
-    return jax.lax.with_sharding_constraint(x, spec)
+        return tree
+    return jax.lax.with_sharding_constraint(tree, PartitionSpec())

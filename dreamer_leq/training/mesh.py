@@ -80,7 +80,7 @@ class Devices:
         def divided(x: np.ndarray) -> jax.Array:
             shape = list(x.shape)
             shape[axis] *= jax.process_count()
-            return jax.make_array_from_process_local_data(parts, x, shape)
+            return jax.make_array_from_process_local_data(parts, x, tuple(shape))
 
         return jax.tree.map(divided, tree)
 
