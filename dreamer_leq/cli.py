@@ -12,11 +12,14 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from dreamer_leq.compiled_programs import keep_compiled_programs
 from dreamer_leq.errors import UserError
 from vd4rl_loader.errors import DataError
+
+if TYPE_CHECKING:
+    from dreamer_leq.config import Config
 
 
 def train_main(argv: Sequence[str]) -> int:
@@ -61,14 +64,40 @@ def _log(text: str) -> None:
 def _train(argv: Sequence[str]) -> int:
     from dreamer_leq import config as configs
 
-    start = time.monotonic()
     config = configs.load(argv)
-    with _announced(config.folder):
+    with _among_processes(config) as first:
+        return _train_run(config, first)
+
+
+@contextlib.contextmanager
+def _among_processes(config: "Config") -> Iterator[bool]:
+    """Where the run has several processes the first alone speaks; gives whether this
+    is it.
+    """
+    if not config.mesh:
+        yield True
+        return
+    from dreamer_leq.training import processes
+
+    processes.join()
+    with contextlib.ExitStack() as stack:
+        if not processes.first():
+            silence = stack.enter_context(open(os.devnull, "w"))
+            stack.enter_context(contextlib.redirect_stdout(silence))
+        yield processes.first()
+
+
+def _train_run(config: "Config", first: bool) -> int:
+    start = time.monotonic()
+    with _announced(config.folder) if first else contextlib.nullcontext():
         from dreamer_leq.train import train
         from dreamer_leq.training.interrupts import Interrupted
+        from dreamer_leq.training.mesh import Devices
 
+    devices = Devices.of(config.mesh_axes)
+    _log(f"computing on {devices}")
     try:
-        folder = train(config, _log)
+        folder = train(config, _log, devices)
     except Interrupted as stop:
         _log(str(stop))
         return stop.code
@@ -93,12 +122,6 @@ def _announced(folder: Path) -> Iterator[None]:
         rendering = pool.submit(check_rendering)
         yield
         _log(f"rendering with {rendering.result()}")
-    import jax
-
-    device = jax.devices()[0]
-    _log(
-        f"computing on {len(jax.devices())} x {device.device_kind} ({device.platform})"
-    )
 
 
 def _where(folder: Path) -> list[str]:
@@ -156,4 +179,6 @@ def _evaluate(argv: Sequence[str]) -> None:
     args = _eval_parser().parse_args(argv)
     with _announced(Path(args.logdir)):
         from dreamer_leq.evaluate import evaluate_run
+        from dreamer_leq.training.mesh import ONE_DEVICE
+    _log(f"computing on {ONE_DEVICE}")
     evaluate_run(args, _log)

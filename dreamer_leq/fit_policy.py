@@ -13,10 +13,12 @@ from dreamer_leq.grid import keys, mapped, one_per_seed, split, stack
 from dreamer_leq.leq.learner import LEQ, LEQState
 from dreamer_leq.leq.networks import ActorCritic, Params
 from dreamer_leq.leq.pretrain import FQE, Pretraining
+from dreamer_leq.nn.parallel import everywhere
 from dreamer_leq.policy_scores import record_scores
 from dreamer_leq.run import Run
 from dreamer_leq.training.latents import LatentData
 from dreamer_leq.training.loop import PhaseRun, named_key
+from dreamer_leq.training.processes import by_first
 from dreamer_leq.training.sources import Source
 from dreamer_leq.training.vectors import VectorData
 from dreamer_leq.world_models.interface import WorldModel
@@ -40,7 +42,7 @@ def _transitions(run: Run, world_model: WorldModel) -> Data:
     """The dataset's transitions as states of the world model."""
     c = run.config
     gamma = c.leq.gamma if c.bc.critic == "monte_carlo" else None
-    where = (c.data.placement, run.log)
+    where = (c.data.placement, run.log, run.devices)
     if c.world_model == "mlp_ensemble":
         run.log(f"imagined ends: {build.describe_ends(c)}")
         return VectorData(world_model, run.dataset, run.reward, gamma, *where)
@@ -84,12 +86,12 @@ def _train_leq(
     learners = [LEQ(data.world_model, nets, optimizer, own.config) for own in members]
 
     def agents(state: LEQState) -> list[Agent]:
-        actors = split(state.params["actor"], n)
+        actors = split(run.devices.local(state.params["actor"]), n)
         return [Agent(data.world_model, actor, nets) for actor in actors]
 
     def score(state: LEQState, step: int) -> None:
         for member, agent in zip(members, agents(state), strict=True):
-            record_scores(member, agent, step)
+            by_first(partial(record_scores, member, agent, step))
 
     pairs = zip(learners, members, strict=True)
     state = stack([one.init(params[own.config.seed]) for one, own in pairs])
@@ -158,7 +160,9 @@ def _expand_regularly(
     training.refresh = lambda state, step: (expand(state, step), {})
     training.refresh_every = c.interval
     example = source.sample(jax.random.key(0), 1)
-    return expand(mapped(open_ring, n)(state), 0)
+    devices = training.session.devices
+    with devices.in_use():
+        return expand(devices.replicate(mapped(open_ring, n)(state)), 0)
 
 
 def _keep_members(run: Run, members: Sequence[Run], states: Sequence[LEQState]) -> None:
@@ -176,4 +180,4 @@ def expand_dataset(
     members: int, learner: LEQ, state: LEQState, batch: dict[str, Array], key: Array
 ) -> LEQState:
     """`learner.expand` of all members."""
-    return mapped(learner.expand, members)(state, batch, key)
+    return everywhere(mapped(learner.expand, members)(state, batch, key))

@@ -38,7 +38,8 @@ def _fit_latent(run: Run) -> LatentWorldModel:
         names = (*net.encoders, "action", "is_first", "is_terminal")
         arrays = {name: getattr(run.dataset, name) for name in names}
         arrays["reward"] = run.reward
-        source, note = place(arrays, sampler, run.config.data.placement)
+        where = (run.config.data.placement, run.devices)
+        source, note = place(arrays, sampler, *where)
         run.log(f"dataset: {note}")
         return source
 
@@ -52,7 +53,7 @@ def _fit_ensemble(run: Run) -> MLPEnsemble:
     net = build.ensemble_net(run.config, run.facts.observation)
     phase = EnsembleTraining(net, optax.adam(c.learning_rate))
     arrays = training_data(run.dataset, c.holdout, c.holdout_share, seed)
-    source, _ = place(arrays, Everything(), "device")
+    source, _ = place(arrays, Everything(), "device", run.devices)
     data, n = source.arrays, len(arrays["train"])
     run.log(f"dataset: {n:,} transitions and {len(arrays['holdout'])} held out")
     epoch = phase.updates_per_epoch(n)

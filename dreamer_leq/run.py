@@ -12,7 +12,9 @@ from dreamer_leq.config import Config
 from dreamer_leq.data import AnyDataset
 from dreamer_leq.run_folder import DataFacts, RunFolder
 from dreamer_leq.training.loop import PhaseRun, Session, named_key
-from dreamer_leq.training.metrics import MetricsLogger
+from dreamer_leq.training.mesh import Devices
+from dreamer_leq.training.metrics import MetricsLogger, NoMetrics
+from dreamer_leq.training.processes import first
 from dreamer_leq.training.sources import Source
 
 PHASES = ("world_model", "bc", "fqe", "leq")  # in their order
@@ -28,6 +30,10 @@ class Run:
     folder: RunFolder
     session: Session
     log: Callable[[str], None]
+
+    @property
+    def devices(self) -> Devices:
+        return self.session.devices
 
     @cached_property
     def reward(self) -> np.ndarray:
@@ -47,7 +53,11 @@ class Run:
         return PhaseRun(self.session, name, phase, source, updates, key)
 
 
-def open_logger(folder: RunFolder, config: Config, name: str) -> MetricsLogger:
+def open_logger(
+    folder: RunFolder, config: Config, name: str
+) -> MetricsLogger | NoMetrics:
     """The metrics of a run; `name` is the run's for Weights & Biases."""
+    if not first():
+        return NoMetrics()
     wandb = {"project": "dreamer-leq", "name": name} if config.log.wandb else None
     return MetricsLogger(folder.path, wandb)

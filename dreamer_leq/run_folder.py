@@ -38,6 +38,7 @@ from vd4rl_loader.states import RewardTransform
 # Keys that may differ when a run goes on: they change nothing that is learned.
 FREE_KEYS = (
     "logdir",
+    "mesh",
     "data.path",
     "data.skip_bad",
     "data.placement",

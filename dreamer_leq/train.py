@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
+from dreamer_leq.agent import Agent
 from dreamer_leq.config import Config
 from dreamer_leq.data import describe_rewards, open_data, reward_transform
+from dreamer_leq.errors import UserError
 from dreamer_leq.fit_policy import fit_policy
 from dreamer_leq.fit_world_model import fit_world_model
 from dreamer_leq.grid import open_members
@@ -13,10 +15,16 @@ from dreamer_leq.run import PHASES, Run, open_logger
 from dreamer_leq.run_folder import DataFacts, RunFolder
 from dreamer_leq.training.interrupts import Interrupts
 from dreamer_leq.training.loop import Session
+from dreamer_leq.training.mesh import ONE_DEVICE, Devices
+from dreamer_leq.training.processes import all_same, by_first, first_then_others
 from dreamer_leq.training.progress import Progress
+from dreamer_leq.training.shared_checkpoints import SharedCheckpoints
+from dreamer_leq.world_models.latent import LatentWorldModel
 
 
-def train(config: Config, log: Callable[[str], None]) -> RunFolder:
+def train(
+    config: Config, log: Callable[[str], None], devices: Devices = ONE_DEVICE
+) -> RunFolder:
     """Train `config` in its folder, or go on with what is there; returns the folder.
 
     Raises UserError and DataError for what the user can mend, Interrupted after a
@@ -24,17 +32,14 @@ def train(config: Config, log: Callable[[str], None]) -> RunFolder:
     """
     folder = RunFolder(config.folder)
     source = RunFolder(config.pretrained) if config.pretrained else None
-    folder.refuse_other(config)  # before a dataset is made
-    if source:
-        source.refuse_to_pretrain(config, None)
-    dataset, path = open_data(config, log)
+    by_first(lambda: _refuse(folder, source, config))  # before a dataset is made
+    dataset, path = first_then_others(lambda: open_data(config, log))
     transform = reward_transform(config, dataset)
     facts = DataFacts.of(dataset, path, config.about, transform)
-    if source:
-        source.refuse_to_pretrain(config, facts)
-    folder.begin(config, facts)
-    if source:
-        log(folder.take_over(source, config))
+    if not all_same(facts.content):
+        raise UserError(f"{path}: the hosts of this run have different data there")
+    if taken := by_first(lambda: _begin(folder, source, config, facts)):
+        log(taken)
     log(describe_rewards(dataset, transform))
     with (
         Interrupts() as interrupts,
@@ -44,16 +49,35 @@ def train(config: Config, log: Callable[[str], None]) -> RunFolder:
     ):
         session = Session(
             logger,
-            checkpoints,
+            SharedCheckpoints(checkpoints) if devices.mesh else checkpoints,
             Progress(log),
             interrupts,
             config.log.every,
             config.checkpoint.every,
+            devices,
         )
         session.forget_unsaved(PHASES)
         run = Run(config, dataset, facts, folder, session, log)
         _run_phases(run, open_members(run, stack))
     return folder
+
+
+def _refuse(folder: RunFolder, source: RunFolder | None, config: Config) -> None:
+    folder.refuse_other(config)
+    if source:
+        source.refuse_to_pretrain(config, None)
+
+
+def _begin(
+    folder: RunFolder, source: RunFolder | None, config: Config, facts: DataFacts
+) -> str | None:
+    """The folder with what stands in it before the first phase; says what was taken
+    over.
+    """
+    if source:
+        source.refuse_to_pretrain(config, facts)
+    folder.begin(config, facts)
+    return folder.take_over(source, config) if source else None
 
 
 def _run_phases(run: Run, members: Sequence[Run]) -> None:
@@ -64,6 +88,17 @@ def _run_phases(run: Run, members: Sequence[Run]) -> None:
     agents = fit_policy(run, members, world_model) if trained else []
     if c.about.pixels:
         run.log("writing imagined videos")
-        write_open_loop(run.folder, world_model, run.dataset, c.video)
-        for member, agent in zip(members, agents, strict=False):
-            write_dream(member.folder, agent, run.dataset, c.video)
+        by_first(lambda: _write_films(run, members, world_model, agents))
+
+
+def _write_films(
+    run: Run,
+    members: Sequence[Run],
+    world_model: LatentWorldModel,
+    agents: Sequence[Agent],
+) -> None:
+    """What the world model imagines, alone and with each member's policy."""
+    video = run.config.video
+    write_open_loop(run.folder, world_model, run.dataset, video)
+    for member, agent in zip(members, agents, strict=False):
+        write_dream(member.folder, agent, run.dataset, video)

@@ -82,6 +82,7 @@ def _contradictions(config: Config) -> Iterator[str]:
     yield from _indivisible("latent.depth × last of mults", channels, latent.blocks)
     if config.about.pixels:
         yield from _wrong_image_side(config.data.image_size, latent)
+    yield from _undivided_batches(config)
     if actor.min_std > actor.max_std:
         yield f"actor.min_std: {actor.min_std} is above actor.max_std, {actor.max_std}"
     if video.context >= video.length:
@@ -124,6 +125,19 @@ def _wrong_world_model(config: Config) -> Iterator[str]:
         )
     if config.actor.stochastic and config.actor.update in ("q", "awr"):
         yield f"actor.stochastic: not with actor.update {config.actor.update}"
+
+
+def _undivided_batches(config: Config) -> Iterator[str]:
+    """Batches are those of all devices together."""
+    if config.mesh and config.members:
+        yield "mesh: a grid of leq.tau and seeds is trained on one device"
+    parts = config.mesh_axes.get("data", 1)
+    first = "latent" if config.world_model == "latent" else "ensemble"
+    later = [name for name in ("bc", "fqe", "leq") if getattr(config, name).updates]
+    for phase in (first, *later):
+        batch = getattr(config, phase).batch
+        if batch % parts:
+            yield f"{phase}.batch: {batch} can't be divided over mesh {config.mesh}"
 
 
 def _endless_warmup(key: str, updates: int, optimizer: Optimizer) -> Iterator[str]:

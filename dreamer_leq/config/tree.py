@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from dreamer_leq import tasks
+from dreamer_leq.config import mesh
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ Lambda = Annotated[
     float, Rule("from 0 to 1, or inf", lambda x: 0 <= x <= 1 or x == math.inf)
 ]
 TaskName = Annotated[str, Rule(tasks.WORDS, tasks.is_task)]
+Mesh = Annotated[str, Rule(mesh.WORDS, mesh.is_mesh)]
 
 
 @dataclass(frozen=True)
@@ -269,6 +271,7 @@ class Config:
     pretrained: str
     world_model: Literal["latent", "mlp_ensemble"]
     precision: Literal["auto", "float32", "bfloat16"]
+    mesh: Mesh
     data: Data
     collect: Collect
     latent: Latent
@@ -288,6 +291,11 @@ class Config:
     def about(self) -> tasks.Task:
         """What the task's name says."""
         return tasks.parse(self.task)
+
+    @property
+    def mesh_axes(self) -> dict[str, int]:
+        """The devices along each axis of the mesh; {} without one."""
+        return mesh.axes(self.mesh)
 
     @property
     def folder(self) -> Path:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
+from dreamer_leq.nn.parallel import divided
 from dreamer_leq.world_models.interface import State, WorldModel
 
 
@@ -41,7 +42,7 @@ class ExpandedData:
 
     def sample(self, key: Array, n: int) -> State:
         """n states, uniformly and with replacement: [n, ...]."""
-        picks = jax.random.randint(key, (n,), 0, self.count)
+        picks = divided(jax.random.randint(key, (n,), 0, self.count))
         return jax.tree.map(lambda x: x[picks], self.states)
 
 
@@ -72,7 +73,7 @@ def expand(
         return (successor, goes_on), (state, alive)
 
     n = len(jax.tree.leaves(start)[0])
-    first = (start, jnp.ones(n, bool))
+    first = divided((start, jnp.ones(n, bool)))
     _, (states, alive) = jax.lax.scan(step, first, jax.random.split(key, length))
     flat = lambda x: x.reshape(-1, *x.shape[2:])  # noqa: E731
     return data.insert(jax.tree.map(flat, states), flat(alive))

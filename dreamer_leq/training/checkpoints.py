@@ -149,7 +149,10 @@ class Checkpoints:
         """Orbax's manager, made at the first save, when the folder becomes ours."""
         if phase not in self._writers:
             ocp = _orbax()
+            (self._folder / phase).mkdir(parents=True, exist_ok=True)
             options = ocp.CheckpointManagerOptions(
+                create=False,
+                multiprocessing_options=_alone(),
                 preservation_policy=ocp.checkpoint_managers.LatestN(self._keep),
                 # what a killed run left half-written
                 cleanup_tmp_directories=True,
@@ -171,14 +174,24 @@ def _orbax() -> Any:
     return orbax.checkpoint
 
 
+def _alone() -> Any:
+    """That orbax is to wait for no other process of a run: it is called by one."""
+    me = jax.process_index()
+    return _orbax().options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}
+    )
+
+
 def _read(folder: Path, subtree: str | None) -> tuple[Any, dict[str, Any]]:
     """The stored state, or one field of it, as NumPy arrays, and the extra dict."""
-    ocp = _orbax()
+    ocp, alone = _orbax(), _alone()
     handler = ocp.CompositeCheckpointHandler(
-        state=ocp.PyTreeCheckpointHandler(), extra=ocp.JsonCheckpointHandler()
+        state=ocp.PyTreeCheckpointHandler(multiprocessing_options=alone),
+        extra=ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+        composite_options=ocp.CompositeOptions(multiprocessing_options=alone),
     )
     try:
-        with ocp.Checkpointer(handler) as reader:
+        with ocp.Checkpointer(handler, multiprocessing_options=alone) as reader:
             tree = reader.metadata(folder).item_metadata[STATE].tree
             if subtree is not None:
                 if subtree not in tree:

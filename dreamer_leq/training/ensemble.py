@@ -10,6 +10,7 @@ import optax
 from flax import struct
 from jax import Array
 
+from dreamer_leq.nn.parallel import divided
 from dreamer_leq.training.sources import transition_starts
 from dreamer_leq.world_models.mlp_ensemble import EnsembleNet, MLPEnsemble, Params
 from dreamer_leq.world_models.termination import Termination
@@ -79,6 +80,7 @@ class EnsembleTraining:
         size = self.batch(state.order.shape[1])
         first = state.position * size
         rows = jax.lax.dynamic_slice_in_dim(state.order, first, size, axis=1)
+        rows = divided(rows, axis=1)
         x, target = self._examples(state.best, data, rows)
 
         def loss(params):

@@ -14,7 +14,10 @@ import numpy as np
 from flax import struct
 from jax import Array
 
+from dreamer_leq.nn.parallel import divided, everywhere
 from dreamer_leq.training.entries import entry_arrays
+from dreamer_leq.training.mesh import ONE_DEVICE, Devices
+from dreamer_leq.training.processes import all_agree
 from dreamer_leq.training.sources import (
     EpisodeWindows,
     Source,
@@ -40,6 +43,7 @@ def encode_dataset(
     episodes: int = 16,
     steps: int = 64,
     report: Callable[[int, int], None] = lambda done, total: None,
+    devices: Devices = ONE_DEVICE,
 ) -> dict[str, np.ndarray]:
     """Posterior of every entry, filtered from its episode's start as the policy will
     be.
@@ -53,12 +57,15 @@ def encode_dataset(
     deter = np.empty((n, config.deter), np.float32)
     stoch = np.empty((n, config.stoch), np.uint8)
     names = [*world_model.net.encoders, "action", "is_first"]
-    done = 0
+    done, world_model = 0, devices.replicate(world_model)
     for index, (group, rows, valid) in enumerate(_chunks(arrays, episodes, steps)):
         if group:  # a new group of episodes
             state = world_model.net.rssm.initial(len(rows))
         batch = {name: arrays[name][rows] for name in names}
-        state, out = _observe(world_model, state, batch, jax.random.fold_in(key, index))
+        with devices.in_use():
+            state, out = _observe_all(
+                world_model, state, batch, jax.random.fold_in(key, index)
+            )
         deter[rows[valid]] = np.asarray(out.deter)[valid]
         stoch[rows[valid]] = np.asarray(out.stoch.argmax(-1))[valid]
         done += int(valid.sum())
@@ -82,7 +89,7 @@ def _chunks(
             yield step == 0, rows.clip(max=ends[picks][:, None] - 1), valid
 
 
-@partial(jax.jit, donate_argnums=1)
+@jax.jit
 def _observe(
     world_model: LatentWorldModel, state: RSSMState, batch: dict[str, Array], key: Array
 ) -> tuple[RSSMState, RSSMState]:
@@ -93,6 +100,14 @@ def _observe(
         params["rssm"], state, tokens, batch["action"], batch["is_first"], key
     )
     return jax.tree.map(lambda x: x[:, -1], states), states
+
+
+@partial(jax.jit, donate_argnums=1)
+def _observe_all(
+    world_model: LatentWorldModel, state: RSSMState, batch: dict[str, Array], key: Array
+) -> tuple[RSSMState, RSSMState]:
+    """`_observe`, by all devices and for all of them."""
+    return everywhere(_observe(world_model, *divided((state, batch)), key))
 
 
 @struct.dataclass
@@ -154,6 +169,7 @@ class LatentData:
     length: int  # of the windows, where observations are encoded again
     placement: str
     log: Callable[[str], None]
+    devices: Devices = ONE_DEVICE
 
     def phase(self, learner: Any) -> Any:
         """`learner` fit for what `source` gives."""
@@ -170,7 +186,8 @@ class LatentData:
         starts = window_starts(arrays["is_first"], self.length)
         windows = -(-batch // (self.length - 1))
         sampler = EpisodeWindows(len(starts), windows, self.length)
-        source, note = place(arrays | {"starts": starts}, sampler, self.placement)
+        where = (self.placement, self.devices)
+        source, note = place(arrays | {"starts": starts}, sampler, *where)
         self.log(f"observations, to be encoded again and again: {note}")
         return source
 
@@ -179,11 +196,12 @@ class LatentData:
         """Whether the latents fit into host memory, where they are collected first."""
         config = self.world_model.net.config
         size = len(self.dataset.reward) * (4 * config.deter + config.stoch)
-        return size <= host_budget()
+        return all_agree(size <= host_budget())
 
     def _placed(self, sampler: Transitions) -> Source:
         if self._resident is None:
-            source, note = place(self._latents, sampler, self.placement)
+            where = (self.placement, self.devices)
+            source, note = place(self._latents, sampler, *where)
             self.log(f"latents: {note}")
             self._resident = source
         return replace(self._resident, sampler=sampler)
@@ -194,7 +212,9 @@ class LatentData:
     def _latents(self) -> dict[str, np.ndarray]:
         arrays = self._observations
         start = time.monotonic()
-        latents = encode_dataset(self.world_model, arrays, self.key)
+        latents = encode_dataset(
+            self.world_model, arrays, self.key, devices=self.devices
+        )
         seconds = time.monotonic() - start
         self.log(
             f"latents: encoded {len(arrays['action']):,} entries in {seconds:.0f} s"

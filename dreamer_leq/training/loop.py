@@ -19,11 +19,15 @@ import numpy as np
 from jax import Array
 
 from dreamer_leq.errors import UserError
+from dreamer_leq.nn.parallel import everywhere
 from dreamer_leq.training.checkpoints import Checkpoints
 from dreamer_leq.training.interrupts import Interrupts
-from dreamer_leq.training.metrics import MetricsLogger
+from dreamer_leq.training.mesh import ONE_DEVICE, Devices
+from dreamer_leq.training.metrics import MetricsLogger, NoMetrics
 from dreamer_leq.training.phases import Phase
+from dreamer_leq.training.processes import gathered
 from dreamer_leq.training.progress import Progress
+from dreamer_leq.training.shared_checkpoints import SharedCheckpoints
 from dreamer_leq.training.sources import Source, update_key
 
 # Dispatches take about this long: short enough to stop and to report in time, long
@@ -35,12 +39,13 @@ SECONDS_PER_DISPATCH = 2.0
 class Session:
     """What a run's phases share."""
 
-    logger: MetricsLogger
-    checkpoints: Checkpoints
+    logger: MetricsLogger | NoMetrics
+    checkpoints: Checkpoints | SharedCheckpoints
     progress: Progress
     interrupts: Interrupts
     log_every: int
     checkpoint_every: int
+    devices: Devices = ONE_DEVICE
 
     def forget_unsaved(self, phases: Sequence[str]) -> None:
         """Drop the records after the last checkpoint: the run goes on from there."""
@@ -87,7 +92,9 @@ class PhaseRun:
 
         like: a state, or its shapes and types as `jax.eval_shape` gives them.
         """
-        if self.session.checkpoints.latest(self.name) is None and self.updates:
+        new = self.session.checkpoints.latest(self.name) is None
+        # on a mesh the program is for states that lie there already
+        if new and self.updates and self.session.devices.mesh is None:
             pool = ThreadPoolExecutor(1)
             self._compiling = pool.submit(self._compile, self._open_feed(0), like)
             pool.shutdown(wait=False)
@@ -99,21 +106,24 @@ class PhaseRun:
         Raises UserError where a loss is no longer finite, and Interrupted after a
         signal, the state being saved.
         """
+        devices = self.session.devices
         state, step, totals = self._resume(state)
         if self._over(state, step):
-            return state
+            return devices.local(state)
         feed = self._open_feed(step)
         if self._compiling:
             self._compiling.result()
+        state, self.phase = devices.replicate((state, self.phase))
         totals = self._zero_totals(feed, state, step) | totals
         self.session.progress.start(self.name, self.updates, step)
         try:
             while not self._over(state, step):
                 data, n = feed.data(step, self._most(step))
                 start = time.monotonic()
-                state, totals = _advance(
-                    feed.read, self.phase, data, state, totals, self.key, step, n
-                )
+                with devices.in_use():
+                    state, totals = _advance(
+                        feed.read, self.phase, data, state, totals, self.key, step, n
+                    )
                 step += n
                 state = self._after(state, step, totals, n, start)
                 if self._due(state, step, self.session.log_every):
@@ -121,7 +131,7 @@ class PhaseRun:
         finally:
             feed.close()
             self.session.progress.finish()
-        return state
+        return devices.local(state)
 
     def _resume(self, state: Any) -> tuple[Any, int, dict[str, Array]]:
         """State, step and unwritten metric sums of the last checkpoint, or of the
@@ -155,7 +165,8 @@ class PhaseRun:
             return _updates(feed.read, phase, data, state, key, step)[1]
 
         data, _ = feed.data(step, 1)
-        shapes = jax.eval_shape(metrics, self.phase, data, state, self.key)
+        with self.session.devices.in_use():
+            shapes = jax.eval_shape(metrics, self.phase, data, state, self.key)
         return {name: jnp.zeros(x.shape, jnp.float32) for name, x in shapes.items()}
 
     def _over(self, state: Any, step: int) -> bool:
@@ -201,7 +212,8 @@ class PhaseRun:
         session.progress.update(step, {name: x.mean() for name, x in means.items()})
         refreshed = {}
         if self.refresh and step % self.refresh_every == 0:
-            state, refreshed = self.refresh(state, step)
+            with session.devices.in_use():
+                state, refreshed = self.refresh(state, step)
         if self._due(state, step, session.log_every):
             speed = {"updates_per_second": session.progress.rate}
             self._write(step, means, speed)
@@ -211,6 +223,7 @@ class PhaseRun:
             session.logger.write(self.name, step, metrics)
         if self.evaluate and self._due(state, step, self.evaluate_every):
             self.evaluate(state, step)
+        self._agree()
         stopped = session.interrupts.pending
         if stopped or self._due(state, step, session.checkpoint_every):
             extra = {"totals": {name: x.tolist() for name, x in sums.items()}}
@@ -229,6 +242,15 @@ class PhaseRun:
         for i, logger in enumerate(self.loggers):
             own = {name: x[i] for name, x in means.items()}
             logger.write(self.name, step, own, speed)
+
+    def _agree(self) -> None:
+        """Speed and signals are each process's own, but all processes have to do the
+        same updates and to stop after the same one.
+        """
+        interrupts = self.session.interrupts
+        own = (self._speed, interrupts.pending or 0)
+        speeds, signals = zip(*gathered(own), strict=True)
+        self._speed, interrupts.pending = min(speeds), int(max(signals)) or None
 
     def _check_finite(self, sums: dict[str, np.ndarray], step: int) -> None:
         bad = [name for name, x in sums.items() if not np.isfinite(x).all()]
@@ -261,7 +283,7 @@ def _advance(
         state, totals = carry
         state, metrics = _updates(read, phase, data, state, key, step)
         totals = {name: total + metrics[name] for name, total in totals.items()}
-        return state, totals
+        return everywhere((state, totals))
 
     return jax.lax.fori_loop(first, first + n, body, (state, totals))
 

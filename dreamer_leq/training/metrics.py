@@ -124,6 +124,22 @@ class MetricsLogger:
         self.close()
 
 
+class NoMetrics:
+    """The logger of a process that leaves the metrics to another one."""
+
+    def write(self, *record: Any) -> None:
+        pass
+
+    def truncate(self, *reached: Any) -> None:
+        pass
+
+    def __enter__(self) -> "NoMetrics":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
 def read_metrics(path: str | Path) -> Iterator[Record]:
     """The records of a metrics file, first to last.
 

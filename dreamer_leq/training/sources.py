@@ -16,6 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from dreamer_leq.nn.parallel import divided
+from dreamer_leq.training.mesh import ONE_DEVICE, Devices
+from dreamer_leq.training.processes import all_agree
+
 Arrays = Mapping[str, Any]
 
 # Batches per chunk, where the data stays in host memory; two chunks are held at a time.
@@ -110,11 +114,12 @@ class Everything:
 
 @dataclass(frozen=True)
 class Source:
-    """Arrays, how to sample them, and whether they live on the device."""
+    """Arrays, how to sample them, whether they live on the devices, and on which."""
 
     arrays: Arrays
     sampler: Sampler
     on_device: bool
+    devices: Devices = ONE_DEVICE
 
     def sample(self, key: Array, batch: int) -> dict[str, Array]:
         """One batch of another size than the updates'."""
@@ -122,7 +127,7 @@ class Source:
         index = sampler.draw(key)
         if not self.on_device:
             index = np.asarray(index)
-        return jax.device_put(sampler.gather(self.arrays, index))
+        return self.devices.replicate(sampler.gather(self.arrays, index))
 
     def feed(self, key: Array, first: int) -> "Resident | Streamed":
         """What the loop reads from, beginning with update `first`."""
@@ -138,7 +143,8 @@ class ReadResident:
     sampler: Sampler
 
     def __call__(self, arrays: Arrays, key: Array, step: Array) -> dict[str, Array]:
-        return self.sampler.gather(arrays, self.sampler.draw(batch_key(key, step)))
+        index = divided(self.sampler.draw(batch_key(key, step)))
+        return self.sampler.gather(arrays, index)
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,7 @@ class ReadChunk:
 
     def __call__(self, chunk: Any, key: Array, step: Array) -> dict[str, Array]:
         first, batches = chunk
-        return jax.tree.map(lambda x: x[step - first], batches)
+        return divided(jax.tree.map(lambda x: x[step - first], batches))
 
 
 class Resident:
@@ -198,11 +204,11 @@ class Streamed:
         self._pool.shutdown(cancel_futures=True)
 
     def _load(self, first: int) -> dict[str, Array]:
-        picks = np.asarray(self._draw(first))
-        parts = [
-            self._source.sampler.gather(self._source.arrays, pick) for pick in picks
-        ]
-        return jax.device_put({k: np.stack([p[k] for p in parts]) for k in parts[0]})
+        source, picks = self._source, np.asarray(self._draw(first))
+        rows = source.devices.rows(picks.shape[1])
+        parts = [source.sampler.gather(source.arrays, pick[rows]) for pick in picks]
+        chunk = {k: np.stack([p[k] for p in parts]) for k in parts[0]}
+        return source.devices.divide(chunk, axis=1)
 
 
 def batch_key(key: Array, step: Array | int) -> Array:
@@ -236,7 +242,7 @@ def device_budget() -> int:
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] // 2
-    return host_budget()
+    return host_budget() // jax.local_device_count()
 
 
 def host_budget() -> int:
@@ -244,14 +250,17 @@ def host_budget() -> int:
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
-def place(arrays: Arrays, sampler: Sampler, placement: str) -> tuple[Source, str]:
+def place(
+    arrays: Arrays, sampler: Sampler, placement: str, devices: Devices = ONE_DEVICE
+) -> tuple[Source, str]:
     """The source for `arrays`, and a line for the log that says where they lie
     and why.
     """
     size, budget = nbytes(arrays), device_budget()
-    on_device = placement == "device" or (placement == "auto" and size <= budget)
-    where = "on the device" if on_device else "in host memory, prefetched"
+    fits = all_agree(size <= budget)
+    on_device = placement == "device" or (placement == "auto" and fits)
+    there = "on the device" if devices.count == 1 else "on every device"
+    where = there if on_device else "in host memory, prefetched"
     note = f"{size / 2**20:,.0f} MiB {where} (budget {budget / 2**20:,.0f} MiB)"
-    if on_device:
-        arrays = {name: jnp.asarray(array) for name, array in arrays.items()}
-    return Source(arrays, sampler, on_device), note
+    arrays = devices.replicate(dict(arrays)) if on_device else arrays
+    return Source(arrays, sampler, on_device, devices), note

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dreamer_leq.training.entries import entry_arrays
+from dreamer_leq.training.mesh import ONE_DEVICE, Devices
 from dreamer_leq.training.sources import (
     Source,
     Transitions,
@@ -27,6 +28,7 @@ class VectorData:
     returns_gamma: float | None
     placement: str
     log: Callable[[str], None]
+    devices: Devices = ONE_DEVICE
 
     _placed: Source | None = field(default=None, init=False)
 
@@ -39,7 +41,8 @@ class VectorData:
         if self._placed is None:
             arrays = self._arrays()
             sampler = Transitions(len(arrays["transition"]), batch, ("vector",))
-            self._placed, note = place(arrays, sampler, self.placement)
+            where = (self.placement, self.devices)
+            self._placed, note = place(arrays, sampler, *where)
             self.log(f"transitions: {note}")
         return replace(self._placed, sampler=replace(self._placed.sampler, batch=batch))
 

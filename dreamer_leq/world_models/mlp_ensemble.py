@@ -16,6 +16,7 @@ from jax import Array
 
 from dreamer_leq.nn.distributions import symlog
 from dreamer_leq.nn.layers import PlainMLP
+from dreamer_leq.nn.parallel import divided, everywhere
 from dreamer_leq.world_models.termination import Termination
 
 Params = Any
@@ -158,9 +159,10 @@ class MLPEnsemble:
         order_key, noise_key = jax.random.split(key)
         order = jax.random.permutation(order_key, slots)
         place = jnp.argsort(order)[:n]  # where each sample went
-        x = self._inputs(state, action)
+        x = everywhere(self._inputs(state, action))  # any row may go to any device
         x = jnp.pad(x, ((0, slots - n), (0, 0)))[order]
-        mean, logvar = self.net.predict(self.params, x.reshape(members, -1, x.shape[1]))
+        dealt = divided(x.reshape(members, -1, x.shape[1]), axis=1, padded=True)
+        mean, logvar = self.net.predict(self.params, dealt)
         back = lambda y: y.reshape(slots, -1)[place]  # noqa: E731
         return self._outcome(state, back(mean), back(logvar), noise_key)
 

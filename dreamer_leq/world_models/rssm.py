@@ -18,6 +18,7 @@ from jax import Array
 
 from dreamer_leq.nn.distributions import sample_straight_through, unimix_log_probs
 from dreamer_leq.nn.layers import MLP, BlockLinear, Linear, NormAct, NormLinear
+from dreamer_leq.nn.parallel import divided, everywhere
 
 Params = Any
 
@@ -257,7 +258,9 @@ class RSSM:
         order = jax.random.permutation(key, share * members)
         slot = jnp.argsort(order)[:n]  # where each sample goes
         source = jnp.minimum(order, n - 1)  # what lies in each slot; surplus slots idle
-        dealt = deter[source].reshape(members, share, -1)
+        # over several devices every row may travel: in the type that the prior reads
+        rows = everywhere(deter.astype(self.dtype))[source]
+        dealt = divided(rows.reshape(members, share, -1), axis=1, padded=True)
         module = self.modules["prior"]
         logits = jax.vmap(lambda p, x: module.apply({"params": p}, x))(
             params["prior"], dealt

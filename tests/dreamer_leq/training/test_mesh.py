@@ -1,0 +1,264 @@
+"""Batches over four devices: the numbers of one device, for a part of the work each.
+
+The devices are virtual ones of the CPU, which a process has to be started with: the
+test runs this file as a program.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dreamer_leq import UserError, build
+from dreamer_leq.config import from_presets
+from dreamer_leq.fit_policy import expand_dataset
+from dreamer_leq.leq.learner import LEQ
+from dreamer_leq.leq.pretrain import FQE, Pretraining
+from dreamer_leq.training import loop
+from dreamer_leq.training.ensemble import EnsembleTraining, elites
+from dreamer_leq.training.latents import Reencoding, encode_dataset
+from dreamer_leq.training.mesh import ONE_DEVICE, Devices
+from dreamer_leq.training.phases import WorldModelTraining
+from dreamer_leq.training.sources import (
+    EpisodeWindows,
+    Everything,
+    Transitions,
+    Windows,
+    place,
+    transition_starts,
+    window_starts,
+)
+from dreamer_leq.world_models.latent import LatentWorldModel, ObservationSpec
+from vd4rl_loader.states import IDENTITY
+
+ROOT = Path(__file__).resolve().parents[3]
+DEVICES, BATCH, ENTRIES, LENGTH, UPDATES = 4, 64, 300, 4, 3
+SPEC = ObservationSpec(0, 11, 3)  # a hopper's
+KEYS = {
+    "task": "hopper-medium",
+    **{f"{phase}.batch": BATCH for phase in ("latent", "ensemble", "leq")},
+    **{"latent.optimizer.kind": "adam", "latent.optimizer.eps": 1e-8},
+    **{"expansion.starts": BATCH, "bc.critic": "monte_carlo", "leq.return_norm": True},
+}
+STATES = from_presets("d4rl_mujoco", "debug", **KEYS)
+RSSM = from_presets("d4rl_rssm", "debug", **KEYS)
+PHASES = ("world_model", "ensemble", "bc", "fqe", "leq", "reencoding")
+
+
+# --- what a process with four devices finds out
+
+
+def entries():
+    """Three episodes of random numbers."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "vector": rng.normal(size=(ENTRIES, SPEC.vector_size)),
+        "action": rng.uniform(-1, 1, (ENTRIES, SPEC.action_size)),
+        "reward": rng.normal(size=ENTRIES),
+        "return": rng.normal(size=ENTRIES),
+        "is_terminal": rng.random(ENTRIES) < 0.1,
+    }
+    arrays = {name: np.float32(array) for name, array in arrays.items()}
+    return arrays | {"is_first": np.arange(ENTRIES) % 100 == 0}
+
+
+DATA = entries()
+
+
+def stirred(tree):
+    """Parameters without the zeros of a beginning, whose gradients are rounding
+    errors.
+    """
+    return jax.tree.map(
+        lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape),
+        tree,
+    )
+
+
+def world_model(devices):
+    net = build.latent_net(RSSM, SPEC)
+    phase = WorldModelTraining(net, build.optimizer(RSSM.latent.optimizer, 10))
+    source, _ = place(DATA, Windows(ENTRIES, BATCH, LENGTH), "device", devices)
+    params = stirred(phase.init(jax.random.key(0)).params)
+    return phase, phase.init(jax.random.key(0)).replace(params=params), source
+
+
+def ensemble(devices):
+    net = build.ensemble_net(STATES, SPEC)
+    phase = EnsembleTraining(net, optax.adam(1e-3))
+    starts = transition_starts(DATA["is_first"])
+    data = DATA | {"train": starts[30:], "holdout": starts[:30]}
+    state = phase.init(jax.random.key(0), data)
+    return phase, state, place(data, Everything(), "device", devices)[0]
+
+
+def learner_of_states(kind, devices):
+    """Learner, parameters and transitions, against an untrained ensemble."""
+    phase, state, _ = ensemble(devices)
+    model = elites(state.best, phase.net, build.termination(STATES), IDENTITY)
+    nets = build.actor_critic(STATES, SPEC)
+    params = stirred(nets.init(jax.random.key(1), model.feature_size))
+    settings = build.leq_optimizer(STATES) if kind is LEQ else optax.adam(1e-3)
+    starts = transition_starts(DATA["is_first"])
+    sampler = Transitions(len(starts), BATCH, ("vector",))
+    source, _ = place(DATA | {"transition": starts}, sampler, "device", devices)
+    return kind(model, nets, settings, STATES), params, source
+
+
+def bc(devices):
+    learner, params, source = learner_of_states(Pretraining, devices)
+    return learner, learner.init(params), source
+
+
+def fqe(devices):
+    learner, params, source = learner_of_states(FQE, devices)
+    return learner, learner.init(params), source
+
+
+def leq(devices):
+    """From an expanded dataset."""
+    learner, params, source = learner_of_states(LEQ, devices)
+    batch = source.sample(jax.random.key(2), BATCH)
+    state = devices.replicate(learner.open_ring(learner.init(params), batch))
+    with devices.in_use():
+        state = expand_dataset(learner, state, batch, jax.random.key(3))
+    return learner, state, source
+
+
+def reencoding(devices):
+    """LEQ on latents, from windows in host memory that are encoded in the update."""
+    net, nets = build.latent_net(RSSM, SPEC), build.actor_critic(RSSM, SPEC)
+    model = LatentWorldModel(stirred(net.init(jax.random.key(0))), net)
+    learner = LEQ(model, nets, build.leq_optimizer(RSSM), RSSM)
+    params = stirred(nets.init(jax.random.key(1), model.feature_size))
+    starts = window_starts(DATA["is_first"], LENGTH)
+    sampler = EpisodeWindows(len(starts), BATCH // 4, LENGTH)
+    source, _ = place(DATA | {"starts": starts}, sampler, "host", devices)
+    return Reencoding(learner), learner.init(params), source
+
+
+def measured(phase, state, source, devices):
+    """Metrics after each update, the last state, and one device's operations."""
+    key = jax.random.key(4)
+    feed = source.feed(key, 0)
+    state, phase = devices.replicate((state, phase))
+    with devices.in_use():
+        data, _ = feed.data(0, 1)
+        batch = jax.eval_shape(feed.read, data, key, 0)
+        metrics = jax.eval_shape(loop._update, phase, state, batch, key)[1]
+        totals = {name: jnp.zeros(()) for name in metrics}
+        args = (phase, data, state, devices.replicate(totals), key)
+        advance = loop._advance.lower(feed.read, *args, 0, 1).compile()
+        found = []
+        for step in range(UPDATES):
+            data, _ = feed.data(step, 1)
+            state, totals = advance(phase, data, state, totals, key, step, 1)
+            found.append({name: float(x) for name, x in totals.items()})
+    feed.close()
+    whole = all(x.sharding.is_fully_replicated for x in jax.tree.leaves(state))
+    flat = [np.ravel(x) for x in jax.tree.leaves(jax.device_get(state))]
+    last = np.concatenate(flat).astype(float).tolist()
+    return found, last, advance.cost_analysis()["flops"], whole
+
+
+def encoded(devices):
+    net = build.latent_net(RSSM, SPEC)
+    model = LatentWorldModel(stirred(net.init(jax.random.key(0))), net)
+    sizes = dict(episodes=2, steps=20)  # fewer episodes than devices
+    latents = encode_dataset(model, DATA, jax.random.key(5), **sizes, devices=devices)
+    return {name: array.astype(float).tolist() for name, array in latents.items()}
+
+
+def main():
+    jax.config.update("jax_disable_most_optimizations", True)
+    four = Devices.of({"data": DEVICES})
+    for name in PHASES:
+        setup = globals()[name]
+        pair = [measured(*setup(d), d) for d in (ONE_DEVICE, four)]
+        print(json.dumps([name, pair]))
+    print(json.dumps(["encoded", [encoded(d) for d in (ONE_DEVICE, four)]]))
+
+
+# --- and what it should
+
+
+@pytest.fixture(scope="module")
+def found():
+    """By name, what one device and four have measured."""
+    flag = f"--xla_force_host_platform_device_count={DEVICES}"
+    environment = os.environ | {"XLA_FLAGS": flag, "PYTHONPATH": str(ROOT)}
+    output = subprocess.check_output([sys.executable, __file__], env=environment)
+    return dict(json.loads(line) for line in output.splitlines())
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_losses_are_those_of_one_device(found, phase):
+    (alone, *_), (together, *_) = found[phase]
+    assert len(alone) == UPDATES and alone[0] != alone[-1]
+    for one, four in zip(alone, together, strict=True):
+        assert four == pytest.approx(one, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_so_is_all_that_is_trained(found, phase):
+    (_, alone, *_), (_, together, *_) = found[phase]
+    np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_every_device_does_a_part_of_the_work(found, phase):
+    (*_, alone, _), (*_, together, _) = found[phase]
+    assert together < 0.45 * alone
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_every_device_has_the_whole_state(found, phase):
+    assert found[phase][1][-1]
+
+
+def test_latents_are_those_of_one_device(found):
+    alone, together = found["encoded"]
+    np.testing.assert_allclose(together["deter"], alone["deter"], atol=1e-5)
+    assert together["stoch"] == alone["stoch"]
+
+
+# --- without a mesh, and without enough devices
+
+
+def test_random_numbers_do_not_depend_on_the_devices():
+    """What everything above rests on: JAX's default."""
+    assert jax.config.jax_threefry_partitionable
+
+
+def test_one_device_leaves_arrays_as_they_are():
+    x = {"a": jnp.ones(3)}
+    assert ONE_DEVICE.replicate(x)["a"] is x["a"]
+    assert ONE_DEVICE.local(x) is x
+    assert Devices.of({}) == ONE_DEVICE and ONE_DEVICE.count == 1
+    assert np.arange(6)[ONE_DEVICE.rows(6)].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_mesh_of_one_is_a_mesh():
+    devices = Devices.of({"data": 1})
+    x = devices.replicate({"a": np.ones(3)})["a"]
+    assert x.sharding.mesh == devices.mesh
+    assert devices.local(x).sharding == jnp.ones(3).sharding
+
+
+def test_too_few_devices_are_refused():
+    there = jax.device_count()
+    with pytest.raises(UserError) as refusal:
+        Devices.of({"data": there + 1})
+    assert f"needs {there + 1} devices, there are {there}" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+if __name__ == "__main__":
+    main()
