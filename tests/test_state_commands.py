@@ -16,13 +16,14 @@ import imageio.v3 as imageio
 import jax
 import numpy as np
 import pytest
-from workplace import Workplace, records, scores
+from workplace import PATIENCE, Workplace, free_address, records, scores
 
 from dreamer_leq.cli import eval_main, train_main
 from dreamer_leq.evaluation.scores import wilson_interval
 from dreamer_leq.run_folder import RunFolder
 from dreamer_leq.training.checkpoints import Checkpoints
 from dreamer_leq.training.metrics import read_metrics
+from dreamer_leq.training.processes import VARIABLES
 
 PHASES = ("world_model", "bc", "fqe", "leq")
 MAZE = Path("runs/pointmaze-umaze/seed0")
@@ -307,6 +308,63 @@ def test_eval_scores_all_members_of_a_grid(place, grid, said):
     assert f"grid is a grid; give one of its runs: {', '.join(GRID)}" in line
     code, _, _ = run_here(place, eval_main, "--logdir", grid[1] / GRID[3])
     assert code == 0
+
+
+# --- two processes
+
+
+@pytest.fixture(scope="module")
+def together(place, tmp_path_factory):
+    """Two processes that train as `whole` does, up to behaviour cloning: the folder,
+    and what each of them printed.
+    """
+    folder, data = place.path / "together", place.path / "hopper.hdf5"
+    flags = (*HOPPER[:5], "--data", data, "--logdir", folder, "--mesh", "data=2")
+    flags += ("--fqe.updates", 0, "--leq.updates", 0, "--expansion.interval", 8)
+    addressed = dict(zip(VARIABLES, (free_address(), "2"), strict=False))
+    started = []
+    for index in range(2):
+        mine = place.variables | addressed | {VARIABLES[2]: str(index)}
+        here = Workplace(tmp_path_factory.mktemp("process"), place.cache, mine)
+        started.append((here, here.start("train_offline.py", *flags)))
+    ends = [process.communicate(timeout=PATIENCE) for _, process in started]
+    errors = [error for _, error in ends]
+    assert [process.returncode for _, process in started] == [0, 0], errors
+    return folder, [here for here, _ in started]
+
+
+def test_two_processes_train_as_one(whole, together):
+    """The same losses, and a policy that earns the same."""
+    folder, _ = together
+    ours, theirs = (
+        [
+            record
+            for record in records(path)
+            if record.pop("phase") in ("world_model", "bc")
+        ]
+        for path in (folder, whole)
+    )
+    assert len(ours) == len(theirs) == 6
+    for one, other in zip(ours, theirs, strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+    assert list(scores(folder)) == ["0"]
+
+
+def test_the_first_process_alone_speaks_and_writes(together):
+    folder, (first, second) = together
+    spoken = first.output.read_text()
+    assert re.search(r"computing on 2 x \w+ \(\w+\), in 2 processes", spoken)
+    assert "bc 10/10" in spoken and f"everything is in {folder}" in spoken
+    said = second.output.read_text().splitlines()
+    assert not [line for line in said if not line.startswith("[Gloo]")]
+    assert not second.files() and not first.files()
+    assert len(list((folder / "tensorboard").iterdir())) == 1
+
+
+def test_one_process_reads_what_two_have_written(together):
+    folder, _ = together
+    assert parameters(folder, "bc")[0] == 10
+    assert RunFolder(folder).load_agent().world_model.members == 2
 
 
 # --- the other suites and the RSSM

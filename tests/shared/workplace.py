@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -70,6 +71,13 @@ class Workplace:
         """What lies here, but for what the tests themselves write."""
         found = {file.relative_to(self.path) for file in self.path.rglob("*")}
         return found - {Path("output.txt")}
+
+
+def free_address():
+    """Where processes of this machine can meet."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return f"localhost:{probe.getsockname()[1]}"
 
 
 def records(folder):

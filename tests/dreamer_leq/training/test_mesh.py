@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -19,13 +20,13 @@ import pytest
 from dreamer_leq import UserError, build
 from dreamer_leq.config import from_presets
 from dreamer_leq.fit_policy import expand_dataset
-from dreamer_leq.leq.learner import LEQ
-from dreamer_leq.leq.pretrain import FQE, Pretraining
+from dreamer_leq.leq.learner import LEQ, LEQState
+from dreamer_leq.leq.pretrain import FQE
 from dreamer_leq.training import loop
 from dreamer_leq.training.ensemble import EnsembleTraining, elites
 from dreamer_leq.training.latents import Reencoding, encode_dataset
 from dreamer_leq.training.mesh import ONE_DEVICE, Devices
-from dreamer_leq.training.phases import WorldModelTraining
+from dreamer_leq.training.phases import WorldModelState, WorldModelTraining
 from dreamer_leq.training.sources import (
     EpisodeWindows,
     Everything,
@@ -49,10 +50,10 @@ KEYS = {
 }
 STATES = from_presets("d4rl_mujoco", "debug", **KEYS)
 RSSM = from_presets("d4rl_rssm", "debug", **KEYS)
-PHASES = ("world_model", "ensemble", "bc", "fqe", "leq", "reencoding")
+PHASES = ("world_model", "ensemble", "fqe", "leq", "reencoding")
 
 
-# --- what a process with four devices finds out
+# --- what a process finds out with its devices
 
 
 def entries():
@@ -72,22 +73,30 @@ def entries():
 DATA = entries()
 
 
-def stirred(tree):
-    """Parameters without the zeros of a beginning, whose gradients are rounding
-    errors.
+def parameters(init, *sizes):
+    """Random numbers in the shapes of `init`: without a beginning's zeros, where
+    gradients are rounding errors, and without compiling.
     """
-    return jax.tree.map(
-        lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape),
-        tree,
-    )
+    rng = np.random.default_rng(1)
+    shapes = jax.eval_shape(lambda key: init(key, *sizes), jax.random.key(0))
+    return jax.tree.map(lambda x: np.float32(0.3 * rng.normal(size=x.shape)), shapes)
+
+
+def beginning(init, params):
+    """`init(params)` with zeros for what isn't in `params`."""
+    zeros = lambda x: np.zeros(x.shape, x.dtype)  # noqa: E731
+    state = jax.tree.map(zeros, jax.eval_shape(init, params))
+    if isinstance(state, LEQState):
+        state = state.replace(tau=np.float32(0.3), target_critic=params["critic"])
+    return state.replace(params=params)
 
 
 def world_model(devices):
-    net = build.latent_net(RSSM, SPEC)
-    phase = WorldModelTraining(net, build.optimizer(RSSM.latent.optimizer, 10))
+    net, optimizer = build.latent_net(RSSM, SPEC), RSSM.latent.optimizer
+    phase = WorldModelTraining(net, build.optimizer(optimizer, 10))
     source, _ = place(DATA, Windows(ENTRIES, BATCH, LENGTH), "device", devices)
-    params = stirred(phase.init(jax.random.key(0)).params)
-    return phase, phase.init(jax.random.key(0)).replace(params=params), source
+    start = lambda p: WorldModelState(p, phase.optimizer.init(p))  # noqa: E731
+    return phase, beginning(start, parameters(net.init)), source
 
 
 def ensemble(devices):
@@ -95,7 +104,7 @@ def ensemble(devices):
     phase = EnsembleTraining(net, optax.adam(1e-3))
     starts = transition_starts(DATA["is_first"])
     data = DATA | {"train": starts[30:], "holdout": starts[:30]}
-    state = phase.init(jax.random.key(0), data)
+    state = jax.jit(phase.init)(jax.random.key(0), data)
     return phase, state, place(data, Everything(), "device", devices)[0]
 
 
@@ -104,7 +113,7 @@ def learner_of_states(kind, devices):
     phase, state, _ = ensemble(devices)
     model = elites(state.best, phase.net, build.termination(STATES), IDENTITY)
     nets = build.actor_critic(STATES, SPEC)
-    params = stirred(nets.init(jax.random.key(1), model.feature_size))
+    params = parameters(nets.init, model.feature_size)
     settings = build.leq_optimizer(STATES) if kind is LEQ else optax.adam(1e-3)
     starts = transition_starts(DATA["is_first"])
     sampler = Transitions(len(starts), BATCH, ("vector",))
@@ -112,36 +121,32 @@ def learner_of_states(kind, devices):
     return kind(model, nets, settings, STATES), params, source
 
 
-def bc(devices):
-    learner, params, source = learner_of_states(Pretraining, devices)
-    return learner, learner.init(params), source
-
-
 def fqe(devices):
     learner, params, source = learner_of_states(FQE, devices)
-    return learner, learner.init(params), source
+    return learner, beginning(learner.init, params), source
 
 
 def leq(devices):
     """From an expanded dataset."""
     learner, params, source = learner_of_states(LEQ, devices)
     batch = source.sample(jax.random.key(2), BATCH)
-    state = devices.replicate(learner.open_ring(learner.init(params), batch))
+    state = learner.open_ring(beginning(learner.init, params), batch)
+    state = devices.replicate(state)
     with devices.in_use():
-        state = expand_dataset(learner, state, batch, jax.random.key(3))
+        state = expand_dataset(1, learner, state, batch, jax.random.key(3))
     return learner, state, source
 
 
 def reencoding(devices):
     """LEQ on latents, from windows in host memory that are encoded in the update."""
     net, nets = build.latent_net(RSSM, SPEC), build.actor_critic(RSSM, SPEC)
-    model = LatentWorldModel(stirred(net.init(jax.random.key(0))), net)
+    model = LatentWorldModel(parameters(net.init), net)
     learner = LEQ(model, nets, build.leq_optimizer(RSSM), RSSM)
-    params = stirred(nets.init(jax.random.key(1), model.feature_size))
+    params = parameters(nets.init, model.feature_size)
     starts = window_starts(DATA["is_first"], LENGTH)
     sampler = EpisodeWindows(len(starts), BATCH // 4, LENGTH)
     source, _ = place(DATA | {"starts": starts}, sampler, "host", devices)
-    return Reencoding(learner), learner.init(params), source
+    return Reencoding(learner), beginning(learner.init, params), source
 
 
 def measured(phase, state, source, devices):
@@ -151,8 +156,8 @@ def measured(phase, state, source, devices):
     state, phase = devices.replicate((state, phase))
     with devices.in_use():
         data, _ = feed.data(0, 1)
-        batch = jax.eval_shape(feed.read, data, key, 0)
-        metrics = jax.eval_shape(loop._update, phase, state, batch, key)[1]
+        updates = partial(loop._updates, feed.read)
+        metrics = jax.eval_shape(updates, phase, data, state, key, 0)[1]
         totals = {name: jnp.zeros(()) for name in metrics}
         args = (phase, data, state, devices.replicate(totals), key)
         advance = loop._advance.lower(feed.read, *args, 0, 1).compile()
@@ -170,7 +175,7 @@ def measured(phase, state, source, devices):
 
 def encoded(devices):
     net = build.latent_net(RSSM, SPEC)
-    model = LatentWorldModel(stirred(net.init(jax.random.key(0))), net)
+    model = LatentWorldModel(parameters(net.init), net)
     sizes = dict(episodes=2, steps=20)  # fewer episodes than devices
     latents = encode_dataset(model, DATA, jax.random.key(5), **sizes, devices=devices)
     return {name: array.astype(float).tolist() for name, array in latents.items()}
@@ -178,24 +183,29 @@ def encoded(devices):
 
 def main():
     jax.config.update("jax_disable_most_optimizations", True)
-    four = Devices.of({"data": DEVICES})
-    for name in PHASES:
-        setup = globals()[name]
-        pair = [measured(*setup(d), d) for d in (ONE_DEVICE, four)]
-        print(json.dumps([name, pair]))
-    print(json.dumps(["encoded", [encoded(d) for d in (ONE_DEVICE, four)]]))
+    count = jax.device_count()
+    devices = Devices.of({"data": count}) if count > 1 else ONE_DEVICE
+    found = {name: measured(*globals()[name](devices), devices) for name in PHASES}
+    print(json.dumps(found | {"encoded": encoded(devices)}))
 
 
 # --- and what it should
 
 
+def started(count):
+    """A process with so many devices."""
+    flag = f"--xla_force_host_platform_device_count={count}"
+    environment = os.environ | {"XLA_FLAGS": flag, "PYTHONPATH": str(ROOT)}
+    command, pipe = [sys.executable, __file__], subprocess.PIPE
+    return subprocess.Popen(command, env=environment, stdout=pipe)
+
+
 @pytest.fixture(scope="module")
 def found():
-    """By name, what one device and four have measured."""
-    flag = f"--xla_force_host_platform_device_count={DEVICES}"
-    environment = os.environ | {"XLA_FLAGS": flag, "PYTHONPATH": str(ROOT)}
-    output = subprocess.check_output([sys.executable, __file__], env=environment)
-    return dict(json.loads(line) for line in output.splitlines())
+    """By name, what one device and what four have measured."""
+    both = [started(count) for count in (1, DEVICES)]  # side by side
+    alone, together = (json.loads(p.communicate(timeout=300)[0]) for p in both)
+    return {name: (alone[name], together[name]) for name in alone}
 
 
 @pytest.mark.parametrize("phase", PHASES)

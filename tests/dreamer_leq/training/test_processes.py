@@ -6,7 +6,6 @@ They have to be processes: the tests run this file as a program.
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import struct
+from workplace import free_address
 
 from dreamer_leq import UserError
 from dreamer_leq.training import processes
@@ -129,14 +129,12 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def both(folder):
     """What the two have found out, after the second got a SIGTERM."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        address = f"localhost:{probe.getsockname()[1]}"
-    started = []
+    address, started = free_address(), []
     for index in range(PROCESSES):
         values = (address, str(PROCESSES), str(index))
         variables = dict(zip(processes.VARIABLES, values, strict=True))
-        environment = os.environ | variables | {"PYTHONPATH": str(ROOT)}
+        folders = os.pathsep.join(map(str, (ROOT, ROOT / "tests/shared")))
+        environment = os.environ | variables | {"PYTHONPATH": folders}
         command = [sys.executable, __file__, str(folder)]
         pipe = subprocess.PIPE
         started.append(subprocess.Popen(command, env=environment, stdout=pipe))
