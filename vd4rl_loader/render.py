@@ -13,6 +13,9 @@ from vd4rl_loader.errors import DataError
 class RenderStyle:
     """Everything besides the physics state that decides a frame's pixels.
 
+    It names the picture that dm_control would draw with these settings. `drawing` comes
+    so close that nothing but its speed shows: its tolerance is in docs/performance.md.
+
     Attributes:
       name: "vd4rl" (dm_control as it comes), "fast", or a name of the user's own.
       size: height and width of a frame, in pixels.

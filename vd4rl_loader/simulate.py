@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import functools
+import threading
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from vd4rl_loader.drawing import StyledCamera
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.opengl import check_rendering, load_suite
 from vd4rl_loader.render import RenderStyle
@@ -60,10 +64,9 @@ class PixelEnv:
         Raises:
           DataError: there is no such task, or it has no such camera or image size.
         """
-        domain, name = split_task(task)
-        self._env = load_suite().load(domain, name, task_kwargs={"random": seed})
-        self._render = render
-        self._cameras: dict[int, Any] = {}  # by image size
+        self._env = _load(task, seed)
+        self._task, self._render = task, render
+        self._cameras: dict[int, StyledCamera] = {}  # by image size
         self._action_repeat = action_repeat
         self._control_steps = EPISODE_STEPS  # over until reset
         self._scale, self._shift = _action_range(self._env.action_spec())
@@ -71,21 +74,7 @@ class PixelEnv:
         spec = self._env.observation_spec()
         self.observation_size = sum(int(np.prod(part.shape)) for part in spec.values())
         if render:
-            self._apply(task, render)
-
-    def _apply(self, task: str, render: RenderStyle) -> None:
-        # Must come before the first frame: the context is created with these sizes.
-        model = self._env.physics.model
-        model.vis.quality.shadowsize = render.shadows
-        model.vis.quality.offsamples = render.antialias
-        if render.camera >= model.ncam:
-            raise DataError(
-                f"task {task} has no camera {render.camera}: "
-                f"its cameras are 0 to {model.ncam - 1}"
-            )
-        largest = min(model.vis.global_.offwidth, model.vis.global_.offheight)
-        if render.size > largest:
-            raise DataError(f"size is {render.size}: {task} renders at most {largest}")
+            _require_camera(task, self._env.physics.model, render)
 
     def reset(self) -> Step:
         """Starts the next episode of this environment's seed."""
@@ -132,10 +121,9 @@ class PixelEnv:
             raise RuntimeError("this environment has no render style")
         size = size or self._render.size
         if size not in self._cameras:
-            self._cameras[size] = self._new_camera(size)
-        flags = None if self._render.reflections else {"reflection": False}
-        # The camera draws into a buffer of its own, the next time too: hence the copy.
-        return self._cameras[size].render(render_flag_overrides=flags).copy()
+            style = dataclasses.replace(self._render, size=size)
+            self._cameras[size] = _camera(self._task, style, threading.get_ident())
+        return self._cameras[size].draw(self._env.physics)
 
     def get_state(self) -> np.ndarray:
         """All that the physics' future depends on, float64 [P], for `set_state`."""
@@ -153,14 +141,9 @@ class PixelEnv:
         self.observation = _flatten(self._env.task.get_observation(physics))
 
     def close(self) -> None:
-        """Frees the simulation and its rendering context."""
+        """Frees the simulation."""
+        self._cameras.clear()
         self._env.close()
-
-    def _new_camera(self, size: int) -> Any:
-        # `physics.render` makes a new camera for every frame, a third of its time.
-        from dm_control.mujoco import Camera
-
-        return Camera(self._env.physics, size, size, self._render.camera)
 
     def _image(self) -> np.ndarray | None:
         return self.render() if self._render else None
@@ -177,6 +160,29 @@ def split_task(task: str) -> tuple[str, str]:
         return tasks[task]
     near = difflib.get_close_matches(task, tasks, n=3) or sorted(tasks)
     raise DataError(f"unknown dm_control task {task!r}: did you mean {_list(near)}?")
+
+
+def _load(task: str, seed: int) -> Any:
+    domain, name = split_task(task)
+    return load_suite().load(domain, name, task_kwargs={"random": seed})
+
+
+# A context takes as long to make as a hundred frames to draw and holds the task's
+# textures: the environments of a process share it, also one after the other.
+@functools.lru_cache(maxsize=2)  # an episode may be drawn at two sizes
+def _camera(task: str, style: RenderStyle, thread: int) -> StyledCamera:
+    return StyledCamera(_load(task, seed=0).physics.model, style)
+
+
+def _require_camera(task: str, model: Any, style: RenderStyle) -> None:
+    if style.camera >= model.ncam:
+        raise DataError(
+            f"task {task} has no camera {style.camera}: "
+            f"its cameras are 0 to {model.ncam - 1}"
+        )
+    largest = min(model.vis.global_.offwidth, model.vis.global_.offheight)
+    if style.size > largest:
+        raise DataError(f"size is {style.size}: {task} renders at most {largest}")
 
 
 def _action_range(spec: Any) -> tuple[np.ndarray, np.ndarray]:

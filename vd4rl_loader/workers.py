@@ -116,7 +116,7 @@ def launch(
         **os.environ,
         "PYTHONPATH": path,
         # Parallelism is over processes: threads within them only get in the way.
-        "LP_NUM_THREADS": "1",
+        "LP_NUM_THREADS": "0",  # Mesa draws in the thread that asks for it
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         **(extra or {}),

@@ -36,33 +36,6 @@ def test_unknown_task_names_the_nearest(wrong, right):
         split_task(wrong)
 
 
-def test_vd4rl_style_is_dm_control_as_it_comes():
-    env = PixelEnv("walker_walk", RenderStyle.named("vd4rl"), seed=3)
-    plain = load_plain("walker_walk", 3)
-    step, _ = env.reset(), plain.reset()
-    for action in [None, *random_actions(env, 3)]:
-        if action is not None:
-            step = env.step(action)
-            plain.step(action)
-            plain.step(action)
-        expected = plain.physics.render(64, 64, camera_id=0)
-        np.testing.assert_array_equal(step.image, expected)
-    env.close()
-
-
-def test_fast_style_leaves_out_shadows_reflections_and_antialiasing():
-    env = PixelEnv("walker_walk", RenderStyle.named("fast"), seed=3)
-    plain = load_plain("walker_walk", 3)
-    # The same three, put out by other means than PixelEnv's.
-    plain.physics.model.light_castshadow[:] = False
-    plain.physics.model.mat_reflectance[:] = 0
-    plain.physics.model.vis.quality.offsamples = 0
-    plain.reset()
-    image = env.reset().image
-    np.testing.assert_array_equal(image, plain.physics.render(64, 64, camera_id=0))
-    env.close()
-
-
 def test_rewards_are_summed_over_the_action_repeat():
     env, plain = PixelEnv("cheetah_run", None, seed=1), load_plain("cheetah_run", 1)
     env.reset()

@@ -37,10 +37,12 @@ def test_frames_of_another_size_go_through_the_loaders_resize():
     native.close()
 
 
-def test_in_worker_processes_as_in_this_one():
-    factories = [DMCFactory("walker_walk", FAST, seed) for seed in (0, 1, 2)]
+@pytest.mark.parametrize("workers", [1, 2])
+def test_in_worker_processes_as_in_this_one(workers):
+    style = RenderStyle.named("vd4rl", 32)
+    factories = [DMCFactory("walker_walk", style, seed) for seed in (0, 1, 2)]
     actions = np.random.default_rng(0).uniform(-1, 1, (4, 3, 6)).astype(np.float32)
-    with VectorEnv(factories, workers=2) as envs:
+    with VectorEnv(factories, workers) as envs:
         there = [envs.reset(), *(envs.step(action) for action in actions)]
     for i, factory in enumerate(factories):
         env = factory()
