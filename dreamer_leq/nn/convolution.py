@@ -109,16 +109,15 @@ def _from_blocks(x: Array, side: int) -> Array:
 def _patches(x: Array, size: int, stride: int, pads: list[tuple[int, int]]) -> Array:
     """The `size` x `size` inputs under every output: [N, H, W, I] -> [N, h, w,
     size² · I], with `pads` zeros before and after each axis.
+
+    Along one axis after the other: twice `size` pieces instead of `size`² are quicker
+    to copy and to compile, and to add up on the way back.
     """
     x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     height, width = ((n - size) // stride + 1 for n in x.shape[1:3])
     rows, columns = stride * (height - 1) + 1, stride * (width - 1) + 1
-    shifted = [
-        x[:, i : i + rows : stride, j : j + columns : stride]
-        for i in range(size)
-        for j in range(size)
-    ]
-    return jnp.concatenate(shifted, -1)
+    x = jnp.concatenate([x[:, :, j : j + columns : stride] for j in range(size)], -1)
+    return jnp.concatenate([x[:, i : i + rows : stride] for i in range(size)], -1)
 
 
 def _padding(inputs: int, size: int, stride: int) -> tuple[int, int]:
