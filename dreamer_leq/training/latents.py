@@ -60,7 +60,7 @@ def encode_dataset(
     done, world_model = 0, devices.replicate(world_model)
     for index, (group, rows, valid) in enumerate(_chunks(arrays, episodes, steps)):
         if group:  # a new group of episodes
-            state = world_model.net.rssm.initial(len(rows))
+            state = devices.replicate(world_model.net.rssm.initial(len(rows)))
         batch = {name: arrays[name][rows] for name in names}
         with devices.in_use():
             state, out = _observe_all(

@@ -114,7 +114,7 @@ class PhaseRun:
         if self._compiling:
             self._compiling.result()
         state, self.phase = devices.replicate((state, self.phase))
-        totals = self._zero_totals(feed, state, step) | totals
+        totals = devices.replicate(self._zero_totals(feed, state, step) | totals)
         self.session.progress.start(self.name, self.updates, step)
         try:
             while not self._over(state, step):

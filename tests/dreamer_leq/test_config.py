@@ -455,3 +455,44 @@ def test_members_of_a_grid_are_runs_of_their_own():
 def test_one_expectile_and_seed_are_no_grid():
     run = config.from_presets("debug", **{"leq.tau": 0.3})
     assert run.leq.tau == (0.3,) and run.members == {}
+
+
+# --- meshes
+
+
+def test_a_mesh_has_axes():
+    assert config.from_presets().mesh_axes == {}
+    assert config.from_presets(mesh="data=8").mesh_axes == {"data": 8}
+
+
+@pytest.mark.parametrize(
+    "text", ["8", "data", "data=", "data=0", "data=x", "model=2", "data=2,data=2"]
+)
+def test_a_mesh_that_is_none_is_refused(text):
+    said = refusal(config.from_presets, mesh=text)
+    assert said.startswith("mesh: has to be empty") and said.endswith(f"got {text!r}")
+
+
+@pytest.mark.parametrize(
+    ("presets", "key"),
+    [
+        (["vd4rl"], "latent.batch"),
+        (["d4rl_mujoco"], "ensemble.batch"),
+        (["d4rl_mujoco"], "bc.batch"),
+        (["d4rl_mujoco"], "fqe.batch"),
+        (["vd4rl"], "leq.batch"),
+    ],
+)
+def test_a_mesh_divides_every_batch(presets, key):
+    config.from_presets(*presets, mesh="data=8", **{key: 24})
+    said = refusal(config.from_presets, *presets, mesh="data=8", **{key: 20})
+    assert said == f"{key}: 20 can't be divided over mesh data=8"
+
+
+def test_a_mesh_leaves_batches_alone_that_are_not_drawn():
+    config.from_presets(mesh="data=8", **{"bc.batch": 20, "ensemble.batch": 20})
+
+
+def test_a_grid_is_trained_without_a_mesh():
+    said = refusal(config.from_presets, mesh="data=8", seeds=2)
+    assert said.startswith("mesh: ")

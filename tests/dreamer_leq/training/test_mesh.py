@@ -211,7 +211,7 @@ def found():
 @pytest.mark.parametrize("phase", PHASES)
 def test_losses_are_those_of_one_device(found, phase):
     (alone, *_), (together, *_) = found[phase]
-    assert len(alone) == UPDATES and alone[0] != alone[-1]
+    assert len(alone) == len(together) == UPDATES
     for one, four in zip(alone, together, strict=True):
         assert four == pytest.approx(one, rel=1e-4, abs=1e-5)
 
@@ -225,7 +225,7 @@ def test_so_is_all_that_is_trained(found, phase):
 @pytest.mark.parametrize("phase", PHASES)
 def test_every_device_does_a_part_of_the_work(found, phase):
     (*_, alone, _), (*_, together, _) = found[phase]
-    assert together < 0.45 * alone
+    assert together < 0.32 * alone  # the optimiser's are not divided
 
 
 @pytest.mark.parametrize("phase", PHASES)

@@ -19,7 +19,7 @@ from flax import struct
 from workplace import free_address
 
 from dreamer_leq import UserError
-from dreamer_leq.training import processes
+from dreamer_leq.training import loop, processes
 from dreamer_leq.training.checkpoints import Checkpoints
 from dreamer_leq.training.interrupts import Interrupted, Interrupts
 from dreamer_leq.training.loop import PhaseRun, Session, named_key
@@ -99,7 +99,7 @@ def main(folder):
     try:
         train(folder, devices, stop_the_second)
     except Interrupted as stop:
-        found["stopped"] = str(stop)
+        found |= {"stopped": str(stop), "programs": loop._advance._cache_size()}
     print(json.dumps(found))
 
 
@@ -173,6 +173,10 @@ def test_what_fails_in_one_fails_in_all(both):
 def test_a_signal_to_one_stops_all_after_the_same_update(both):
     for found in both:
         assert f"SIGTERM at fit update {STOP}" in found["stopped"]
+
+
+def test_updates_are_compiled_once(both):
+    assert [found["programs"] for found in both] == [1, 1]
 
 
 def test_one_process_goes_on_where_they_stopped(both, folder, tmp_path):
