@@ -1,8 +1,11 @@
 """What a case of the benchmark is: a phase of training, at a size."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import jax
+import jax.numpy as jnp
 
 from dreamer_leq import config as configs
 from dreamer_leq.config import Config
@@ -26,7 +29,8 @@ class Setup:
 
     `make()` gives the phase, its first state and the arrays of its dataset; it can be
     traced, so that the shapes alone can be had too. `dtype` is that of the phase's
-    matrix products, `size` what a reader has to know of how large it is.
+    matrix products, `size` what a reader has to know of how large it is. Several
+    `members` of a grid are the leading axis of the state.
     """
 
     make: Callable[[], tuple[Any, Any, dict[str, Any]]]
@@ -34,6 +38,22 @@ class Setup:
     size: str
     dtype: str
     rare: Rare | None = None
+    members: int = 1
+
+
+def side_by_side(setup: Setup, members: int) -> Setup:
+    """The phase of a grid: this many members, which begin alike."""
+
+    def make():
+        phase, state, arrays = setup.make()
+        state = jax.tree.map(lambda x: jnp.stack([x] * members), state)
+        return phase, state, arrays
+
+    size = f"{members} x {setup.size}"
+    return replace(setup, make=make, size=size, members=members)
+
+
+GRID = {"1 τ": (), "4 τ": ("--leq.tau", "0.1", "0.3", "0.4", "0.5")}
 
 
 @dataclass(frozen=True)

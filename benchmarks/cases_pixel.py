@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
-from case import Case, Setup
+from case import GRID, Case, Setup, side_by_side
 
 from dreamer_leq import build
 from dreamer_leq.config import Config
@@ -62,7 +62,8 @@ def leq(config: Config, frames: int) -> Setup:
 
     size = f"{config.leq.batch} starts, H={config.leq.horizon}, {frames:,} frames"
     sampler = Transitions(frames - 1, config.leq.batch, ("deter", "stoch"))
-    return Setup(make, sampler, size, net.dtype.name)
+    setup = Setup(make, sampler, size, net.dtype.name)
+    return side_by_side(setup, len(config.members)) if config.members else setup
 
 
 def _transitions(frames: int) -> dict[str, jax.Array]:
@@ -128,6 +129,10 @@ def _remat(preset: str, on: tuple[str, ...]) -> Case:
     return replace(case, variants=REMAT)
 
 
+def _grid(preset: str, on: tuple[str, ...]) -> Case:
+    return replace(_case(leq, preset, ": one and four τ", on), variants=GRID)
+
+
 def _memory(preset: str, on: tuple[str, ...]) -> Case:
     """With V-D4RL's 100k frames on the device, and the paper's batch everywhere."""
     case = _case(world_model, preset, ": the memory that it would take", on)
@@ -142,6 +147,8 @@ CASES = {
     **_of_a_size("size50m", on=("gpu",)),
     "placement_1m": _placement("size1m", on=("cpu",)),
     "placement_12m": _placement("size12m", on=("gpu",)),
+    "grid_1m": _grid("size1m", on=("cpu",)),
+    "grid_12m": _grid("size12m", on=("gpu",)),
     "remat_1m": _remat("size1m", on=("cpu",)),
     "remat_12m": _remat("size12m", on=("gpu",)),
     "memory_12m": _memory("size12m", on=("cpu", "gpu")),

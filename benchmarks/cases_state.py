@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from case import Case, Rare, Setup
+from case import GRID, Case, Rare, Setup, side_by_side
 
 from dreamer_leq import build
 from dreamer_leq.config import Config
@@ -68,6 +68,8 @@ def leq(config: Config, transitions: int) -> Setup:
     setup = _policy(config, transitions, LEQ, c, build.leq_optimizer(config))
     size = f"{c.batch}+{c.batch}, H={c.horizon}, of {transitions:,} transitions"
     setup = replace(setup, size=size)
+    if config.members:
+        return side_by_side(setup, len(config.members))
     return _expanding(config, setup) if config.expansion.interval else setup
 
 
@@ -148,9 +150,17 @@ def _case(about: str, setup: Callable[[Config, int], Setup]) -> Case:
     return Case(about, setup, PAPER, entries=1_000_000)
 
 
+def _grid() -> Case:
+    """Without expansions, which all members do alike."""
+    case = _case("LEQ on state vectors: one and four τ", leq)
+    flags = (*case.flags, "--expansion.interval", "0")
+    return replace(case, flags=flags, variants=GRID)
+
+
 CASES = {
     "state_ensemble": _case("ensemble of MLPs", ensemble),
     "state_bc": _case("behaviour cloning, states", behaviour_cloning),
     "state_fqe": _case("fitted Q evaluation, states", fitted_q),
     "state_leq": _case("LEQ on state vectors", leq),
+    "state_grid": _grid(),
 }

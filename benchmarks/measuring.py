@@ -31,6 +31,8 @@ class Program:
         if setup.rare and not planned:  # as it is when updates begin
             self.state = setup.rare.run(self.phase, self.state, self.arrays)
         self._key, self._done = jax.random.key(1), 0
+        if setup.members > 1:
+            self._key = jax.random.split(self._key, setup.members)
         source = Source(self.arrays, setup.sampler, on_device=not host)
         self._feed = source.feed(self._key, 0)
         self._compile()
@@ -39,7 +41,7 @@ class Program:
         wall, cpu = time.perf_counter(), time.process_time()
         data, _ = self._feed.data(0, 1)
         metrics = jax.eval_shape(self._metrics, data, self.phase, self.state)
-        self._totals = {name: jnp.zeros(()) for name in metrics}
+        self._totals = {name: jnp.zeros(x.shape) for name, x in metrics.items()}
         self._traced = _advance.trace(
             self._feed.read,
             self.phase,
