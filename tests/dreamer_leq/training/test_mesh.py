@@ -23,7 +23,7 @@ from dreamer_leq.fit_policy import expand_dataset
 from dreamer_leq.leq.learner import LEQ, LEQState
 from dreamer_leq.leq.pretrain import FQE
 from dreamer_leq.training import loop
-from dreamer_leq.training.ensemble import EnsembleTraining, elites
+from dreamer_leq.training.ensemble import EnsembleTraining
 from dreamer_leq.training.latents import Reencoding, encode_dataset
 from dreamer_leq.training.mesh import ONE_DEVICE, Devices
 from dreamer_leq.training.phases import WorldModelState, WorldModelTraining
@@ -37,7 +37,7 @@ from dreamer_leq.training.sources import (
     window_starts,
 )
 from dreamer_leq.world_models.latent import LatentWorldModel, ObservationSpec
-from vd4rl_loader.states import IDENTITY
+from dreamer_leq.world_models.mlp_ensemble import MLPEnsemble
 
 ROOT = Path(__file__).resolve().parents[3]
 DEVICES, BATCH, ENTRIES, LENGTH, UPDATES = 4, 64, 300, 4, 3
@@ -110,8 +110,11 @@ def ensemble(devices):
 
 def learner_of_states(kind, devices):
     """Learner, parameters and transitions, against an untrained ensemble."""
-    phase, state, _ = ensemble(devices)
-    model = elites(state.best, phase.net, build.termination(STATES), IDENTITY)
+    net, size = build.ensemble_net(STATES, SPEC), SPEC.vector_size + SPEC.action_size
+    mean, std = np.zeros(size, np.float32), np.ones(size, np.float32)
+    scale, bias = np.float32(1), np.float32(0)
+    ends = build.termination(STATES)
+    model = MLPEnsemble(parameters(net.init), mean, std, scale, bias, net, ends)
     nets = build.actor_critic(STATES, SPEC)
     params = parameters(nets.init, model.feature_size)
     settings = build.leq_optimizer(STATES) if kind is LEQ else optax.adam(1e-3)
