@@ -113,7 +113,10 @@ def test_replaying_an_episode_in_dm_control_gives_its_rewards_and_frames(dataset
         rewards.append(plain.step(action).reward + plain.step(action).reward)
         images.append(physics.render(48, 48, camera_id=0))
     np.testing.assert_array_equal(np.float32(rewards), episode["reward"])
-    np.testing.assert_array_equal(np.stack(images), episode["image"])
+    # The drawing's own tolerance: see test_drawing. Neighbours differ by more.
+    errors = np.abs(np.int16(images) - episode["image"]).mean(axis=(1, 2, 3))
+    moves = np.abs(np.diff(np.int16(images), axis=0)).mean(axis=(1, 2, 3))
+    assert errors.mean() < 0.2 and errors.max() < 0.5 < moves.min()
     assert episode["reward"].sum() > 800  # an expert's episode: it moved
 
 
