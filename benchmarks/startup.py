@@ -6,7 +6,7 @@
 Starts train_offline.py in fresh processes, on two episodes that are collected before:
 with an empty cache ("cold"), with the programs that this left ("warm"), and going on
 with the run that the latter has begun ("resumed"). The first update is reached when
-its dispatch has returned; how long it then takes is pixel.py's to say. CPU seconds are
+its dispatch has returned; how long it then takes is run.py's to say. CPU seconds are
 of all threads and child processes: on a machine with other work they say more than the
 clock. What else is given goes to train_offline.py; --data saves the collecting.
 """
