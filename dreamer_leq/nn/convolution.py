@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from dreamer_leq.nn.products import affine
+
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
@@ -40,7 +42,7 @@ def conv_by_matmul(x: Array, kernel: Array, stride: int) -> Array:
     if stride == 1:
         return _by_phases(x, kernel, 1, pads[0][0])
     patches = _patches(x, size, stride, pads)
-    return patches @ kernel.reshape(-1, kernel.shape[-1])
+    return affine(patches, kernel.reshape(-1, kernel.shape[-1]))
 
 
 def conv_transpose_by_matmul(x: Array, kernel: Array, stride: int) -> Array:
@@ -65,7 +67,7 @@ def _by_phases(x: Array, kernel: Array, stride: int, lead: int) -> Array:
     matrix = jnp.einsum(
         "aupk,bvql,klio->abuvipqo", *[taps.astype(kernel.dtype)] * 2, kernel
     )
-    y = patches @ matrix.reshape(patches.shape[-1], -1)
+    y = affine(patches, matrix.reshape(patches.shape[-1], -1))
     return _from_blocks(y, stride * block)
 
 

@@ -371,5 +371,5 @@ class LatentWorldModel:
             rssm.apply(params, "action_input", action),
             rssm.apply(params, "token_input", tokens),
             batch["is_first"],
-            key,
+            rssm.noise(key, len(tokens)),
         )[0]

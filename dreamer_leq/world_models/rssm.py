@@ -16,9 +16,14 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from dreamer_leq.nn.distributions import sample_straight_through, unimix_log_probs
+from dreamer_leq.nn.distributions import (
+    sample_straight_through,
+    straight_through,
+    unimix_log_probs,
+)
 from dreamer_leq.nn.layers import MLP, BlockLinear, Linear, NormAct, NormLinear
 from dreamer_leq.nn.parallel import divided, everywhere
+from dreamer_leq.nn.scan import recur
 
 Params = Any
 
@@ -275,9 +280,11 @@ class RSSM:
         action_input: Array,
         token_input: Array,
         is_first: Array,
-        key: Array,
+        noise: Array,
     ) -> tuple[RSSMState, Array]:
         """One posterior step. Returns the state and its log-probabilities [N, S, C].
+
+        `noise` is the sample's: `self.noise`.
 
         action_input must be that of a zero action where is_first [N]; the state is
         zeroed here, so that nothing from before an episode's start can reach it, not
@@ -289,7 +296,11 @@ class RSSM:
         )
         deter = self.advance(params, state, action_input)
         log_probs = self.posterior(params, deter, token_input)
-        return RSSMState(deter, sample_straight_through(key, log_probs)), log_probs
+        return RSSMState(deter, straight_through(log_probs, noise)), log_probs
+
+    def noise(self, key: Array, n: int) -> Array:
+        """What makes an observed step's sample random: [N, S, C]."""
+        return jax.random.gumbel(key, (n, self.stoch, self.classes))
 
     def observe(
         self,
@@ -311,17 +322,15 @@ class RSSM:
             is_first,
         )
         keys = jax.random.split(key, tokens.shape[1])
+        noise = jax.vmap(lambda key: self.noise(key, len(tokens)))(keys)
 
-        def step(state, xs):
-            (action_input, token_input, first), key = xs
-            out = self.observe_step(
-                params, state, action_input, token_input, first, key
-            )
-            return out[0], out
+        def step(params, state, x):
+            return self.observe_step(params, state, *x)
 
         step = jax.checkpoint(step) if remat else step
         time_major = jax.tree.map(lambda x: x.swapaxes(0, 1), inputs)
-        _, out = jax.lax.scan(step, state, (time_major, keys))
+        stepping = {name: params[name] for name in ("core", "posterior")}
+        out = recur(step, stepping, state, (*time_major, noise))
         return jax.tree.map(lambda x: x.swapaxes(0, 1), out)
 
     def imagine_step(

@@ -74,7 +74,7 @@ def make_latent():
     def draw(path, leaf):
         base = 1.0 if path[-1].key == "scale" else 0.0
         wide = 0.03 if leaf.shape[-1:] == (255,) else 0.4  # q of about 1, not 1e6
-        return np.float32(base + wide * rng.normal(size=leaf.shape))
+        return jnp.float32(base + wide * rng.normal(size=leaf.shape))
 
     init = lambda key: (net.init(key), nets.init(key, net.features))  # noqa: E731
     shapes = jax.eval_shape(init, jax.random.key(0))

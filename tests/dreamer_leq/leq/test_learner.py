@@ -85,7 +85,7 @@ def make_params(learner, features=STATE, seed=1):
     def draw(path, leaf):
         base = 1.0 if path[-1].key == "scale" else 0.0
         wide = 0.05 if leaf.shape[-1:] == (bins,) else 0.5
-        return np.float32(base + wide * rng.normal(size=leaf.shape))
+        return jnp.float32(base + wide * rng.normal(size=leaf.shape))
 
     shapes = jax.eval_shape(lambda k: learner.nets.init(k, features), jax.random.key(0))
     params = jax.tree_util.tree_map_with_path(draw, shapes)

@@ -42,7 +42,7 @@ def make_model(spec, unimix=0.0, **keys):
         names = [part.key for part in path]
         base = 1.0 if names[-1] == "scale" else 0.0
         huge = 1e6 if names[:3] == ["rssm", "posterior", "out"] else 1.0
-        return np.float32(base + huge * rng.normal(size=leaf.shape) / 2)
+        return jnp.float32(base + huge * rng.normal(size=leaf.shape) / 2)
 
     shapes = jax.eval_shape(net.init, jax.random.key(0))
     params = jax.tree_util.tree_map_with_path(draw, shapes)

@@ -40,7 +40,7 @@ def make_params(net, seed=0, spread=0.5):
 
     def draw(path, leaf):
         base = 1.0 if path[-1].key == "scale" else 0.0
-        return np.float32(base + spread * rng.normal(size=leaf.shape))
+        return jnp.float32(base + spread * rng.normal(size=leaf.shape))
 
     shapes = jax.eval_shape(net.init, jax.random.key(0))
     return jax.tree_util.tree_map_with_path(draw, shapes)

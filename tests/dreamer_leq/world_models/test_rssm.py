@@ -56,7 +56,7 @@ def make_params(rssm, seed=0):
 
     def draw(path, leaf):
         base = 1.0 if path[-1].key == "scale" else 0.0
-        return np.float32(base + rng.normal(size=leaf.shape) / 3)
+        return jnp.float32(base + rng.normal(size=leaf.shape) / 3)
 
     shapes = jax.eval_shape(rssm.init, jax.random.key(0))
     return jax.tree_util.tree_map_with_path(draw, shapes)

@@ -31,7 +31,7 @@ def make_params(module, *inputs, seed=0):
     def draw(path, leaf):
         base = 1.0 if path[-1].key == "scale" else 0.0
         fan_in = max(1, np.prod(leaf.shape[:-1]))
-        return np.float32(base + rng.normal(size=leaf.shape) / fan_in**0.5)
+        return jnp.float32(base + rng.normal(size=leaf.shape) / fan_in**0.5)
 
     shapes = jax.eval_shape(module.init, jax.random.key(0), *inputs)["params"]
     return jax.tree_util.tree_map_with_path(draw, shapes)
