@@ -4,7 +4,7 @@
 behind the interface that LEQ sees. The same class takes pixels, vectors or both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -237,7 +237,7 @@ class LatentNet:
         """
         c = self.config
         is_first = batch["is_first"].at[:, 0].set(True)
-        tokens = self.encode(params, batch)
+        tokens = self._stored(self.encode)(params, batch)
         state, posterior = self.rssm.observe(
             params["rssm"],
             self.rssm.initial(tokens.shape[0]),
@@ -258,6 +258,10 @@ class LatentNet:
         entropy = -(jnp.exp(posterior) * posterior).sum((-2, -1)).mean()
         return total, metrics | {"loss": total, "posterior_entropy": entropy}
 
+    def _stored(self, part: Callable) -> Callable:
+        """`part`, whose activations wait for the backward pass or are computed anew."""
+        return jax.checkpoint(part) if self.config.remat else part
+
     def _reconstruction_losses(
         self, params: Params, state: RSSMState, batch: Batch
     ) -> dict:
@@ -266,7 +270,7 @@ class LatentNet:
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), state)
         if self.spec.image_size:
             target = self._pixels(batch["image"].reshape(-1, *batch["image"].shape[2:]))
-            error = jnp.square(self._decode_pixels(params, flat) - target)
+            error = jnp.square(self._stored(self._decode_pixels)(params, flat) - target)
             losses["image"] = error.sum() / len(target)
         if self.spec.vector_size:
             error = jnp.square(

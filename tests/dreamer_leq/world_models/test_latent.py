@@ -210,6 +210,24 @@ def test_the_first_entry_of_a_window_starts_an_episode_whatever_it_says():
     assert loss(later) != loss(batch)
 
 
+def test_remat_changes_no_gradient_and_covers_encoder_and_decoder():
+    nets = [make_net("image", remat=remat) for remat in (False, True)]
+    params, batch = make_params(nets[0]), make_batch(nets[0])
+
+    def loss(net):
+        return lambda params: net.loss(params, batch, jax.random.key(6))[0]
+
+    gradients = [jax.jit(jax.grad(loss(net)))(params) for net in nets]
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4), *gradients
+    )
+    outside = [
+        [eqn.primitive.name for eqn in jax.make_jaxpr(loss(net))(params).eqns]
+        for net in nets
+    ]
+    assert [names.count("remat2") for names in outside] == [0, 2]
+
+
 # --- what trains what -----------------------------------------------------------------
 
 
