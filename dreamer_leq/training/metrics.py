@@ -150,17 +150,41 @@ def read_metrics(path: str | Path) -> Iterator[Record]:
     """
     path = Path(path)
     # bytes: a torn line may end inside a character
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    lines = _bytes(path).split(b"\n")[:-1] if os.path.lexists(path) else []
     for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
-            record["phase"], record["step"]
-        except (ValueError, KeyError, TypeError):
+            if not _is_record(record):
+                raise ValueError("not a record")
+        except (ValueError, RecursionError):
             raise UserError(
                 f"{path}, line {number}: not a record of metrics; "
                 "delete the line to go on"
             ) from None
         yield record
+
+
+def _bytes(path: Path) -> bytes:
+    if not path.is_file():
+        raise UserError(f"{path}: is not a file: remove it")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _is_record(record: Any) -> bool:
+    """Whether it is what `write` writes: phase, step, and numbers."""
+    if not isinstance(record, dict):
+        return False
+    phase, step, time = (record.get(name) for name in RESERVED)
+    values = [v for name, v in record.items() if name not in RESERVED]
+    return (
+        isinstance(phase, str)
+        and type(step) is int
+        and isinstance(time, dict)
+        and all(type(value) in (int, float) for value in (*values, *time.values()))
+    )
 
 
 def _number(value: Any) -> int | float:
@@ -171,9 +195,9 @@ def _number(value: Any) -> int | float:
 
 def _open_after_last_line(path: Path) -> Any:
     """Opens for appending, unbuffered, and cuts off a line that has no end."""
-    with path.open("a+b") as file:
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
+    if os.path.lexists(path):
+        end = _bytes(path).rfind(b"\n") + 1
+        os.truncate(path, end)
     return path.open("ab", buffering=0)
 
 
@@ -195,7 +219,7 @@ class _TensorBoard:
     def write(self, record: Record) -> None:
         for name, value in _scalars(record).items():
             self._writer.add_scalar(
-                name, value, record["step"], walltime=record["time"]["wall"]
+                name, value, record["step"], walltime=record["time"].get("wall")
             )
 
     def rewrite(self, records: Sequence[Record]) -> None:

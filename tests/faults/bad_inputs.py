@@ -7,6 +7,7 @@ in a folder and a process of its own. Exit code 1 where a command did what it mu
 """
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
@@ -17,29 +18,47 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests/vd4rl_loader"), str(ROOT)]
 
 import bad_data  # noqa: E402
+import bad_runs  # noqa: E402
 import hostile_data  # noqa: E402
+import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import sandbox  # noqa: E402
 from sandbox import Outcome  # noqa: E402
 
 from vd4rl_loader.__main__ import main as loader  # noqa: E402
 
-KINDS = {**bad_data.KINDS, **hostile_data.KINDS}
-MAINS = dict.fromkeys(KINDS, loader)
+KINDS = {**bad_data.KINDS, **hostile_data.KINDS, **bad_runs.KINDS}
 WORDS = ("refused", "taken", "fault")
 
 
-def tried(kind: str, number: int, seed: int, folder: Path) -> tuple[str, Outcome]:
-    """What was done to input `number` of a kind, and how the command ended."""
+def tried(
+    kind: str, number: int, seed: int, folder: Path, run: Path | None
+) -> tuple[str, Outcome]:
+    """What was done to input `number` of a kind, and how the command ended.
+
+    Args:
+      kind: one of `KINDS`.
+      number: of the input; it decides with `seed` what is done.
+      seed: of the random damage.
+      folder: an empty one.
+      run: a folder that `bad_runs.make_run` has filled; only its kinds need it.
+    """
     rng = np.random.default_rng([seed, number, *kind.encode()])
+    main = loader
+    if kind in bad_runs.KINDS:
+        shutil.copytree(run, folder, dirs_exist_ok=True)
     what, arguments = KINDS[kind](folder, rng, number)
-    return what, sandbox.attempt(MAINS[kind], arguments, folder)
+    if kind in bad_runs.KINDS:
+        main = bad_runs.main_of(kind, arguments)
+    return what, sandbox.attempt(main, arguments, folder)
 
 
-def _one(kind: str, number: int, seed: int) -> Outcome:
+def _one(kind: str, number: int, seed: int, run: Path) -> tuple[str, Outcome]:
     def work() -> tuple[str, Outcome]:
+        if kind in bad_runs.KINDS:
+            jax.devices()  # not before the fork, which its threads don't survive
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            return tried(kind, number, seed, Path(folder))
+            return tried(kind, number, seed, Path(folder), run)
 
     return sandbox.in_child(work)
 
@@ -59,9 +78,11 @@ def main() -> int:
     found: dict[str, Counter] = defaultdict(Counter)
     slowest, largest = 0.0, 0
     start = time.monotonic()
+    run = Path(tempfile.mkdtemp())
+    sandbox.in_child(lambda: bad_runs.make_run(run))
     for number in numbers:
         for kind in kinds:
-            what, outcome = _one(kind, number, args.seed)
+            what, outcome = _one(kind, number, args.seed, run)
             found[kind][outcome.word] += 1
             slowest = max(slowest, outcome.seconds)
             largest = max(largest, outcome.grown)
@@ -78,6 +99,7 @@ def main() -> int:
         f"slowest {slowest:.1f} s, largest growth {largest / 1e6:,.0f} MB, "
         f"{time.monotonic() - start:.0f} s in all"
     )
+    shutil.rmtree(run)
     return int(total["fault"] > 0)
 
 

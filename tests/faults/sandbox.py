@@ -18,7 +18,8 @@ from pathlib import Path
 from unittest import mock
 
 SECONDS = 60  # after which a command hangs
-MEMORY = 1 << 30  # bytes that it may map beside what the process has
+MEMORY = 1 << 30  # bytes that it may use beside what the process has
+MAPPED = 3 << 30  # and that it may map: threads map more than they use
 LONGEST = 1000  # characters of a line for a person
 RUN = "run"  # the folder of the training run, if there is one
 
@@ -113,7 +114,7 @@ def _limits() -> Iterator[None]:
         raise _TooLongError
 
     old, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (_mapped() + MEMORY, hard))
+    resource.setrlimit(resource.RLIMIT_AS, (_mapped() + MAPPED, hard))
     handler = signal.signal(signal.SIGALRM, too_long)
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
