@@ -180,11 +180,13 @@ class Checkpoints:
 
 
 def _orbax() -> Any:
-    """Orbax, imported late because it is slow, and told to report errors only."""
+    """Orbax, imported late because it is slow, and told to keep silent: what goes
+    wrong comes as an exception.
+    """
     import absl.logging
     import orbax.checkpoint
 
-    absl.logging.set_verbosity(absl.logging.ERROR)
+    absl.logging.set_verbosity(absl.logging.FATAL)
     return orbax.checkpoint
 
 

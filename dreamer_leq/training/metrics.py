@@ -6,6 +6,7 @@ compared bit for bit. TensorBoard's events are a view of it and can be remade.
 """
 
 import json
+import logging
 import os
 import shutil
 import time as clock
@@ -213,6 +214,8 @@ class _TensorBoard:
     def _open(self) -> None:
         from tensorboardX import SummaryWriter
 
+        # metrics that aren't finite are worth seeing, and not worth a line each
+        logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
         folder = str(self._folder)
         self._writer = SummaryWriter(folder, flush_secs=self.FLUSH_SECONDS)
 

@@ -323,6 +323,8 @@ def train_flags(folder: Path, rng: Rng, number: int) -> Made:
     keys = [*KEYS, "configs", "data", "unknown", "leq", "leq.", "", "leq.tua"]
     key = keys[number % len(keys)] if number % 3 else str(rng.choice(keys))
     given = rng.choice(WORDS, size=int(rng.integers(0, 3))).tolist()
+    if key == "logdir":
+        given = [f"run/{word}" for word in given]
     flags = [f"--{key}={given[0]}"] if given and number % 2 else [f"--{key}", *given]
     return f"{flags!r:.70}", [*TRAIN, "--logdir", "run/new", *flags]
 

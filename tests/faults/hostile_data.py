@@ -163,7 +163,6 @@ def _flags(path: Path, at: int, value: int) -> None:
 
 
 ARCHIVES: dict[str, Callable[[Path], None]] = {
-    "a bomb": _bomb,
     "a lying size": _lying_size,
     "a member named ../": lambda path: _renamed(path, "../escaped.npy"),
     "a member named /": lambda path: _renamed(path, "/tmp/escaped.npy"),
@@ -182,6 +181,7 @@ ARCHIVES: dict[str, Callable[[Path], None]] = {
     "a pickle": lambda path: (
         path.write_bytes(__import__("pickle").dumps(Trap())) and None
     ),
+    "a bomb": _bomb,
     "a text member": lambda path: _zipped(path, obs=b"1,2\n").close(),
 }
 

@@ -21,7 +21,7 @@ SECONDS = 60  # after which a command hangs
 MEMORY = 1 << 30  # bytes that it may use beside what the process has
 MAPPED = 3 << 30  # and that it may map: threads map more than they use
 LONGEST = 1000  # characters of a line for a person
-RUN = "run"  # the folder of the training run, if there is one
+_OURS = ("cache", "run", "datasets")  # of caches, runs, and data that are made
 
 # The log's own lines on stderr, of datasets that are read.
 _LOG = re.compile(
@@ -170,7 +170,7 @@ def listing(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 
 def _ours(root: Path, parent: str, name: str) -> bool:
-    return name == ".cache" or (Path(parent) == root and name in ("cache", RUN))
+    return name == ".cache" or (Path(parent) == root and name in _OURS)
 
 
 def _strays(before: dict, after: dict) -> str:
