@@ -86,6 +86,7 @@ def collected_d4rl(folder: Path, rng: Rng, number: int) -> Made:
     fields, what = _columns(maze=False), ""
     if number % 2:
         fields, what = damaged_arrays(fields, rng)
+        fields = {k: np.atleast_1d(_plain(v)) for k, v in fields.items()}
     path = data / "bad.hdf5"
     state_files.write_d4rl(path, fields, {"by": "a test"})
     return what or _with_damage(path, rng), ["info", f"{DATA}/bad.hdf5"]
@@ -211,13 +212,18 @@ def _with_damage(path: Path, rng: Rng) -> str:
 
 
 def _write_hdf5(path: Path, fields: dict[str, np.ndarray]) -> Path:
-    """Also of arrays that HDF5 has no type for: as their bytes."""
+    """As their bytes where HDF5 has no type for them."""
     path.parent.mkdir(exist_ok=True)
     with h5py.File(path, "w") as file:
         for name, array in fields.items():
-            plain = array.dtype.kind not in "UM"
-            file[name.replace("\x00", "0")] = array if plain else array.view("u1")
+            file[name.replace("\x00", "0")] = _plain(array)
     return path
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "UM":
+        return array
+    return np.ascontiguousarray(np.atleast_1d(array)).view("u1")
 
 
 KINDS: dict[str, Kind] = {
