@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from dreamer_leq.compiled_programs import keep_compiled_programs
 from dreamer_leq.errors import UserError
-from vd4rl_loader.errors import DataError
+from vd4rl_loader.errors import DataError, told
 
 if TYPE_CHECKING:
     from dreamer_leq.config import Config
@@ -38,7 +38,7 @@ def _guarded(command: Callable[[], int | None]) -> int:
     try:
         return command() or 0
     except (UserError, DataError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {told(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -157,7 +157,7 @@ def _eval_parser() -> argparse.ArgumentParser:
     about = "Score a run in its environment, write videos of what it does and imagines."
     parser = _Parser(prog="eval.py", description=about, allow_abbrev=False)
     add = parser.add_argument
-    add("--logdir", required=True, help="folder of the run")
+    add("--logdir", required=True, type=_path, help="folder of the run")
     add(
         "--episodes",
         type=int,
@@ -168,11 +168,27 @@ def _eval_parser() -> argparse.ArgumentParser:
     )
     add("--workers", type=int, default=0, help="processes (default: one per core)")
     add("--random", action="store_true", help="score uniform actions beside the policy")
-    add("--video", help="write the first episodes to this .mp4 or .gif")
-    add("--imagine", help="write the policy's dream, a row per ensemble member")
-    add("--open-loop", help="write true | imagined | difference of dataset sequences")
-    add("--data", help="the dataset for imagined videos, if it has moved")
+    add("--video", type=_path, help="write the first episodes to this .mp4 or .gif")
+    add(
+        "--imagine",
+        type=_path,
+        help="write the policy's dream, a row per ensemble member",
+    )
+    add(
+        "--open-loop",
+        type=_path,
+        help="write true | imagined | difference of dataset sequences",
+    )
+    add("--data", type=_path, help="the dataset for imagined videos, if it has moved")
     return parser
+
+
+def _path(text: str) -> str:
+    from dreamer_leq.config.tree import is_path
+
+    if not is_path(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a path")
+    return text
 
 
 def _evaluate(argv: Sequence[str]) -> None:

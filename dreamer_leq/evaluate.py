@@ -10,7 +10,9 @@ from rich.console import Console
 
 from dreamer_leq.agent import Agent, RandomAgent
 from dreamer_leq.config import Config
+from dreamer_leq.config.tree import LARGEST, MAX_EPISODES
 from dreamer_leq.data import open_data
+from dreamer_leq.envs.suites import environment_factory
 from dreamer_leq.errors import UserError
 from dreamer_leq.evaluation.rollouts import Agent as AnyAgent
 from dreamer_leq.evaluation.rollouts import EpisodeResults
@@ -20,7 +22,13 @@ from dreamer_leq.evaluation.videos import check_video_path, episode_grid, write_
 from dreamer_leq.imagined_videos import dream_film, open_loop_film
 from dreamer_leq.policy_scores import FILMED
 from dreamer_leq.run_folder import RunFolder
-from vd4rl_loader import Dataset
+from vd4rl_loader import DataError, Dataset
+
+_RANGES = {
+    "episodes": (1, MAX_EPISODES),
+    "seed": (0, LARGEST - MAX_EPISODES),
+    "workers": (0, LARGEST),
+}
 
 
 def evaluate_run(args: Namespace, log: Callable[[str], None]) -> None:
@@ -28,8 +36,10 @@ def evaluate_run(args: Namespace, log: Callable[[str], None]) -> None:
     for path in (args.video, args.imagine, args.open_loop):
         if path:
             check_video_path(path)
-    if args.episodes is not None and args.episodes < 1:
-        raise UserError(f"--episodes {args.episodes}: give at least 1")
+    for name, (least, most) in _RANGES.items():
+        given = getattr(args, name)
+        if given is not None and not least <= given <= most:
+            raise UserError(f"--{name} {given}: give {least} to {most}")
     folder = RunFolder(args.logdir)
     config = folder.config
     imagined = args.imagine or args.open_loop
@@ -64,6 +74,10 @@ def _score(
     log: Callable,
 ) -> dict[str, Scores]:
     facts = folder.facts
+    try:
+        environment_factory(facts.environment, seed=0)
+    except DataError as error:
+        raise UserError(f"{folder.path / 'info.json'}: {error}") from error
 
     def run(agent: AnyAgent, record: int) -> tuple[Scores, EpisodeResults]:
         return score(

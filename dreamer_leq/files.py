@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dreamer_leq.errors import UserError
+
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -38,6 +40,36 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
         os.rename(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def read_text(path: str | Path) -> str:
+    """A file's text.
+
+    Raises:
+        UserError: it is no file (a FIFO would keep its reader waiting), can't be read,
+            or is not UTF-8.
+    """
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise UserError(f"{path}: is not a file: remove it")
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not a text: {error}") from None
+
+
+def read_json(path: str | Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        UserError: it can't be read, or is not JSON.
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON: {error}") from None
 
 
 def link_or_copy(source: str, target: str) -> None:

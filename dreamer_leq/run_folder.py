@@ -9,8 +9,10 @@ videos/         what the policy does, what the world model imagines
 tau*-seed*/     of a grid: its runs, each with a folder such as this one
 """
 
-import json
+import math
+import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -23,9 +25,10 @@ from dreamer_leq import build
 from dreamer_leq import config as configs
 from dreamer_leq.agent import Agent
 from dreamer_leq.config import Config
+from dreamer_leq.config.checks import given
 from dreamer_leq.data import AnyDataset
 from dreamer_leq.errors import UserError
-from dreamer_leq.files import link_or_copy, replacing_folder, write_json
+from dreamer_leq.files import link_or_copy, read_json, replacing_folder, write_json
 from dreamer_leq.leq.networks import Params
 from dreamer_leq.tasks import Task
 from dreamer_leq.training.checkpoints import Checkpoints
@@ -57,6 +60,13 @@ _PRETRAINING_KEYS = (
     *("seed", "seeds", "bc.", "fqe.", "critic.", "leq.gamma"),
     *("actor.network", "actor.layers", "actor.units", "actor.layer_norm"),
 )
+
+_KINDS = {
+    **{"path": str, "environment": dict, "reward": dict, "statistics": dict},
+    **dict.fromkeys(("image_size", "vector_size", "action_size"), int),
+}
+_LARGEST_SIZE = 1 << 20  # numbers of an observation or action
+_MEND = "put the file back as it was, or train the run again"
 
 _STORAGE = ("path", "environment", "statistics", "source_bytes")
 
@@ -93,6 +103,20 @@ class DataFacts:
             dataset.statistics(),
         )
 
+    def problems(self) -> Iterator[str]:
+        """What can't be, of facts that were read: field and what is wrong."""
+        for field in fields(self):
+            value, kind = getattr(self, field.name), _KINDS[field.name]
+            if type(value) is not kind:
+                yield f"{field.name}: is {given(value)}, expected {kind.__name__}"
+                return
+        for name in ("image_size", "vector_size", "action_size"):
+            if not 0 <= getattr(self, name) <= _LARGEST_SIZE:
+                yield f"{name}: is {given(getattr(self, name))}"
+        numbers = [self.reward.get(name) for name in ("scale", "bias")]
+        if len(self.reward) != 2 or not all(map(_is_finite, numbers)):
+            yield "reward: expected scale and bias, two numbers"
+
     @property
     def content(self) -> dict[str, Any]:
         """What tells one dataset from another, wherever and however it is stored."""
@@ -120,12 +144,13 @@ class RunFolder:
         Raises UserError where the folder holds a run on other data.
         """
         self._refuse_other_data(facts)
+        _ = self.scores  # damaged ones would be noticed after the training
         configs.save(config, self.path / "config.yaml")
         write_json(self.path / "info.json", run_info(config.seed, asdict(facts)))
 
     def refuse_other(self, config: Config) -> None:
         """Raise UserError where the folder holds a run of another configuration."""
-        if not (self.path / "config.yaml").exists():
+        if not os.path.lexists(self.path / "config.yaml"):
             return
         keys = configs.difference(self.config, config)
         differing = [key for key in keys if key not in FREE_KEYS]
@@ -137,7 +162,7 @@ class RunFolder:
 
     def _refuse_other_data(self, facts: DataFacts) -> None:
         """Data may move and be converted, but has to stay the same."""
-        if not (self.path / "info.json").exists():
+        if not os.path.lexists(self.path / "info.json"):
             return
         if differing := self._differing(facts):
             raise UserError(
@@ -192,23 +217,29 @@ class RunFolder:
     @property
     def config(self) -> Config:
         file = self.path / "config.yaml"
-        if not file.exists():
+        if not os.path.lexists(file):
             raise UserError(f"{self.path} is not a run's folder: it has no config.yaml")
         return configs.read(file)
 
     @property
     def facts(self) -> DataFacts:
         file = self.path / "info.json"
-        if not file.exists():
+        if not os.path.lexists(file):
             raise UserError(f"{self.path} is not a run's folder: it has no info.json")
-        stored = json.loads(file.read_text())["dataset"]
+        info = read_json(file)
+        stored = info.get("dataset") if isinstance(info, dict) else None
+        if not isinstance(stored, dict):
+            raise UserError(f"{file}: dataset: missing, or without fields; {_MEND}")
         names = [field.name for field in fields(DataFacts)]
         if missing := [name for name in names if name not in stored]:
             raise UserError(
                 f"{file} is of an earlier version: its dataset lacks {missing[0]}; "
                 "train the run again"
             )
-        return DataFacts(**{name: stored[name] for name in names})
+        facts = DataFacts(**{name: stored[name] for name in names})
+        for problem in facts.problems():
+            raise UserError(f"{file}: dataset.{problem}; {_MEND}")
+        return facts
 
     @property
     def members(self) -> dict[str, "RunFolder"]:
@@ -221,13 +252,25 @@ class RunFolder:
     def video(self, name: str) -> Path:
         return self.path / "videos" / f"{name}.mp4"
 
+    @property
+    def scores(self) -> dict[str, Any]:
+        """What `add_scores` has put into scores.json, by updates of LEQ."""
+        file = self.path / "scores.json"
+        if not os.path.lexists(file):
+            return {}
+        known = read_json(file)
+        if isinstance(known, dict) and all(name.isdecimal() for name in known):
+            return known
+        raise UserError(
+            f"{file}: expected scores by updates of LEQ; remove it to go on without"
+        )
+
     def add_scores(self, updates: int, scores: dict[str, Any]) -> None:
         """Put the evaluation after `updates` updates of LEQ into scores.json."""
-        file = self.path / "scores.json"
-        known = json.loads(file.read_text()) if file.exists() else {}
+        known = self.scores
         known[str(updates)] = scores
         ordered = {name: known[name] for name in sorted(known, key=int)}
-        write_json(file, ordered)
+        write_json(self.path / "scores.json", ordered)
 
     def load_world_model(self) -> WorldModel:
         """The world model as its last checkpoint has it."""
@@ -271,6 +314,10 @@ class RunFolder:
         params = self.load_actor_critic(world_model.feature_size)
         nets = build.actor_critic(self.config, self.facts.observation)
         return Agent(world_model, jax.tree.map(jnp.asarray, params["actor"]), nets)
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _begins(key: str, names: tuple[str, ...]) -> bool:

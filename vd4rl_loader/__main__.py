@@ -6,8 +6,9 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from vd4rl_loader.errors import DataError
+from vd4rl_loader.errors import DataError, told
 
 _COMMANDS = {
     "info": "show what is in a dataset",
@@ -17,10 +18,27 @@ _COMMANDS = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise DataError(f"{message}; see {self.prog} --help")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code; 2 for an error of the user's."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    parser = argparse.ArgumentParser(prog="python -m vd4rl_loader", description=__doc__)
+    try:
+        return _main(arguments)
+    except DataError as error:
+        print(f"error: {told(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _main(arguments: Sequence[str]) -> int:
+    parser = _Parser(prog="python -m vd4rl_loader", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in _COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)
@@ -28,13 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             module = importlib.import_module(f"vd4rl_loader.{name}")
             module.add_arguments(command)
     args = parser.parse_args(arguments)
-    try:
-        module.run(args)
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    module.run(args)
     return 0
 
 

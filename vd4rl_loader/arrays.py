@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import tokenize
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,10 +14,25 @@ import numpy as np
 
 from vd4rl_loader.episode import Episode
 from vd4rl_loader.errors import DataError
+from vd4rl_loader.layout import read_json
 from vd4rl_loader.resize import resize_images
+from vd4rl_loader.stored import refuse_no_file
 
-# Entries of all episodes, one after the other.
-_ENTRY_ARRAYS = ("image", "action", "reward", "is_first", "is_last", "is_terminal")
+# What opening a damaged cache may raise.
+_DAMAGE = (
+    *(OSError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError),
+    *(MemoryError, RecursionError, OverflowError, SyntaxError, tokenize.TokenError),
+)
+
+# Entries of all episodes, one after the other, and the axes of each.
+_ENTRY_ARRAYS = {
+    "image": (np.uint8, 4),
+    "action": (np.float32, 2),
+    "reward": (np.float32, 1),
+    "is_first": (np.bool_, 1),
+    "is_last": (np.bool_, 1),
+    "is_terminal": (np.bool_, 1),
+}
 
 
 def write_arrays(
@@ -95,18 +111,39 @@ def open_arrays(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | 
       is missing or not whole.
     """
     try:
-        summary = json.loads((folder / "summary.json").read_text())
-        offsets = np.load(folder / "offsets.npy")
+        summary = read_json(folder / "summary.json")
+        offsets = np.array(_mapped(folder, "offsets", np.int64, 1))
         arrays = {
-            name: np.load(folder / f"{name}.npy", mmap_mode="r")
-            for name in _ENTRY_ARRAYS
+            name: _mapped(folder, name, *kind) for name, kind in _ENTRY_ARRAYS.items()
         }
-    except (OSError, ValueError, EOFError):
+        whole = _is_whole(arrays, offsets, summary)
+    except _DAMAGE:
         return None
+    return ({**arrays, "offsets": offsets}, summary) if whole else None
+
+
+def _mapped(folder: Path, name: str, dtype: type, axes: int) -> np.ndarray:
+    path = folder / f"{name}.npy"
+    refuse_no_file(path)
+    array = np.load(path, mmap_mode="r")
+    if array.dtype != dtype or array.ndim != axes:
+        raise ValueError(f"{path}: {array.dtype} of {array.ndim} axes")
+    return array
+
+
+def _is_whole(
+    arrays: dict[str, np.ndarray], offsets: np.ndarray, summary: dict[str, Any]
+) -> bool:
     entries = {len(array) for array in arrays.values()}
-    if entries != {offsets[-1]} or len(summary["origins"]) != len(offsets) - 1:
-        return None
-    return {**arrays, "offsets": offsets}, summary
+    rising = offsets[0] == 0 and (np.diff(offsets) > 0).all()
+    texts = [*summary["origins"], *summary["notes"]]
+    return bool(
+        rising
+        and entries == {offsets[-1]}
+        and len(summary["origins"]) == len(offsets) - 1
+        and isinstance(summary["source_image_size"], int)
+        and all(isinstance(text, str) for text in texts)
+    )
 
 
 class _GrowingArray:

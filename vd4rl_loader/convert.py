@@ -15,7 +15,7 @@ from vd4rl_loader.episode import Episode
 from vd4rl_loader.episode_files import episode_name, write_episode
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.layout import Source, find_source
-from vd4rl_loader.render import RenderStyle
+from vd4rl_loader.render import MAX_SIZE, RenderStyle
 from vd4rl_loader.resize import resize_images
 from vd4rl_loader.validation import Findings
 
@@ -44,14 +44,11 @@ def convert(
     Raises:
       DataError: `src` is unusable or `dst` is not empty.
     """
+    if size is not None and not 1 <= size <= MAX_SIZE:
+        raise DataError(f"size is {size}: give 1 to {MAX_SIZE}")
     source, dst = find_source(src, None, None, size or 64), Path(dst).expanduser()
-    if size is not None and size < 1:
-        raise DataError(f"size is {size}: give at least 1")
-    if dst.exists() and not (dst.is_dir() and not any(dst.iterdir())):
-        raise DataError(f"{dst}: is not an empty folder, give a new one")
     findings = Findings()
-    temporary = dst.with_name(f".{dst.name}.part-{uuid.uuid4().hex}")
-    temporary.mkdir(parents=True)
+    temporary = _new_folder(dst)
     try:
         written = _write_all(source, temporary, size, findings)
         formats.refuse_bad(source, findings, skip_bad)
@@ -63,6 +60,18 @@ def convert(
     for note in findings.notes:
         log(note)
     return written
+
+
+def _new_folder(dst: Path) -> Path:
+    """A temporary folder beside `dst`, which takes its place in the end."""
+    try:
+        if dst.exists() and not (dst.is_dir() and not any(dst.iterdir())):
+            raise DataError(f"{dst}: is not an empty folder, give a new one")
+        temporary = dst.with_name(f".{dst.name}.part-{uuid.uuid4().hex}")
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise DataError(f"{dst}: cannot be made ({error.strerror})") from error
+    return temporary
 
 
 def _write_all(

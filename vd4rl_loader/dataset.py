@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from vd4rl_loader import arrays, cache, formats, statistics
-from vd4rl_loader.errors import DataError
+from vd4rl_loader.errors import DataError, shown
 from vd4rl_loader.layout import Source, find_source
 from vd4rl_loader.render import RenderStyle
 from vd4rl_loader.resize import resize_images
 from vd4rl_loader.validation import Findings, length_problems
 
 _FORMAT_VERSION = 1  # of the cached arrays; another number makes caches be rebuilt
+_MAX_ACTION_REPEAT = 1000  # steps of an episode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,6 +193,16 @@ def _refuse_short(
     formats.refuse_bad(source, findings, skip_bad=False)
 
 
+def _action_repeat(record: dict[str, Any]) -> int:
+    given = record.get("action_repeat", 2)
+    if type(given) is not int or not 1 <= given <= _MAX_ACTION_REPEAT:
+        raise DataError(
+            f"action_repeat is {shown(repr(given))}, expected a whole number from 1 to "
+            f"{_MAX_ACTION_REPEAT}"
+        )
+    return given
+
+
 def _spec(
     source: Source, mapped: dict[str, np.ndarray], source_image_size: int
 ) -> DatasetSpec:
@@ -200,7 +211,7 @@ def _spec(
         render = RenderStyle.named("vd4rl", source_image_size)
         if "render" in record:
             render = RenderStyle.from_json(record["render"])
-        action_repeat = int(record.get("action_repeat", 2))
+        action_repeat = _action_repeat(record)
     except (ValueError, TypeError) as error:
         raise DataError(f"{source.folder / 'dataset.json'}: {error}") from error
     return DatasetSpec(

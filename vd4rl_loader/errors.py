@@ -1,5 +1,7 @@
 """The one error that a user of the loader can cause."""
 
+LONGEST = 600  # characters of a line
+
 
 class DataError(ValueError):
     """A file, folder, option or missing library that the user can put right.
@@ -13,3 +15,16 @@ def require_at_least(least: int, name: str, value: int | None) -> None:
     """Raises a DataError if a number that the user gave is too small."""
     if value is not None and value < least:
         raise DataError(f"{name} is {value}: give at least {least}")
+
+
+def shown(text: str, most: int = 80) -> str:
+    """A text from a file as a part of a line: printable, and not too long."""
+    text = text if len(text) <= most else f"{text[: most - 1]}…"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def told(error: Exception) -> str:
+    """An error's message for a terminal, which nothing in it can confuse or flood."""
+    return "\n".join(shown(line, LONGEST) for line in str(error).split("\n"))

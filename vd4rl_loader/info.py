@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from vd4rl_loader.dataset import Dataset, open_dataset
@@ -30,7 +31,9 @@ def histogram(values: np.ndarray, bins: int = 20) -> str:
 
     An empty bin is a space; any other one has a bar, the fullest the tallest.
     """
-    counts, _ = np.histogram(values, bins)
+    low, span = values.min(), np.ptp(values)
+    # Between neighbouring large numbers NumPy finds no room for bins.
+    counts, _ = np.histogram((values - low) / (span or 1), bins)
     heights = np.ceil(counts / counts.max() * (len(_BARS) - 1)).astype(int)
     return "".join(_BARS[height] for height in heights)
 
@@ -74,10 +77,10 @@ def summarize(dataset: Dataset | StateDataset) -> dict[str, Any]:
 
 def table(dataset: Dataset | StateDataset, name: str | None = None) -> Table:
     """The summary for a person, under the title `name`."""
-    shown = Table(title=name, show_header=False)
+    shown = Table(title=name and escape(name), show_header=False)
     kind_rows = _state_rows if isinstance(dataset, StateDataset) else _pixel_rows
     for key, text in {**_rows(dataset), **kind_rows(dataset)}.items():
-        shown.add_row(key, text)
+        shown.add_row(key, escape(text))
     return shown
 
 

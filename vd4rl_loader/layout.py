@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from vd4rl_loader.errors import DataError
+from vd4rl_loader.errors import DataError, shown
 
 SUFFIXES = (".npz", ".hdf5")
 _SUITES = ("main", "distracting", "multitask")
@@ -57,19 +57,39 @@ def find_source(
     Raises:
       DataError: there is no such dataset, or more than one.
     """
-    path = Path(path).expanduser()
+    path = checked(path)
     if path.is_file():
         if path.suffix not in SUFFIXES:
             raise DataError(f"{path}: neither a .npz nor a .hdf5 file")
         return _source(path.parent, [path], True, task, level)
-    if not path.is_dir():
-        raise DataError(f"{path}: no such file or folder")
     below = [folder for folder in _data_folders(path) if folder != path]
     if data_files(path) and not _is_root_of(path, below, task, level):
         folder = path
     else:
         folder = _choose(path, below, task, level, image_size)
     return _source(folder, data_files(folder), False, task, level)
+
+
+def checked(path: str | Path) -> Path:
+    """The file or folder that a user means.
+
+    Raises:
+      DataError: it is neither, or cannot be looked at.
+    """
+    name = shown(str(path), 300)
+    try:
+        path = Path(path).expanduser()
+        if path.is_dir():
+            os.scandir(path).close()
+            return path
+        is_file, there = path.is_file(), os.path.lexists(path)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{name}: cannot be opened ({reason})") from error
+    if not is_file:
+        trouble = "neither a file nor a folder" if there else "no such file or folder"
+        raise DataError(f"{name}: {trouble}")
+    return path
 
 
 def _is_root_of(
@@ -82,12 +102,21 @@ def _is_root_of(
 
 
 def data_files(folder: Path) -> list[Path]:
-    """The folder's .npz and .hdf5 files, in order; hidden ones are not data."""
+    """The folder's .npz and .hdf5 files, in order; hidden ones are not data.
+
+    Raises:
+      DataError: one of them is a folder, a FIFO, a link to nothing or the like.
+    """
     files = [
         path
         for path in folder.iterdir()
         if path.suffix in SUFFIXES and not path.name.startswith(".")
     ]
+    for path in sorted(files):
+        if not path.is_file():
+            raise DataError(
+                f"{path}: is not a file: remove it, or give it another name"
+            )
     return sorted(files, key=_natural)
 
 
@@ -101,11 +130,19 @@ def _data_folders(root: Path) -> list[Path]:
     found = []
     for name, folders, files in os.walk(root, followlinks=True):
         depth = len(Path(name).relative_to(root).parts)
-        visible = [f for f in folders if not f.startswith(".")]
+        visible = [f for f in folders if f[0] != "." and not _leads_up(name, f)]
         folders[:] = sorted(visible) if depth < _MAX_DEPTH else []
         if any(file.endswith(SUFFIXES) and file[0] != "." for file in files):
             found.append(Path(name))
     return found
+
+
+def _leads_up(parent: str, name: str) -> bool:
+    """Whether a folder is a link to one above it."""
+    path = os.path.join(parent, name)
+    return os.path.islink(path) and os.path.realpath(parent).startswith(
+        os.path.realpath(path)
+    )
 
 
 def _choose(
@@ -127,7 +164,10 @@ def _choose(
         if value
     )
     trouble = f"several datasets for {wanted}" if fitting else f"nothing for {wanted}"
-    found = "\n".join(f"  {folder.relative_to(root)}" for folder in fitting or folders)
+    found = "\n".join(
+        f"  {shown(str(folder.relative_to(root)), 200)}"
+        for folder in fitting or folders
+    )
     raise DataError(
         f"{root}: {trouble if wanted else 'several datasets'}; give the task and level "
         f"of one of these folders, or the folder itself:\n{found}"
@@ -198,16 +238,32 @@ def _identify(folder: Path) -> dict[str, str | None]:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text())
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return {}
-    except ValueError as error:
-        raise DataError(f"{path}: not valid JSON: {error}") from error
+    record = read_json(path)
     if not isinstance(record, dict):
         raise DataError(f"{path}: expected a JSON object")
+    for name in ("task", "level"):
+        if not isinstance(record.get(name, ""), str | None):
+            given = shown(repr(record[name]))
+            raise DataError(f"{path}: {name} is {given}, expected a text")
     if record.get("alignment", "arrival") != "arrival":
-        raise DataError(
-            f"{path}: alignment is {record['alignment']!r}, expected 'arrival'"
-        )
+        given = shown(repr(record["alignment"]))
+        raise DataError(f"{path}: alignment is {given}, expected 'arrival'")
     return record
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+      DataError: it is no file, cannot be read, or is not JSON.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: is not a file: remove it")
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not valid JSON: {error}") from error

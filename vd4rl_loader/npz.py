@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from vd4rl_loader import validation
+from vd4rl_loader import npz_arrays, validation
 from vd4rl_loader.episode import Episode
+from vd4rl_loader.stored import refuse_size
 from vd4rl_loader.validation import BadFileError, Expected, Field, Findings
 
 _FIELDS = {
@@ -23,25 +21,16 @@ _FIELDS = {
     "is_terminal": Field("bool", ("T",)),
 }
 _DISCOUNT = {"discount": Field("a float type", ("T",))}
-_DAMAGE = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, KeyError)
 
 
 def peek(path: Path) -> tuple[int, int] | None:
     """Image height and action size from the headers alone; None if unreadable."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            image, action = (_shape(archive, name) for name in ("image", "action"))
-        return image[1], action[1]
-    except (*_DAMAGE, IndexError):
+        with npz_arrays.opened(path) as archive:
+            stored = npz_arrays.declared(archive, ("image", "action"))
+        return stored["image"].shape[1], stored["action"].shape[1]
+    except (BadFileError, KeyError, IndexError):
         return None
-
-
-def _shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
-    with archive.open(f"{name}.npy") as file:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            return np.lib.format.read_array_header_1_0(file)[0]
-        return np.lib.format.read_array_header_2_0(file)[0]
 
 
 def read(
@@ -59,13 +48,9 @@ def read(
 
 def _read_file(path: Path, expected: Expected) -> Episode:
     arrays = _load(path)
-    fields = _FIELDS
-    if "discount" in arrays:
-        fields = {**_FIELDS, **_DISCOUNT}
-        if "is_terminal" not in arrays:  # files of older versions of DreamerV2
-            arrays["is_terminal"] = arrays["discount"] == 0
-            arrays["is_terminal"][:-1] = False
-    validation.refuse(validation.layout_problems(arrays, fields))
+    if "is_terminal" not in arrays:  # files of older versions of DreamerV2
+        arrays["is_terminal"] = arrays["discount"] == 0
+        arrays["is_terminal"][:-1] = False
     image, action, reward = (arrays[name] for name in ("image", "action", "reward"))
     flags = [arrays[name] for name in ("is_first", "is_last", "is_terminal")]
     validation.refuse(
@@ -94,18 +79,14 @@ def _discount(arrays: dict[str, np.ndarray], terminal: bool) -> np.ndarray:
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
-    arrays: dict[str, np.ndarray] = {}
-    field = None
-    try:
-        with contextlib.closing(np.load(path)) as archive:
-            names = list(archive.keys())
-            for field in (*_FIELDS, *_DISCOUNT):  # other keys are nobody's business
-                if field in names:
-                    arrays[field] = archive[field]
-    except (*_DAMAGE, AttributeError) as error:
-        where = f"{field}: " if field else ""
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadFileError(
-            f"{where}cannot be read, truncated or damaged ({reason})"
-        ) from error
-    return arrays
+    """The arrays that are somebody's business, once all of them are as they must be."""
+    with npz_arrays.opened(path) as archive:
+        stored = npz_arrays.declared(archive, {**_FIELDS, **_DISCOUNT})
+        fields = _FIELDS
+        if "discount" in stored:
+            fields = {**_FIELDS, **_DISCOUNT}
+            if "is_terminal" not in stored:
+                del fields["is_terminal"]
+        validation.refuse(validation.layout_problems(stored, fields))
+        refuse_size([stored[name] for name in fields])
+        return npz_arrays.read(archive, fields)

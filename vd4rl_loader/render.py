@@ -6,7 +6,9 @@ import dataclasses
 import json
 from typing import Any
 
-from vd4rl_loader.errors import DataError
+from vd4rl_loader.errors import DataError, shown
+
+MAX_SIZE = 4096  # pixels along a side: larger frames are no observations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,18 +39,14 @@ class RenderStyle:
             value = getattr(self, field)
             if type(value) is not kind:
                 raise DataError(
-                    f"render style: {field} is {value!r}, expected {kind.__name__}"
+                    f"render style: {field} is {shown(repr(value))}, expected "
+                    f"{kind.__name__}"
                 )
-        for field, least in {
-            "size": 1,
-            "camera": 0,
-            "shadows": 0,
-            "antialias": 0,
-        }.items():
-            if getattr(self, field) < least:
+        for field, (least, most) in _RANGES.items():
+            if not least <= getattr(self, field) <= most:
+                given = shown(str(getattr(self, field)))
                 raise DataError(
-                    f"render style: {field} is {getattr(self, field)}, "
-                    f"expected at least {least}"
+                    f"render style: {field} is {given}, expected {least} to {most}"
                 )
 
     @classmethod
@@ -77,8 +75,8 @@ class RenderStyle:
         """
         if not isinstance(fields, dict) or set(fields) != set(_FIELDS):
             raise DataError(
-                f"render style {json.dumps(fields)}: expected exactly the fields "
-                f"{', '.join(_FIELDS)}"
+                f"render style {shown(json.dumps(fields))}: expected exactly the "
+                f"fields {', '.join(_FIELDS)}"
             )
         return cls(**fields)
 
@@ -90,6 +88,14 @@ _FIELDS = {
     "shadows": int,
     "reflections": bool,
     "antialias": int,
+}
+
+# Beyond these a frame would take gigabytes to draw.
+_RANGES = {
+    "size": (1, MAX_SIZE),
+    "camera": (0, 1000),
+    "shadows": (0, 1 << 14),
+    "antialias": (0, 64),
 }
 
 _NAMED: dict[str, dict[str, Any]] = {

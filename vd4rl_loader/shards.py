@@ -14,8 +14,9 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from vd4rl_loader import validation
+from vd4rl_loader import hdf5_arrays, validation
 from vd4rl_loader.episode import Episode, join
+from vd4rl_loader.stored import Stored, refuse_size
 from vd4rl_loader.validation import BadFileError, Expected, Field, Findings
 
 _FIELDS = {
@@ -33,9 +34,10 @@ _BLOCK_ROWS, _MAX_BLOCK_ROWS = 512, 4096
 def peek(path: Path) -> tuple[int, int] | None:
     """Image height and action size from the headers alone; None if unreadable."""
     try:
-        with h5py.File(path) as file:
-            return file["observation"].shape[2], file["action"].shape[1]
-    except (OSError, KeyError, IndexError, AttributeError):
+        with hdf5_arrays.opened(path) as file:
+            stored = hdf5_arrays.declared(file)
+        return stored["observation"].shape[2], stored["action"].shape[1]
+    except (BadFileError, KeyError, IndexError):
         return None
 
 
@@ -93,32 +95,30 @@ class _Run(NamedTuple):
 
 
 def _read_shard(path: Path, expected: Expected) -> Iterator[tuple[_Run, Episode]]:
-    try:
-        with h5py.File(path) as file:
-            yield from _read_runs(path.name, file, expected)
-    except OSError as error:
-        reason = str(error).splitlines()[0]
-        raise BadFileError(
-            f"cannot be read, truncated or damaged ({reason})"
-        ) from error
+    with hdf5_arrays.opened(path) as file:
+        yield from _read_runs(path.name, file, expected)
 
 
 def _read_runs(
     name: str, file: h5py.File, expected: Expected
 ) -> Iterator[tuple[_Run, Episode]]:
-    datasets = {key: file[key] for key in file if isinstance(file[key], h5py.Dataset)}
-    validation.refuse(validation.layout_problems(datasets, _FIELDS))
-    action, reward, discount, step_type = (
-        _read_rows(key, datasets[key]) for key in list(_FIELDS)[1:]
-    )
-    image_hw = datasets["observation"].shape[2:]
+    hdf5_arrays.refuse_links(file, _FIELDS)
+    stored = hdf5_arrays.declared(file)
+    validation.refuse(validation.layout_problems(stored, _FIELDS))
+    image, *columns = _FIELDS
+    refuse_size([stored[column] for column in columns])
+    action, reward, discount, step_type = hdf5_arrays.read(file, columns).values()
+    hdf5_arrays.refuse_storage(file, [image])
+    image_hw = stored[image].shape[2:]
     runs, problems = _find_runs(step_type)
     validation.refuse(
         validation.size_problems("observation", image_hw, action.shape[1], expected)
         + problems
         + validation.value_problems(action, reward, step_type == _FIRST)
     )
-    images = _ImageBlocks(datasets["observation"])
+    images = _ImageBlocks(file, image, stored[image].shape)
+    longest = max(run.stop - run.start for run in runs)
+    refuse_size([Stored(np.dtype(np.uint8), (longest + images.rows, 3, *image_hw))])
     for run in runs:
         rows = slice(run.start, run.stop)
         part = Episode(
@@ -151,45 +151,32 @@ def _find_runs(step_type: np.ndarray) -> tuple[list[_Run], list[str]]:
     ], []
 
 
-def _read_rows(
-    name: str, dataset: h5py.Dataset, start: int = 0, stop: int | None = None
-) -> np.ndarray:
-    try:
-        return dataset[start:stop]
-    except OSError as error:
-        raise BadFileError(
-            f"{name}: cannot be read, truncated or damaged "
-            f"({str(error).splitlines()[0]})"
-        ) from error
-
-
 class _ImageBlocks:
     """Reads images in blocks of whole compression chunks, each of them once."""
 
-    def __init__(self, dataset: h5py.Dataset) -> None:
-        chunk = dataset.chunks[0] if dataset.chunks else 1
+    def __init__(self, file: h5py.File, name: str, shape: tuple[int, ...]) -> None:
+        chunk = hdf5_arrays.chunk_rows(file, name)
         rows = -(-_BLOCK_ROWS // chunk) * chunk
-        self._rows = min(rows, _MAX_BLOCK_ROWS)
-        self._dataset = dataset
+        self.rows = min(rows, _MAX_BLOCK_ROWS, shape[0])  # of a block
+        self._file, self._name, self._size = file, name, shape[2:]
         self._index = -1
         self._block = np.empty(0)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Images uint8 [stop - start, H, W, 3]; `start` must not decrease."""
-        height, width = self._dataset.shape[2:]
-        images = np.empty((stop - start, height, width, 3), np.uint8)
-        for index in range(start // self._rows, -(-stop // self._rows)):
-            begin = index * self._rows
-            low, high = max(start, begin), min(stop, begin + self._rows)
+        images = np.empty((stop - start, *self._size, 3), np.uint8)
+        for index in range(start // self.rows, -(-stop // self.rows)):
+            begin = index * self.rows
+            low, high = max(start, begin), min(stop, begin + self.rows)
             block = self._load(index)[low - begin : high - begin]
             images[low - start : high - start] = block.transpose(0, 2, 3, 1)
         return images
 
     def _load(self, index: int) -> np.ndarray:
         if index != self._index:
-            begin = index * self._rows
-            self._block = _read_rows(
-                "observation", self._dataset, begin, begin + self._rows
+            begin = index * self.rows
+            self._block = hdf5_arrays.read_rows(
+                self._file, self._name, begin, begin + self.rows
             )
             self._index = index
         return self._block

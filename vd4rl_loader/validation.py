@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vd4rl_loader.errors import DataError
+from vd4rl_loader.errors import DataError, shown
 
 # Widths of floats are free, kinds are not: an integer reward or flag is a mistake.
 _KINDS = {
@@ -55,7 +55,7 @@ class Findings:
 
     def report(self) -> str:
         """One indented line per problem: file, field, what is wrong."""
-        return "\n".join(f"  {file}: {text}" for file, text in self.problems)
+        return "\n".join(f"  {shown(file)}: {text}" for file, text in self.problems)
 
     def bad_files(self) -> int:
         """How many different files have a problem."""
@@ -83,7 +83,7 @@ def layout_problems(
     """
     missing = [name for name in fields if name not in arrays]
     if missing:
-        found = ", ".join(arrays) or "nothing"
+        found = shown(", ".join(arrays), 300) or "nothing"
         return [f"{name}: missing (the file holds {found})" for name in missing]
     problems = []
     for name, field in fields.items():

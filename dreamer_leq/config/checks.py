@@ -5,13 +5,16 @@ Here a configuration is flat: a dict from dotted keys ("leq.optimizer.agc") to v
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from dreamer_leq.config.tree import Config, Latent, Optimizer
 from dreamer_leq.errors import UserError
+from vd4rl_loader.errors import shown
 
 Flat = dict[str, Any]
+
+_LONGEST_NAME = 100  # comparing longer ones takes long
 
 
 def _leaves(kind: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -56,7 +59,7 @@ def validated(flat: Flat, where: str) -> Config:
     for key, hint in _HINTS.items():
         for rule in getattr(hint, "__metadata__", ()):
             if not rule.holds(flat[key]):
-                problem = f"{key}: has to be {rule.words}, got {flat[key]!r}"
+                problem = f"{key}: has to be {rule.words}, got {given(flat[key])}"
                 raise UserError(_at(where) + problem)
     config = _assemble(Config, flat)
     for problem in _contradictions(config):
@@ -153,10 +156,10 @@ def typed(key: str, value: Any, where: str) -> Any:
     """`value` as its key's plain Python type; UserError for a wrong one."""
     if key not in KEYS:
         hint = did_you_mean(key, KEYS)
-        raise UserError(f"{_at(where)}unknown key {key}{hint}")
+        raise UserError(f"{_at(where)}unknown key {shown(key)}{hint}")
     try:
         return _coerce(value, KEYS[key])
-    except TypeError:
+    except (TypeError, OverflowError):
         raise mismatch(key, value, where) from None
 
 
@@ -180,7 +183,21 @@ def mismatch(key: str, value: Any, where: str = "") -> UserError:
     """The error for a value of the wrong type."""
     choices = get_args(KEYS[key]) if get_origin(KEYS[key]) is Literal else ()
     hint = did_you_mean(str(value), choices)
-    return UserError(f"{_at(where)}{key}: expected {words(key)}, got {value!r}{hint}")
+    told = f"expected {words(key)}, got {given(value)}"
+    return UserError(f"{_at(where)}{key}: {told}{hint}")
+
+
+def given(value: Any) -> str:
+    """A value from a file or flag, in a few words.
+
+    What a YAML file's aliases stand for may be too much to be written out.
+    """
+    if isinstance(value, Mapping):
+        return "keys with values"
+    if isinstance(value, list | tuple):
+        plain = len(value) < 20 and all(isinstance(x, int | float | str) for x in value)
+        return shown(repr(value)) if plain else "a list"
+    return shown(repr(value))
 
 
 def words(key: str) -> str:
@@ -197,7 +214,7 @@ def words(key: str) -> str:
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """A hint at the nearest right name: one with the same last part, if there is."""
-    names = list(names)
+    names, name = list(names), name[:_LONGEST_NAME]
     last = name.rpartition(".")[2]
     same = [right for right in names if right.rpartition(".")[2] == last]
     near = difflib.get_close_matches(name, same, n=1, cutoff=0)

@@ -8,19 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
 from dreamer_leq.config.checks import (
     KEYS,
     SECTIONS,
     Flat,
     did_you_mean,
+    given,
     typed,
     validated,
 )
 from dreamer_leq.config.tree import Config
 from dreamer_leq.errors import UserError
-from dreamer_leq.files import replacing
+from dreamer_leq.files import read_text, replacing
+
+_MOST_VALUES, _MOST_LEVELS = 20_000, 50
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs.yaml"
 
@@ -92,26 +96,49 @@ def _with_lists(items: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _load(path: Path) -> Any:
     """A file's mapping, in which each key knows its line."""
+    text = read_text(path)
     try:
-        tree = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        _refuse_bombs(text)
+        tree = YAML(typ="rt").load(text)
     except MarkedYAMLError as error:
         at = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         problem = " ".join(str(error.problem).split())
         raise UserError(f"{path}: not valid YAML: {at}{problem}") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from None
+    except Exception as error:  # its constructors raise anything for a wrong !!int
+        problem = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: not valid YAML: {problem}") from None
     if not isinstance(tree, Mapping):
         raise UserError(f"{path}: expected keys with values")
     return tree
+
+
+def _refuse_bombs(text: str) -> None:
+    """Raise ValueError for aliases of aliases, which may stand for anything in size.
+
+    Depth counts as well, since ruamel builds and merges what is nested by recursion.
+    """
+    sizes: dict[str, int] = {}  # values that anchors stand for, aliases written out
+    open_nodes: list[tuple[str | None, int]] = []
+    count = 0
+    for event in YAML().parse(text):
+        count += sizes.get(event.anchor, 0) if isinstance(event, AliasEvent) else 1
+        if isinstance(event, CollectionStartEvent):
+            open_nodes.append((event.anchor, count))
+        elif isinstance(event, CollectionEndEvent):
+            anchor, before = open_nodes.pop()
+            if anchor:
+                sizes[anchor] = count - before
+        if count > _MOST_VALUES or len(open_nodes) > _MOST_LEVELS:
+            raise ValueError("too many values, or too deeply nested")
 
 
 def _leaves(node: Any, where: str, prefix: str = "") -> Flat:
     """A mapping's leaves by dotted key, each of its key's type."""
     if not isinstance(node, Mapping):
         section = f"{prefix[:-1]}: " if prefix else ""
-        raise UserError(f"{where}: {section}expected keys with values, got {node!r}")
+        raise UserError(
+            f"{where}: {section}expected keys with values, got {given(node)}"
+        )
     flat = {}
     for name, value in node.items():
         key = f"{prefix}{name}"

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from dreamer_leq import tasks
 from dreamer_leq.config import mesh
+from vd4rl_loader.render import MAX_SIZE
 
 
 @dataclass(frozen=True)
@@ -21,15 +22,42 @@ class Rule:
     holds: Callable[[Any], bool]
 
 
+LARGEST = 2**31 - 1  # JAX counts in 32 bits
+MAX_EPISODES = 10_000  # of an evaluation: each has an environment of its own
+_MAX_LAYERS = 100  # each is compiled
+_MAX_NAME = 255  # bytes of a file's name
+
+
+def is_path(text: str) -> bool:
+    """Whether a file system takes such a path, and a terminal shows it."""
+    names = text.split("/")
+    return text.isprintable() and all(len(n.encode()) <= _MAX_NAME for n in names)
+
+
 # Tests are written so that NaN fails them.
-Count = Annotated[int, Rule("at least 1", lambda n: n >= 1)]
-Natural = Annotated[int, Rule("0 or more", lambda n: n >= 0)]
-Steps = Annotated[int, Rule("at least 2", lambda n: n >= 2)]
-Bins = Annotated[int, Rule("odd and at least 3", lambda n: n >= 3 and n % 2 == 1)]
+Count = Annotated[int, Rule("at least 1, below 2^31", lambda n: 1 <= n <= LARGEST)]
+Natural = Annotated[int, Rule("0 or more, below 2^31", lambda n: 0 <= n <= LARGEST)]
+Steps = Annotated[int, Rule("at least 2, below 2^31", lambda n: 2 <= n <= LARGEST)]
+Layers = Annotated[
+    int, Rule(f"from 1 to {_MAX_LAYERS}", lambda n: 1 <= n <= _MAX_LAYERS)
+]
+Bins = Annotated[
+    int,
+    Rule("odd, at least 3, below 2^31", lambda n: 3 <= n <= LARGEST and n % 2 == 1),
+]
 Counts = Annotated[
     tuple[int, ...],
-    Rule("one or more numbers, each at least 1", lambda t: t and min(t) >= 1),
+    Rule(
+        "one or more numbers, each at least 1",
+        lambda t: 1 <= len(t) <= _MAX_LAYERS and 1 <= min(t) <= max(t) <= LARGEST,
+    ),
 ]
+Episodes = Annotated[
+    int, Rule(f"from 1 to {MAX_EPISODES}", lambda n: 1 <= n <= MAX_EPISODES)
+]
+Seeds = Annotated[int, Rule("from 1 to 1000", lambda n: 1 <= n <= 1000)]
+Pixels = Annotated[int, Rule(f"from 1 to {MAX_SIZE}", lambda n: 1 <= n <= MAX_SIZE)]
+PathText = Annotated[str, Rule("a path of printable characters", is_path)]
 Positive = Annotated[float, Rule("above 0 and finite", lambda x: 0 < x < math.inf)]
 Weight = Annotated[float, Rule("0 or more and finite", lambda x: 0 <= x < math.inf)]
 Share = Annotated[float, Rule("from 0 to 1", lambda x: 0 <= x <= 1)]
@@ -55,9 +83,9 @@ Mesh = Annotated[str, Rule(mesh.WORDS, mesh.is_mesh)]
 class Data:
     """The dataset, and where it is kept."""
 
-    path: str
+    path: PathText
     skip_bad: bool
-    image_size: Count
+    image_size: Pixels
     placement: Literal["auto", "device", "host"]
 
 
@@ -95,9 +123,9 @@ class Latent:
     classes: Steps
     hidden: Count
     blocks: Count
-    dynamics_layers: Count
-    posterior_layers: Count
-    prior_layers: Count
+    dynamics_layers: Layers
+    posterior_layers: Layers
+    prior_layers: Layers
     members: Count
     unimix: Decay
     units: Count
@@ -105,9 +133,9 @@ class Latent:
     depth: Count
     mults: Counts
     kernel: Count
-    vector_layers: Count
-    reward_layers: Count
-    cont_layers: Count
+    vector_layers: Layers
+    reward_layers: Layers
+    cont_layers: Layers
     bins: Bins
     free_nats: Weight
     image_scale: Weight
@@ -130,7 +158,7 @@ class Ensemble:
     members: Count
     elites: Count
     frequencies: Natural
-    layers: Count
+    layers: Layers
     units: Count
     batch: Count
     learning_rate: Positive
@@ -150,7 +178,7 @@ class Actor:
     """The policy."""
 
     network: Literal["dreamer", "mlp"]
-    layers: Count
+    layers: Layers
     units: Count
     layer_norm: bool
     update: Literal["dpg", "reinforce", "q", "awr"]
@@ -168,7 +196,7 @@ class Critic:
     """The action value."""
 
     network: Literal["dreamer", "mlp"]
-    layers: Count
+    layers: Layers
     units: Count
     layer_norm: bool
     output: Literal["two_hot", "scalar"]
@@ -229,7 +257,7 @@ class LEQ:
 class Eval:
     """Episodes in the real environment."""
 
-    episodes: Count
+    episodes: Episodes
     every: Natural
     workers: Natural
     seed: Natural
@@ -265,10 +293,10 @@ class Config:
     """A whole run. `configs.yaml` explains every key."""
 
     task: TaskName
-    logdir: str
+    logdir: PathText
     seed: Natural
-    seeds: Count
-    pretrained: str
+    seeds: Seeds
+    pretrained: PathText
     world_model: Literal["latent", "mlp_ensemble"]
     precision: Literal["auto", "float32", "bfloat16"]
     mesh: Mesh

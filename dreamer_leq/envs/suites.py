@@ -11,10 +11,10 @@ from dreamer_leq.envs.antmaze import AntMaze
 from dreamer_leq.envs.dmc import DMCFactory
 from dreamer_leq.envs.locomotion import Locomotion
 from dreamer_leq.envs.pointmaze import PointMaze
-from vd4rl_loader.errors import DataError
+from vd4rl_loader.errors import DataError, shown
 from vd4rl_loader.locomotion import TASKS
 from vd4rl_loader.mazes import MAZES
-from vd4rl_loader.render import RenderStyle
+from vd4rl_loader.render import MAX_SIZE, RenderStyle
 
 # The fields of a description besides "suite": those it must have, those it may have.
 _FIELDS = {
@@ -89,6 +89,14 @@ def _check(environment: Mapping[str, Any]) -> str:
         _one_of("id", environment["id"], TASKS)
     if "maze" in given:
         _one_of("maze", environment["maze"], MAZES)
+    for name in ("action_repeat", "image_size"):
+        value = environment.get(name, 1)
+        if type(value) is not int or not 1 <= value <= MAX_SIZE:
+            raise DataError(
+                f"environment: {name} is {shown(repr(value))}, expected 1 to {MAX_SIZE}"
+            )
+    if "task" in given and not isinstance(environment["task"], str):
+        raise DataError("environment: task is not a text")
     if not isinstance(x := environment.get("x_position", False), bool):
         raise DataError(f"environment: x_position is {x!r}, expected true or false")
     return suite
@@ -97,6 +105,7 @@ def _check(environment: Mapping[str, Any]) -> str:
 def _one_of(field: str, value: Any, known: Collection[str]) -> None:
     if isinstance(value, str) and value in known:
         return
-    near = difflib.get_close_matches(str(value), known, n=1) or known
+    near = difflib.get_close_matches(str(value)[:100], known, n=1) or known
     names = " or ".join(near)
-    raise DataError(f"environment: {field} is {value!r}: did you mean {names}?")
+    said = shown(repr(value))
+    raise DataError(f"environment: {field} is {said}: did you mean {names}?")

@@ -6,6 +6,7 @@ folder and renames it, so whatever kills the process leaves complete checkpoints
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,16 @@ from dreamer_leq.errors import UserError
 STATE, EXTRA = "state", "extra"
 
 # The way to a leaf: names of fields and keys, positions in tuples and lists.
+_STEP = re.compile("0|[1-9][0-9]{0,17}")  # as orbax names a folder
+
 LeafPath = tuple[str, ...]
+
+
+# What orbax raises for damaged files.
+_DAMAGE = (
+    *(OSError, ValueError, LookupError, AttributeError, TypeError, RuntimeError),
+    *(AssertionError, ArithmeticError, MemoryError),
+)
 
 
 class Checkpoints:
@@ -72,7 +82,11 @@ class Checkpoints:
         folder = self._folder / phase
         entries = folder.iterdir() if folder.is_dir() else ()
         # folders still being written have longer names
-        return sorted(int(entry.name) for entry in entries if entry.name.isdigit())
+        return sorted(
+            int(entry.name)
+            for entry in entries
+            if _STEP.fullmatch(entry.name) and entry.is_dir()
+        )
 
     def restore(
         self,
@@ -102,11 +116,11 @@ class Checkpoints:
                 of `abstract_state`; names the first leaf that differs.
         """
         step = self._existing(phase, step)
-        stored, extra = _read(self._folder / phase / str(step), subtree)
+        folder = self._folder / phase / str(step)
+        stored, extra = _read(folder, subtree, abstract_state)
         if abstract_state is None:
             return stored, extra
-        where = f"checkpoint {self._folder / phase / str(step)}"
-        return _fill(abstract_state, stored, where), extra
+        return _fill(abstract_state, stored, f"checkpoint {folder}"), extra
 
     def wait(self) -> None:
         """Blocks until the last checkpoints are on the disk.
@@ -166,11 +180,13 @@ class Checkpoints:
 
 
 def _orbax() -> Any:
-    """Orbax, imported late because it is slow, and told to report errors only."""
+    """Orbax, imported late because it is slow, and told to keep silent: what goes
+    wrong comes as an exception.
+    """
     import absl.logging
     import orbax.checkpoint
 
-    absl.logging.set_verbosity(absl.logging.ERROR)
+    absl.logging.set_verbosity(absl.logging.FATAL)
     return orbax.checkpoint
 
 
@@ -182,8 +198,14 @@ def _alone() -> Any:
     )
 
 
-def _read(folder: Path, subtree: str | None) -> tuple[Any, dict[str, Any]]:
-    """The stored state, or one field of it, as NumPy arrays, and the extra dict."""
+def _read(
+    folder: Path, subtree: str | None, expected: Any
+) -> tuple[Any, dict[str, Any]]:
+    """The stored state, or one field of it, as NumPy arrays, and the extra dict.
+
+    Where `expected` is not None, nothing is read that declares to be another.
+    """
+    _refuse_odd_files(folder)
     ocp, alone = _orbax(), _alone()
     handler = ocp.CompositeCheckpointHandler(
         state=ocp.PyTreeCheckpointHandler(multiprocessing_options=alone),
@@ -197,6 +219,9 @@ def _read(folder: Path, subtree: str | None) -> tuple[Any, dict[str, Any]]:
                 if subtree not in tree:
                     raise _mismatch(f"checkpoint {folder}", f"lacks {subtree}", 1)
                 tree = {subtree: tree[subtree]}
+            if expected is not None:
+                declared = tree if subtree is None else tree[subtree]
+                _compare(expected, dict(_leaves(declared)), f"checkpoint {folder}")
             as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
             state = ocp.args.PyTreeRestore(
                 item=tree,
@@ -207,20 +232,46 @@ def _read(folder: Path, subtree: str | None) -> tuple[Any, dict[str, Any]]:
             restored = reader.restore(folder, args=items)
     except UserError:
         raise
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except _DAMAGE as error:
         reason = str(error).split("[tensorstore_spec", 1)[0]
         raise UserError(
             f"checkpoint {folder} can't be read, delete it to go on from an earlier "
             f"one: {' '.join(reason.split())[:300]}"
         ) from error
     state = restored[STATE] if subtree is None else restored[STATE][subtree]
+    if not isinstance(restored[EXTRA], dict):
+        raise UserError(
+            f"checkpoint {folder} can't be read, delete it to go on from an earlier "
+            f"one: {EXTRA} is no JSON object"
+        )
     return state, restored[EXTRA]
+
+
+def _refuse_odd_files(folder: Path) -> None:
+    """What reads a checkpoint would wait for a FIFO without end."""
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names):
+            if not path.is_file():
+                raise UserError(f"checkpoint {folder}: {path} is not a file; remove it")
 
 
 def _fill(abstract_state: Any, stored: Any, where: str) -> Any:
     """The stored arrays in the structure of `abstract_state`, leaf by leaf."""
     found = dict(_leaves(stored))
+    _compare(abstract_state, found, where)
     wanted, structure = jax.tree.flatten(abstract_state)
+    paths = [path for path, _ in _leaves(abstract_state)]
+    filled = [
+        _place(found[path], leaf) for path, leaf in zip(paths, wanted, strict=True)
+    ]
+    return jax.tree.unflatten(structure, filled)
+
+
+def _compare(abstract_state: Any, found: dict[LeafPath, Any], where: str) -> None:
+    """Raises UserError where the stored leaves, or what they are declared to be, are
+    not those of `abstract_state`.
+    """
+    wanted = jax.tree.leaves(abstract_state)
     paths = [path for path, _ in _leaves(abstract_state)]
     if missing := [path for path in paths if path not in found]:
         raise _mismatch(where, f"lacks {'.'.join(missing[0])}", len(missing))
@@ -234,10 +285,6 @@ def _fill(abstract_state: Any, stored: Any, where: str) -> Any:
     ]
     if differing:
         raise _mismatch(where, differing[0], len(differing))
-    filled = [
-        _place(found[path], leaf) for path, leaf in zip(paths, wanted, strict=True)
-    ]
-    return jax.tree.unflatten(structure, filled)
 
 
 def _leaves(tree: Any) -> Iterator[tuple[LeafPath, Any]]:

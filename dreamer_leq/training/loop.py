@@ -144,7 +144,19 @@ class PhaseRun:
             checkpoints.save(self.name, 0, state, {"totals": {}})
             return state, 0, {}
         state, extra = checkpoints.restore(self.name, state)
-        totals = {k: jnp.asarray(x, jnp.float32) for k, x in extra["totals"].items()}
+        if step > self.updates:
+            raise UserError(
+                f"checkpoint {step} of {self.name} is beyond its {self.updates} "
+                "updates: delete it to go on from an earlier one"
+            )
+        try:
+            stored = extra["totals"].items()
+            totals = {name: jnp.asarray(x, jnp.float32) for name, x in stored}
+        except (KeyError, AttributeError, TypeError, ValueError) as error:
+            raise UserError(
+                f"checkpoint {step} of {self.name} has no sums of metrics: delete it "
+                "to go on from an earlier one"
+            ) from error
         return state, step, totals
 
     def _open_feed(self, step: int) -> Any:

@@ -6,6 +6,7 @@ compared bit for bit. TensorBoard's events are a view of it and can be remade.
 """
 
 import json
+import logging
 import os
 import shutil
 import time as clock
@@ -150,17 +151,41 @@ def read_metrics(path: str | Path) -> Iterator[Record]:
     """
     path = Path(path)
     # bytes: a torn line may end inside a character
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    lines = _bytes(path).split(b"\n")[:-1] if os.path.lexists(path) else []
     for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
-            record["phase"], record["step"]
-        except (ValueError, KeyError, TypeError):
+            if not _is_record(record):
+                raise ValueError("not a record")
+        except (ValueError, RecursionError):
             raise UserError(
                 f"{path}, line {number}: not a record of metrics; "
                 "delete the line to go on"
             ) from None
         yield record
+
+
+def _bytes(path: Path) -> bytes:
+    if not path.is_file():
+        raise UserError(f"{path}: is not a file: remove it")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _is_record(record: Any) -> bool:
+    """Whether it is what `write` writes: phase, step, and numbers."""
+    if not isinstance(record, dict):
+        return False
+    phase, step, time = (record.get(name) for name in RESERVED)
+    values = [v for name, v in record.items() if name not in RESERVED]
+    return (
+        isinstance(phase, str)
+        and type(step) is int
+        and isinstance(time, dict)
+        and all(type(value) in (int, float) for value in (*values, *time.values()))
+    )
 
 
 def _number(value: Any) -> int | float:
@@ -171,9 +196,9 @@ def _number(value: Any) -> int | float:
 
 def _open_after_last_line(path: Path) -> Any:
     """Opens for appending, unbuffered, and cuts off a line that has no end."""
-    with path.open("a+b") as file:
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
+    if os.path.lexists(path):
+        end = _bytes(path).rfind(b"\n") + 1
+        os.truncate(path, end)
     return path.open("ab", buffering=0)
 
 
@@ -189,13 +214,15 @@ class _TensorBoard:
     def _open(self) -> None:
         from tensorboardX import SummaryWriter
 
+        # metrics that aren't finite are worth seeing, and not worth a line each
+        logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
         folder = str(self._folder)
         self._writer = SummaryWriter(folder, flush_secs=self.FLUSH_SECONDS)
 
     def write(self, record: Record) -> None:
         for name, value in _scalars(record).items():
             self._writer.add_scalar(
-                name, value, record["step"], walltime=record["time"]["wall"]
+                name, value, record["step"], walltime=record["time"].get("wall")
             )
 
     def rewrite(self, records: Sequence[Record]) -> None:

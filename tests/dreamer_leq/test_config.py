@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import re
 import subprocess
 import sys
@@ -422,7 +423,74 @@ def test_a_run_file_that_is_no_yaml_mapping(tmp_path):
     path.write_text("hello")
     assert "expected keys with values" in refusal(config.read, path)
     path.write_bytes(b"\xff\xfe\x00")
-    assert "not valid YAML" in refusal(config.read, path)
+    assert "is not a text" in refusal(config.read, path)
+
+
+def _aliases(link):
+    """Nine aliases of nine aliases of ..., which stand for 9**12 values."""
+    lines = ["a0: &a0 {x0: 1}"]
+    for i in range(1, 13):
+        names = ", ".join([f"*a{i - 1}"] * 9)
+        lines.append(f"a{i}: &a{i} {link.format(f'[{names}]')}")
+    return "\n".join([*lines, "task: *a12", ""])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _aliases("{}"),
+        _aliases("{{<<: {}}}"),
+        "[" * 100_000,
+        "a: " + "[" * 60 + "]" * 60,
+        "seed: !!int x",
+        "seed: 2001-99-99",
+        "seed: " + "9" * 5000,
+        "seed: !!set [1, 2]",
+    ],
+)
+def test_yaml_that_would_do_harm_is_refused(tmp_path, text):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    said = refusal(config.read, path)
+    assert said.startswith(f"{path}: not valid YAML") and len(said) < 500
+
+
+def test_no_code_is_run_from_yaml(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "config.yaml"
+    path.write_text("task: !!python/object/apply:os.mkdir [sprung]\n")
+    refusal(config.read, path)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_pipe_for_a_run_file_is_not_waited_for(tmp_path):
+    path = tmp_path / "config.yaml"
+    os.mkfifo(path)
+    assert refusal(config.read, path) == f"{path}: is not a file: remove it"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("latent.units", 2**31),
+        ("latent.updates", 10**30),
+        ("latent.prior_layers", 101),
+        ("data.image_size", 1 << 20),
+        ("eval.episodes", 10**6),
+        ("seeds", 10**9),
+        ("logdir", "a\nb"),
+        ("logdir", "x" * 300),
+        ("data.path", "a\0b"),
+    ],
+)
+def test_what_no_machine_can_do_is_refused(key, value):
+    said = refusal(config.from_presets, "debug", **{key: value})
+    assert said.startswith(f"{key}: has to be ") and len(said) < 200
+
+
+def test_a_number_too_large_for_a_float_is_refused():
+    said = refusal(config.from_presets, **{"leq.tau": 10**400})
+    assert said.startswith("leq.tau: expected a number")
 
 
 def test_importing_it_loads_nothing_heavy():

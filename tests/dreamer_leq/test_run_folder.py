@@ -1,6 +1,7 @@
 """A run's folder goes on with its own configuration and data only."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -95,3 +96,28 @@ def test_scores_are_kept_in_the_order_of_updates(folder):
         folder.add_scores(updates, {"mean": updates / 3})
     scores = json.loads((folder.path / "scores.json").read_text())
     assert list(scores.items()) == [(str(n), {"mean": n / 3}) for n in (0, 20, 100)]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda info: [], "dataset: missing"),
+        (lambda info: {"dataset": 3}, "dataset: missing"),
+        (lambda info: info["dataset"].update(path=["x"]) or info, "dataset.path: is "),
+        (lambda info: info["dataset"].update(image_size=-1) or info, "image_size: is"),
+        (lambda info: info["dataset"].update(reward={"scale": 1}) or info, "reward: "),
+    ],
+)
+def test_damaged_facts_are_named(folder, change, said):
+    path = folder.path / "info.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(UserError, match=re.escape(said)) as caught:
+        _ = folder.facts
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"x": 1}', "[" * 100_000])
+def test_damaged_scores_are_noticed_before_the_training(folder, text):
+    (folder.path / "scores.json").write_text(text)
+    with pytest.raises(UserError, match=r"scores\.json: "):
+        go_on(folder)

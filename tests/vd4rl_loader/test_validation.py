@@ -135,7 +135,7 @@ NPZ_DEFECTS = {
     ),
     "pickled objects": (
         changed(GOOD, reward=GOOD["reward"].astype(object)),
-        "reward: cannot be read, truncated or damaged (Object arrays",
+        "reward: dtype object, expected a float type",
     ),
 }
 

@@ -5,40 +5,21 @@ Problems are texts of the form "field: what is wrong", as in `vd4rl_loader.valid
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import numpy as np
 
 from vd4rl_loader import validation
-from vd4rl_loader.validation import BadFileError, Field
+from vd4rl_loader.stored import Stored, refuse_size
+from vd4rl_loader.validation import Field
 
 # Actions this little outside of [-1, 1] are rounding, and are clipped.
 _ACTION_TOLERANCE = 1e-6
-# Reading holds the stored array, its float32 copy and the episodes' arrays at once.
-_COPIES = 3
 
 VECTOR = Field("a float type", ("N", "D"))
 ACTION = Field("a float type", ("N", "A"))
 REWARD = Field("a float type", ("N",))
 FLAG = Field("bool", ("N",))
-
-
-class Stored(NamedTuple):
-    """What a file declares of an array: nothing of its content has been read."""
-
-    dtype: np.dtype
-    shape: tuple[int, ...]
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the array in memory; Python's integers do not overflow."""
-        count = 1
-        for length in self.shape:
-            count *= int(length)
-        return count * self.dtype.itemsize
 
 
 def refuse_layout(stored: Mapping[str, Stored], fields: Mapping[str, Field]) -> None:
@@ -73,48 +54,6 @@ def _flattened(array: Stored, field: Field) -> Stored:
     if field.axes == ("N",) and len(array.shape) == 2 and array.shape[1] == 1:
         return Stored(array.dtype, array.shape[:1])
     return array
-
-
-def refuse_size(arrays: Iterable[Stored]) -> None:
-    """Refuses what this machine's memory cannot hold.
-
-    Raises:
-      BadFileError: it needs more.
-    """
-    needed = _COPIES * sum(array.nbytes for array in arrays)
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > there:
-        validation.refuse(
-            [
-                f"reading it needs {needed / 1e9:,.1f} GB of memory, this machine has "
-                f"{there / 1e9:,.1f} GB"
-            ]
-        )
-
-
-@contextmanager
-def reading(
-    damage: tuple[type[Exception], ...], field: str | None = None
-) -> Iterator[None]:
-    """Says of errors in its block, which reads a file or a field, what they mean.
-
-    Args:
-      damage: what the library raises that reads.
-      field: the array that is read, if it is one.
-
-    Raises:
-      BadFileError: the block raised one of `damage`.
-    """
-    try:
-        yield
-    except BadFileError:
-        raise
-    except damage as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        where = f"{field}: " if field else ""
-        raise BadFileError(
-            f"{where}cannot be read, truncated or damaged ({reason})"
-        ) from error
 
 
 def convert(

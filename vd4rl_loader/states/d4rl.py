@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vd4rl_loader.states import columns, hdf5
+from vd4rl_loader import hdf5_arrays
+from vd4rl_loader.states import columns
 from vd4rl_loader.states.transitions import Transitions, follows, select
+from vd4rl_loader.stored import Stored
 from vd4rl_loader.validation import refuse
 
 _FIELDS = {
@@ -36,24 +38,24 @@ def read(path: Path) -> Transitions:
     Raises:
       BadFileError: it is not of this layout, damaged, or holds impossible numbers.
     """
-    with hdf5.opened(path) as file:
+    with hdf5_arrays.opened(path) as file:
         fields = _FIELDS
-        if file.get(_NEXT, getlink=True) is not None:
+        if hdf5_arrays.has_link(file, _NEXT):
             fields = {**_FIELDS, _NEXT: columns.VECTOR}
-        refuse(hdf5.link_problems(file, fields))
-        stored = hdf5.declared(file)
+        hdf5_arrays.refuse_links(file, fields)
+        stored = hdf5_arrays.declared(file)
         columns.refuse_layout(stored, fields)
         if _NEXT in fields:
             _refuse_other_size(stored)
-        arrays = columns.convert(hdf5.read(file, fields), fields)
-        maze = hdf5.has_key(file, _GOAL)
+        arrays = columns.convert(hdf5_arrays.read(file, fields), fields)
+        maze = hdf5_arrays.has_key(file, _GOAL)
     if _NEXT in arrays:
         return _with_next(arrays)
     maze = maze or arrays["observations"].shape[1] == _ANT_MAZE_SIZE
     return _without_next(arrays, maze)
 
 
-def _refuse_other_size(stored: dict[str, columns.Stored]) -> None:
+def _refuse_other_size(stored: dict[str, Stored]) -> None:
     size, next_size = (stored[name].shape[1] for name in ("observations", _NEXT))
     if size != next_size:
         refuse([f"{_NEXT}: {next_size} numbers per row, observations have {size}"])

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vd4rl_loader.states import columns, npz
+from vd4rl_loader import npz_arrays
+from vd4rl_loader.states import columns
 from vd4rl_loader.states.transitions import Transitions, follows
 from vd4rl_loader.validation import Field, refuse
 
@@ -27,16 +28,16 @@ def read(path: Path) -> Transitions:
     Raises:
       BadFileError: it is not of this layout, damaged, or holds impossible numbers.
     """
-    with npz.opened(path) as archive:
-        stored = npz.declared(archive, {**_FIELDS, **_INDEX})
+    with npz_arrays.opened(path) as archive:
+        stored = npz_arrays.declared(archive, {**_FIELDS, **_INDEX})
         columns.refuse_layout(stored, _FIELDS)
         columns.refuse_layout(stored, _INDEX)
         size, next_size = (stored[name].shape[1] for name in ("obs", "next_obs"))
         if size != next_size:
             refuse([f"next_obs: {next_size} numbers per row, obs has {size}"])
-        index = npz.read(archive, _INDEX)["index"]
+        index = npz_arrays.read(archive, _INDEX)["index"]
         refuse(_index_problems(index, stored["obs"].shape[0]))
-        arrays = columns.convert(npz.read(archive, _FIELDS), _FIELDS)
+        arrays = columns.convert(npz_arrays.read(archive, _FIELDS), _FIELDS)
     return _episodes(arrays, index)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vd4rl_loader.errors import DataError
-from vd4rl_loader.layout import data_files
-from vd4rl_loader.states import d4rl, hdf5, minari_data, neorl, npz
+from vd4rl_loader import hdf5_arrays, npz_arrays
+from vd4rl_loader.errors import DataError, shown
+from vd4rl_loader.layout import checked, data_files
+from vd4rl_loader.states import d4rl, minari_data, neorl
 from vd4rl_loader.states.dataset import StateDataset
 from vd4rl_loader.states.sources import is_version_of, published_task, tasks
 from vd4rl_loader.states.transitions import Transitions, to_dataset
@@ -35,7 +36,7 @@ def open_states(
     """
     if str(path).startswith(_MINARI):
         return _open_minari(str(path), log)
-    file = _find_file(Path(path).expanduser(), task)
+    file = _find_file(checked(path), task)
     try:
         format, rows = _read(file)
         dataset = to_dataset(rows, format, file.stat().st_size)
@@ -49,13 +50,9 @@ def is_state_data(path: str | Path) -> bool:
     """Whether `open_states` is the one to open this, by content or published name."""
     if str(path).startswith(_MINARI):
         return True
-    path = Path(path).expanduser()
+    path = checked(path)
     files = data_files(path) if path.is_dir() else [path]
-    return any(
-        published_task(file.name) or _has_states(file)
-        for file in files[:1]
-        if file.is_file()
-    )
+    return any(published_task(file.name) or _has_states(file) for file in files[:1])
 
 
 def _open_minari(name: str, log: Callable[[str], None]) -> StateDataset:
@@ -71,8 +68,6 @@ def _open_minari(name: str, log: Callable[[str], None]) -> StateDataset:
 def _find_file(path: Path, task: str | None) -> Path:
     if path.is_file():
         return _refuse_other_task(path, task)
-    if not path.is_dir():
-        raise DataError(f"{path}: no such file or folder")
     files = data_files(path)
     if not files:
         raise DataError(f"{path}: no .npz or .hdf5 files in it")
@@ -85,7 +80,7 @@ def _find_file(path: Path, task: str | None) -> Path:
     train = [file for file in files if _VALIDATION not in file.name]
     if len(train) == 1:
         return _refuse_other_task(train[0], task)
-    names = ", ".join(file.name for file in files)
+    names = shown(", ".join(file.name for file in files), 300)
     wanted = f"none of its files is published as {task!r}" if task else "several files"
     raise DataError(f"{path}: {wanted}; give one of them: {names}")
 
@@ -121,11 +116,11 @@ def _has_states(file: Path) -> bool:
     try:
         signature = _signature(file)
         if signature == _HDF5:
-            with hdf5.opened(file) as opened:
-                return hdf5.has_key(opened, "observations")
+            with hdf5_arrays.opened(file) as opened:
+                return hdf5_arrays.has_key(opened, "observations")
         if signature.startswith(_ZIP):
-            with npz.opened(file) as opened:
-                return "obs" in npz.names(opened)
+            with npz_arrays.opened(file) as opened:
+                return "obs" in npz_arrays.names(opened)
     except BadFileError:
         pass
     return False

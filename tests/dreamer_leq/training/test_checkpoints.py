@@ -193,6 +193,33 @@ def test_a_damaged_checkpoint_is_one_clear_line(checkpoints, tmp_path, damage, c
     assert "absl" not in {record.name for record in caplog.records}  # orbax is quiet
 
 
+def test_what_is_no_step_is_none(checkpoints, tmp_path):
+    checkpoints.save("leq", 4, make_state())
+    folder = tmp_path / "checkpoints" / "leq"
+    for name in ("²", "007", "-3", "9" * 30):
+        (folder / name).mkdir()
+    (folder / "9").touch()
+    assert checkpoints.steps("leq") == [4]
+
+
+def test_nothing_is_read_that_declares_to_be_another(checkpoints, monkeypatch):
+    checkpoints.save("leq", 4, make_state(width=5))
+    read = []
+    monkeypatch.setattr(
+        "orbax.checkpoint.Checkpointer.restore", lambda *args, **kw: read.append(1)
+    )
+    with pytest.raises(UserError, match="is of another model"):
+        checkpoints.restore("leq", make_state())
+    assert not read
+
+
+def test_a_pipe_in_a_checkpoint_is_not_waited_for(checkpoints, tmp_path):
+    checkpoints.save("leq", 4, make_state())
+    os.mkfifo(tmp_path / "checkpoints" / "leq" / "4" / "state" / "pipe")
+    with pytest.raises(UserError, match="pipe is not a file"):
+        checkpoints.restore("leq", make_state())
+
+
 def test_a_step_is_saved_once(checkpoints):
     checkpoints.save("leq", 4, make_state(1))
     checkpoints.save("leq", 4, make_state(2))

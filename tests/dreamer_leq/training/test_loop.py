@@ -653,3 +653,23 @@ def test_a_member_that_diverges_stops_all(tmp_path):
     key = jnp.stack([member_key(seed) for seed in SEEDS])
     with pytest.raises(UserError, match="fit_loss is not finite"):
         Run(tmp_path).train(phase=Regression(spoiled_at=6.0), start=start, key=key)
+
+
+@pytest.mark.parametrize(
+    ("step", "extra", "said"),
+    [
+        (UPDATES + 1, {"totals": {}}, "is beyond its 23 updates"),
+        (5, {}, "has no sums of metrics"),
+        (5, {"totals": [1]}, "has no sums of metrics"),
+        (5, {"totals": {"loss": "x"}}, "has no sums of metrics"),
+    ],
+)
+def test_a_checkpoint_that_can_not_be_gone_on_from_is_named(
+    tmp_path, step, extra, said
+):
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save("fit", step, Regression().init(), extra)
+        session = Session(None, checkpoints, None, None, 5, 10)
+        run = PhaseRun(session, "fit", Regression(), lambda: None, UPDATES, KEY)
+        with pytest.raises(UserError, match=said):
+            run.run(Regression().init())

@@ -1,6 +1,7 @@
 """Metrics on disk: exact, resumable, and readable whatever killed the writer."""
 
 import json
+import os
 import sys
 import types
 
@@ -223,3 +224,26 @@ def test_wandb_out_of_reach_goes_on_offline(tmp_path, monkeypatch, capsys):
         logger.write("leq", 1, {"loss": 0.5})
     assert len(wandb.logs) == 1
     assert "no network" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"phase": "leq", "step": "a", "time": {}}',
+        '{"phase": ["leq"], "step": 1, "time": {}}',
+        '{"phase": "leq", "step": 1, "time": {}, "loss": "x"}',
+        '{"phase": "leq", "step": 1}',
+        "[" * 100_000,
+    ],
+)
+def test_a_line_of_other_kinds_is_named(tmp_path, line):
+    path = tmp_path / METRICS_FILE
+    path.write_text(line + "\n")
+    with pytest.raises(UserError, match="line 1: not a record"):
+        list(read_metrics(path))
+
+
+def test_a_pipe_for_metrics_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / METRICS_FILE)
+    with pytest.raises(UserError, match="is not a file"):
+        MetricsLogger(tmp_path)

@@ -147,7 +147,8 @@ def test_what_is_state_data(tmp_path):
     pixels = write_d4rl(tmp_path / "pixels.hdf5", {"observation": [0]})
     empty = tmp_path / "empty"
     empty.mkdir()
-    for path in (pixels, empty, tmp_path / "nowhere"):
-        assert not is_state_data(path)
+    assert not is_state_data(pixels) and not is_state_data(empty)
+    with pytest.raises(DataError, match="no such file or folder"):
+        is_state_data(tmp_path / "nowhere")
     assert is_state_data(write(tmp_path, "Mine.npz"))
     assert not is_state_data(write_npz(tmp_path / "p.npz", {"image": [0]}))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -11,15 +14,19 @@ from typing import IO
 
 import numpy as np
 
-from vd4rl_loader.states.columns import Stored, reading
-from vd4rl_loader.validation import refuse
+from vd4rl_loader.stored import Stored, reading, refuse_no_file
+from vd4rl_loader.validation import BadFileError, refuse
 
 _DAMAGE = (
     OSError,
     EOFError,
     ValueError,
     KeyError,
+    TypeError,
+    ArithmeticError,
     RuntimeError,  # of encrypted members and unknown compression
+    SyntaxError,  # of headers, as are the next ones
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
 )
@@ -27,6 +34,9 @@ _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
+_HEADER_LIMIT = 1 << 14  # bytes, more than NumPy accepts
+# NumPy's own. What the others may ask of the memory is not in their size.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 @contextmanager
@@ -37,6 +47,7 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
       BadFileError: it is no .npz file, or damaged.
     """
     with reading(_DAMAGE):
+        refuse_no_file(path)
         archive = zipfile.ZipFile(path)
     with archive:
         yield archive
@@ -75,16 +86,30 @@ def read(archive: zipfile.ZipFile, wanted: Iterable[str]) -> dict[str, np.ndarra
 def _header(archive: zipfile.ZipFile, name: str) -> tuple[Stored, int]:
     """The declared array, and how many bytes its member has for its numbers."""
     with reading(_DAMAGE, name), _member(archive, name) as file:
-        version = np.lib.format.read_magic(file)
-        shape, _, dtype = _HEADERS[version](file)
-        size = archive.getinfo(f"{name}.npy").file_size - file.tell()
+        # A header may declare a length of gigabytes, which NumPy reads before it looks.
+        start = io.BytesIO(file.read(_HEADER_LIMIT))
+        version = np.lib.format.read_magic(start)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers that Python 2 has written
+            shape, _, dtype = _HEADERS[version](start)
+        if min(shape, default=0) < 0:
+            raise ValueError(f"its shape is {shape}")
+        size = archive.getinfo(f"{name}.npy").file_size - start.tell()
     return Stored(dtype, shape), size
 
 
 def _read(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    with reading(_DAMAGE, name), _member(archive, name) as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
+    with (
+        reading(_DAMAGE, name),
+        _member(archive, name) as file,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        return np.lib.format.read_array(file)  # which unpickles nothing
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
-    return archive.open(f"{name}.npy")
+    member = archive.getinfo(f"{name}.npy")
+    if member.compress_type not in _METHODS:
+        raise BadFileError(f"{name}: is compressed in another way than NumPy does it")
+    return archive.open(member)
