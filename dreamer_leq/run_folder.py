@@ -25,7 +25,13 @@ from dreamer_leq.agent import Agent
 from dreamer_leq.config import Config
 from dreamer_leq.data import AnyDataset
 from dreamer_leq.errors import UserError
-from dreamer_leq.files import link_or_copy, replacing_folder, write_json
+from dreamer_leq.files import (
+    link_or_copy,
+    remove_leftovers,
+    replacing_folder,
+    write_json,
+)
+from dreamer_leq.format_version import FORMAT, refuse_newer
 from dreamer_leq.leq.networks import Params
 from dreamer_leq.tasks import Task
 from dreamer_leq.training.checkpoints import Checkpoints
@@ -42,6 +48,7 @@ FREE_KEYS = (
     "data.path",
     "data.skip_bad",
     "data.placement",
+    "latent.remat",
     "checkpoint.every",
     "checkpoint.keep",
     "log.wandb",
@@ -120,6 +127,7 @@ class RunFolder:
         Raises UserError where the folder holds a run on other data.
         """
         self._refuse_other_data(facts)
+        remove_leftovers(self.path)
         configs.save(config, self.path / "config.yaml")
         write_json(self.path / "info.json", run_info(config.seed, asdict(facts)))
 
@@ -194,13 +202,30 @@ class RunFolder:
         file = self.path / "config.yaml"
         if not file.exists():
             raise UserError(f"{self.path} is not a run's folder: it has no config.yaml")
-        return configs.read(file)
+        version = self._format
+        refuse_newer(version, str(self.path))
+        try:
+            return configs.read(file)
+        except UserError as error:
+            if version == FORMAT:
+                raise
+            raise UserError(
+                f"{error}; the run is of an earlier version of dreamer-leq (its commit "
+                "is in info.json): read it with that one, or train it again"
+            ) from None
+
+    @property
+    def _format(self) -> int:
+        file = self.path / "info.json"
+        info = json.loads(file.read_text()) if file.exists() else {}
+        return info.get("format", 0)
 
     @property
     def facts(self) -> DataFacts:
         file = self.path / "info.json"
         if not file.exists():
             raise UserError(f"{self.path} is not a run's folder: it has no info.json")
+        refuse_newer(self._format, str(self.path))
         stored = json.loads(file.read_text())["dataset"]
         names = [field.name for field in fields(DataFacts)]
         if missing := [name for name in names if name not in stored]:

@@ -7,7 +7,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from vd4rl_loader.errors import DataError
+from vd4rl_loader.errors import DataError, disk_trouble
+from vd4rl_loader.workers import WorkerLost
 
 _COMMANDS = {
     "info": "show what is in a dataset",
@@ -30,8 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         module.run(args)
-    except DataError as error:
+    except (DataError, WorkerLost) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if not (trouble := disk_trouble(error)):
+            raise
+        print(f"error: {trouble}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

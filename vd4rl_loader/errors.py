@@ -1,4 +1,19 @@
-"""The one error that a user of the loader can cause."""
+"""The errors that a user of the loader can cause, or the machine."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EFBIG: "allow larger files (ulimit -f)",
+    errno.EROFS: "make it writable, or choose another folder",
+    errno.EACCES: "give yourself the right to it, or choose another folder",
+    errno.EPERM: "give yourself the right to it, or choose another folder",
+    errno.EIO: "look at the disk",
+}
 
 
 class DataError(ValueError):
@@ -13,3 +28,13 @@ def require_at_least(least: int, name: str, value: int | None) -> None:
     """Raises a DataError if a number that the user gave is too small."""
     if value is not None and value < least:
         raise DataError(f"{name} is {value}: give at least {least}")
+
+
+def disk_trouble(error: BaseException) -> str | None:
+    """One line for the OSError of a disk that is full, read-only or broken, or of a
+    missing permission; None for any other exception.
+    """
+    if not isinstance(error, OSError) or error.errno not in _REMEDIES:
+        return None
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{os.strerror(error.errno)}: {_REMEDIES[error.errno]}"

@@ -5,6 +5,8 @@ A checkpoint holds a state (a pytree of arrays) and a JSON dict beside it, in
 folder and renames it, so whatever kills the process leaves complete checkpoints.
 """
 
+import errno
+import gc
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +16,8 @@ import jax
 import numpy as np
 
 from dreamer_leq.errors import UserError
+from dreamer_leq.format_version import FORMAT, refuse_newer
+from vd4rl_loader.errors import disk_trouble
 
 STATE, EXTRA = "state", "extra"
 
@@ -50,6 +54,7 @@ class Checkpoints:
 
         Raises:
             ValueError: there is a later checkpoint already.
+            UserError: it can't be written; the last complete one stays.
         """
         ocp = _orbax()
         latest = self.latest(phase)
@@ -59,9 +64,16 @@ class Checkpoints:
             return
         items = ocp.args.Composite(
             state=ocp.args.PyTreeSave(jax.tree.map(_without_key_type, state)),
-            extra=ocp.args.JsonSave(dict(extra or {})),
+            extra=ocp.args.JsonSave({"format": FORMAT, **(extra or {})}),
         )
-        self._writer(phase).save(step, args=items)
+        if trouble := self._try_to_write(phase, step, items):
+            # what orbax left behind, now: at the interpreter's end it makes noise
+            gc.collect()
+            there = "none is" if latest is None else f"that of update {latest} is"
+            raise UserError(
+                f"checkpoint {self._folder / phase / str(step)} can't be written: "
+                f"{trouble}; {there} complete, and the same command goes on from there"
+            )
 
     def latest(self, phase: str) -> int | None:
         """Step of the phase's last complete checkpoint, None without any."""
@@ -98,14 +110,16 @@ class Checkpoints:
             The state, and the `extra` dict that was saved with it.
 
         Raises:
-            UserError: there is no such checkpoint, it can't be read, or it is not
-                of `abstract_state`; names the first leaf that differs.
+            UserError: there is no such checkpoint, it can't be read, it is of a
+                later version of dreamer-leq, or it is not of `abstract_state`; names
+                the first leaf that differs.
         """
         step = self._existing(phase, step)
+        where = f"checkpoint {self._folder / phase / str(step)}"
         stored, extra = _read(self._folder / phase / str(step), subtree)
+        refuse_newer(extra.pop("format", 0), where)
         if abstract_state is None:
             return stored, extra
-        where = f"checkpoint {self._folder / phase / str(step)}"
         return _fill(abstract_state, stored, where), extra
 
     def wait(self) -> None:
@@ -145,6 +159,16 @@ class Checkpoints:
             )
         return steps[-1] if step is None else step
 
+    def _try_to_write(self, phase: str, step: int, items: Any) -> str | None:
+        """Writes a checkpoint; why not, where the disk is to blame."""
+        try:
+            self._writer(phase).save(step, args=items)
+        except Exception as error:
+            if trouble := _disk_trouble(error):
+                return trouble
+            raise
+        return None
+
     def _writer(self, phase: str) -> Any:
         """Orbax's manager, made at the first save, when the folder becomes ours."""
         if phase not in self._writers:
@@ -163,6 +187,18 @@ class Checkpoints:
             manager = ocp.CheckpointManager(self._folder / phase, options=options)
             self._writers[phase] = manager
         return self._writers[phase]
+
+
+def _disk_trouble(error: BaseException | None) -> str | None:
+    """What the disk's error was, which tensorstore has as text only; else None."""
+    while error is not None:
+        if trouble := disk_trouble(error):
+            return trouble
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+            if (text := os.strerror(number)) in str(error):
+                return text
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _orbax() -> Any:

@@ -72,10 +72,17 @@ class MetricsLogger:
         record |= {name: _number(value) for name, value in metrics.items()}
         times = {name: _number(value) for name, value in (time or {}).items()}
         record["time"] = {"wall": clock.time(), **times}
-        self._file.write((json.dumps(record) + "\n").encode())
+        _write_whole(self._file, (json.dumps(record) + "\n").encode())
         self._tensorboard.write(record)
         if self._wandb:
             self._wandb.write(record)
+
+    def has(self, phase: str, step: int, name: str) -> bool:
+        """Whether there is a record of that phase and step with that metric."""
+        return any(
+            (record["phase"], record["step"]) == (phase, step) and name in record
+            for record in read_metrics(self._path)
+        )
 
     def truncate(self, phase_order: Sequence[str], phase: str, step: int) -> None:
         """Drops what was written after `step` of `phase`, atomically.
@@ -169,6 +176,22 @@ def _number(value: Any) -> int | float:
     return value if isinstance(value, int) else float(value)
 
 
+def _write_whole(file: Any, line: bytes) -> None:
+    """Writes a line to an unbuffered file, or none of it.
+
+    A disk that fills up takes a part without an error, and what is written later, when
+    there is space again, would follow in the same line.
+    """
+    start = file.tell()
+    try:
+        written = file.write(line)
+        while written < len(line):
+            written += file.write(line[written:])
+    except OSError:
+        file.truncate(start)
+        raise
+
+
 def _open_after_last_line(path: Path) -> Any:
     """Opens for appending, unbuffered, and cuts off a line that has no end."""
     with path.open("a+b") as file:
@@ -178,7 +201,11 @@ def _open_after_last_line(path: Path) -> Any:
 
 
 class _TensorBoard:
-    """Event files with a scalar `phase/name` for every number of a record."""
+    """An event file with a scalar `phase/name` for every number of a record.
+
+    tensorboardX's SummaryWriter would write in a thread, and end it with a traceback
+    where the disk is full.
+    """
 
     FLUSH_SECONDS = 10
 
@@ -187,16 +214,27 @@ class _TensorBoard:
         self._open()
 
     def _open(self) -> None:
-        from tensorboardX import SummaryWriter
+        from tensorboardX.event_file_writer import EventsWriter
 
-        folder = str(self._folder)
-        self._writer = SummaryWriter(folder, flush_secs=self.FLUSH_SECONDS)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._writer = EventsWriter(str(self._folder / "events"))
+        self._flushed = clock.monotonic()
 
     def write(self, record: Record) -> None:
-        for name, value in _scalars(record).items():
-            self._writer.add_scalar(
-                name, value, record["step"], walltime=record["time"]["wall"]
-            )
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        values = [
+            Summary.Value(tag=name, simple_value=value)
+            for name, value in _scalars(record).items()
+        ]
+        wall, step = record["time"]["wall"], record["step"]
+        self._writer.write_event(
+            Event(wall_time=wall, step=step, summary=Summary(value=values))
+        )
+        if clock.monotonic() - self._flushed > self.FLUSH_SECONDS:
+            self._writer.flush()
+            self._flushed = clock.monotonic()
 
     def rewrite(self, records: Sequence[Record]) -> None:
         """Starts again, with these records."""

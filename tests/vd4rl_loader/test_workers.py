@@ -98,10 +98,10 @@ def test_a_handler_that_cannot_be_loaded_is_reported():
 def test_exchange_answers_every_request_of_shared_and_own_queues():
     workers = [Worker(handler) for _ in range(2)]
     shared = iter([("divide", n) for n in range(1, 8)])
-    answers = dict(exchange([(w, shared) for w in workers], str))
+    answers = dict(exchange([(w, shared) for w in workers], str, 60.0))
     assert answers == {("divide", n): 1 / n for n in range(1, 8)}
     own = [(w, iter([("pid", i), ("pid", i + 2)])) for i, w in enumerate(workers)]
-    pids = {request[1]: pid for request, pid in exchange(own, str)}
+    pids = {request[1]: pid for request, pid in exchange(own, str, 60.0)}
     assert pids[0] == pids[2] != pids[1] == pids[3]
     close_all(workers, patience=5.0)
 
@@ -110,7 +110,7 @@ def test_exchange_reports_a_death_while_another_worker_is_busy():
     workers = [Worker(handler) for _ in range(2)]
     queues = [(workers[0], iter([("sleep", 30)])), (workers[1], iter([("exit", 3)]))]
     with pytest.raises(WorkerError, match=r"\('exit', 3\): .*code 3"):
-        for request, _ in exchange(queues, str):
+        for request, _ in exchange(queues, str, 60.0):
             pytest.fail(f"waited for {request}")
     close_all(workers, patience=0.0)
 
