@@ -5,9 +5,11 @@ A checkpoint holds a state (a pytree of arrays) and a JSON dict beside it, in
 folder and renames it, so whatever kills the process leaves complete checkpoints.
 """
 
+import contextlib
 import errno
 import gc
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -67,8 +69,11 @@ class Checkpoints:
             extra=ocp.args.JsonSave({"format": FORMAT, **(extra or {})}),
         )
         if trouble := self._try_to_write(phase, step, items):
-            # what orbax left behind, now: at the interpreter's end it makes noise
+            # what orbax left behind: in memory, where it makes noise at the
+            # interpreter's end, and on the disk, where it takes space
             gc.collect()
+            for half in (self._folder / phase).glob(f"{step}.*"):
+                shutil.rmtree(half, ignore_errors=True)
             there = "none is" if latest is None else f"that of update {latest} is"
             raise UserError(
                 f"checkpoint {self._folder / phase / str(step)} can't be written: "
@@ -142,8 +147,10 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        # what went wrong first is what the user has to know
+        with contextlib.suppress(OSError if kind else ()):
+            self.close()
 
     def _existing(self, phase: str, step: int | None) -> int:
         steps = self.steps(phase)
@@ -202,11 +209,13 @@ def _disk_trouble(error: BaseException | None) -> str | None:
 
 
 def _orbax() -> Any:
-    """Orbax, imported late because it is slow, and told to report errors only."""
+    """Orbax, imported late because it is slow, and told to keep quiet: its errors come
+    as exceptions too, and need no traceback for each of its threads.
+    """
     import absl.logging
     import orbax.checkpoint
 
-    absl.logging.set_verbosity(absl.logging.ERROR)
+    absl.logging.set_verbosity(absl.logging.FATAL)
     return orbax.checkpoint
 
 

@@ -5,6 +5,7 @@ metrics, and what the clock says under "time". Without "time" two runs can be
 compared bit for bit. TensorBoard's events are a view of it and can be remade.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -127,8 +128,10 @@ class MetricsLogger:
     def __enter__(self) -> "MetricsLogger":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        # what went wrong first is what the user has to know
+        with contextlib.suppress(OSError if kind else ()):
+            self.close()
 
 
 class NoMetrics:
@@ -187,9 +190,9 @@ def _write_whole(file: Any, line: bytes) -> None:
         written = file.write(line)
         while written < len(line):
             written += file.write(line[written:])
-    except OSError:
+    except OSError as error:
         file.truncate(start)
-        raise
+        raise OSError(error.errno, error.strerror, file.name) from error
 
 
 def _open_after_last_line(path: Path) -> Any:

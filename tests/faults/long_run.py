@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def _train(folder: Path, updates: int) -> np.ndarray:
-    """Trains to the end; (time, MiB, CPU-seconds) of the process once a second: [N, 3]."""
+    """Trains to the end; [N, 3] time, MiB and CPU-seconds of the process."""
     flags = {
         "task": "pointmaze-umaze",
         "logdir": folder / "run",
