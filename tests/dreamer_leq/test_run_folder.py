@@ -126,6 +126,17 @@ def test_a_later_format_is_refused(folder, name):
         getattr(folder, name)
 
 
+def test_keys_that_are_younger_than_a_run_say_what_it_did(folder):
+    file = folder.path / "config.yaml"
+    lines = file.read_text().splitlines(keepends=True)
+    younger = ("seeds:", "mesh:", "  frequencies:")
+    file.write_text("".join(x for x in lines if not x.startswith(younger)))
+    rewrite(folder, format=None)
+    assert len(file.read_text().splitlines()) == len(lines) - 3
+    assert folder.config == DEBUG
+    go_on(folder)
+
+
 def test_an_earlier_configuration_says_that_it_is_one(folder):
     file = folder.path / "config.yaml"
     file.write_text(file.read_text().replace("precision: auto\n", ""))
