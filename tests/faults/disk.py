@@ -44,17 +44,14 @@ class Trial:
 
 
 TRIALS = (
-    Trial("full: first files", "20k", MAZE),
-    *(
-        Trial(f"full: {size} of checkpoints, metrics, videos", size, MAZE)
-        for size in ("180k", "320k", "460k", "600k", "740k")
-    ),
-    Trial("full: collecting states", "100k", (*MAZE, "--collect.steps", "20000")),
+    Trial("full: collecting states", "20k", MAZE),
+    Trial("full: the first checkpoint", "120k", MAZE),
+    Trial("full: checkpoints, metrics or videos", "320k", MAZE),
+    Trial("full: checkpoints, metrics or videos", "600k", MAZE),
     Trial("full: collecting pixels", "1m", PIXEL),
     Trial("full: caching pixels", "6m", PIXEL),
     Trial("read-only: from the start", ENOUGH, MAZE, "."),
-    Trial("read-only: world model", ENOUGH, MAZE, "checkpoints/world_model/4"),
-    Trial("read-only: LEQ", ENOUGH, MAZE, "checkpoints/leq/4"),
+    Trial("read-only: in LEQ", ENOUGH, MAZE, "checkpoints/leq/4"),
 )
 
 
