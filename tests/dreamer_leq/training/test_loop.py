@@ -216,6 +216,14 @@ def test_a_seed_gives_each_component_its_own_key():
     assert (named_key(1, "leq") == keys[2]).all()
 
 
+def test_the_seed_decides(whole, tmp_path):
+    """What one seed gives again and again, as above, another one does not."""
+    other = Run(tmp_path)
+    state = other.train(key=named_key(6, "regression updates"))
+    assert (state["weights"] != whole[1]["weights"]).all()
+    assert all(a != b for a, b in zip(other.records, whole[0].records, strict=True))
+
+
 # --- checkpoints and resuming
 
 
