@@ -121,9 +121,12 @@ class Place:
             folders[:] = [x for x in folders if not any(p in x for p in TEMPORARY)]
         return found
 
+    def said(self) -> str:
+        return (self.path / "stdout.txt").read_text()
+
     def _reached(self) -> str:
         """What the run was doing, as far as what it printed tells."""
-        lines = (self.path / "stdout.txt").read_text().splitlines()
+        lines = self.said().splitlines()
         signs = {
             "videos": "writing imagined",
             "leq": "policy after",
