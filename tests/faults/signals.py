@@ -26,7 +26,7 @@ MOMENTS = {
 
 
 def stopped(place: Place, sign: str, signum: int) -> float:
-    """Seconds from the signal, to the whole group as a terminal sends it, to the end."""
+    """Seconds to the end after a signal to the whole group, as a terminal sends it."""
     process = place.start()
     while sign not in (place.path / "stdout.txt").read_text():
         assert process.poll() is None, "ended too early"
