@@ -12,9 +12,9 @@ from vd4rl_loader.workers import Worker, WorkerError, close_all, exchange
 __all__ = ["VectorEnv", "WorkerError"]
 
 _PATIENCE = 5.0  # seconds for the environments' own close()
-# Seconds after which one environment hangs: the first reset imports the simulator, a
-# step takes milliseconds.
-_RESET_LIMIT, _STEP_LIMIT = 120.0, 20.0
+# Seconds after which one environment hangs. A step takes milliseconds, the first reset
+# imports the simulator: both with much to spare, for machines that are busy.
+_RESET_LIMIT, _STEP_LIMIT = 600.0, 60.0
 
 
 class VectorEnv:
