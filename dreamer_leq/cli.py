@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 from dreamer_leq.compiled_programs import keep_compiled_programs
 from dreamer_leq.errors import UserError
+from dreamer_leq.shortages import shortage
 from vd4rl_loader.errors import DataError, told
+from vd4rl_loader.workers import WorkerLost
 
 if TYPE_CHECKING:
     from dreamer_leq.config import Config
@@ -37,12 +39,17 @@ def _guarded(command: Callable[[], int | None]) -> int:
     keep_compiled_programs()
     try:
         return command() or 0
-    except (UserError, DataError) as error:
+    except (UserError, DataError, WorkerLost) as error:
         print(f"error: {told(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+    except Exception as error:
+        if not (line := shortage(error)):
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        return 2
 
 
 def _quiet_libraries() -> None:

@@ -1,12 +1,13 @@
 """Compiled programs that outlive their process, in the user's cache folder.
 
 A run that goes on, or is scored, then starts at once. Entries are by program, versions
-and processor; one that a killed process left half-written costs a compilation and a
-warning at every start, until somebody deletes it.
+and processor.
 """
 
 import contextlib
 import os
+import time
+import zlib
 from pathlib import Path
 
 LIMIT = 2**30  # bytes: programs have about one MB, a run has a dozen
@@ -23,7 +24,57 @@ def keep_compiled_programs() -> None:
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = Path(home, "dreamer_leq/jax")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    remove_torn(folder)
     trim(folder, LIMIT)
+
+
+def remove_torn(folder: Path) -> None:
+    """Delete entries that a killed process left half-written.
+
+    JAX would compile such a program and warn at every start, and never replace it. Only
+    what was written since the last look is looked at.
+    """
+    checked, now = folder / ".checked", time.time()
+    with contextlib.suppress(OSError):  # not there yet, or not ours to write to
+        since = checked.stat().st_mtime if checked.exists() else 0.0
+        for path in folder.glob("*-cache"):
+            stat = path.stat()
+            if stat.st_mtime < since:
+                continue
+            if _is_torn(path.read_bytes()):
+                path.unlink()
+            else:  # not used, only looked at
+                os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        checked.touch()
+        os.utime(checked, (now, now))
+
+
+def _is_torn(entry: bytes) -> bool:
+    """Whether a compressed program ends early."""
+    if entry.startswith(b"\x28\xb5\x2f\xfd"):  # Zstandard, where JAX finds it
+        return _is_torn_zstd(entry)
+    try:
+        zlib.decompress(entry)
+    except zlib.error:
+        return True
+    return False
+
+
+def _is_torn_zstd(entry: bytes) -> bool:
+    try:
+        from compression.zstd import ZstdError, decompress  # Python 3.14
+    except ImportError:
+        try:
+            import zstandard
+        except ImportError:
+            return False
+        ZstdError = zstandard.ZstdError
+        decompress = zstandard.ZstdDecompressor().decompress
+    try:
+        decompress(entry)
+    except ZstdError:
+        return True
+    return False
 
 
 def trim(folder: Path, limit: int) -> None:

@@ -72,6 +72,29 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path}: not valid JSON: {error}") from None
 
 
+def remove_leftovers(folder: str | Path) -> None:
+    """Delete what killed processes left of `replacing` and `replacing_folder`."""
+    for path in Path(folder).rglob(".*.tmp*"):
+        writer = path.name.rpartition(".tmp")[0].rpartition(".")[2]
+        if not writer.isdecimal() or _is_another(int(writer)):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _is_another(pid: int) -> bool:
+    """Whether a process other than this one has this number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return pid != os.getpid()
+
+
 def link_or_copy(source: str, target: str) -> None:
     """Another name for a file that is never written again, or else a copy."""
     try:

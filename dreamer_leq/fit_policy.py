@@ -67,7 +67,7 @@ def _pretrain(
             continue
         optimizer = build.optimizer(c.optimizer, c.updates)
         learner = kind(data.world_model, nets, optimizer, run.config)
-        source = _source(data, c.batch, n)
+        source = _source(run, data, c.batch, n)
         training = run.phase(name, data.phase(learner), source, c.updates)
         training.key = keys(seeds, f"{name} updates")
         params = training.run(mapped(learner.init, n)(params)).params
@@ -89,16 +89,17 @@ def _train_leq(
         actors = split(run.devices.local(state.params["actor"]), n)
         return [Agent(data.world_model, actor, nets) for actor in actors]
 
-    def score(state: LEQState, step: int) -> None:
-        for member, agent in zip(members, agents(state), strict=True):
-            by_first(partial(record_scores, member, agent, step))
+    def score(state: LEQState, step: int) -> bool:
+        pairs = zip(members, agents(state), strict=True)
+        return all(by_first(partial(record_scores, *pair, step)) for pair in pairs)
 
     pairs = zip(learners, members, strict=True)
     state = stack([one.init(params[own.config.seed]) for one, own in pairs])
     if run.session.checkpoints.latest("leq") is None:
         score(state, 0)
+        run.session.stop_if_asked("the first evaluation")
     c, learner = run.config, learners[0]  # they differ in what the states hold
-    source = _source(data, c.leq.batch, n)
+    source = _source(run, data, c.leq.batch, n)
     training = run.phase("leq", data.phase(learner), source, c.leq.updates)
     training.key = keys(members, "leq updates")
     training.evaluate, training.evaluate_every = score, c.eval.every
@@ -112,11 +113,12 @@ def _train_leq(
     return agents(state)
 
 
-def _source(data: Data, batch: int, members: int) -> Callable[[], Source]:
+def _source(run: Run, data: Data, batch: int, members: int) -> Callable[[], Source]:
     """The source of batches; UserError where several members can't share it."""
 
     def source() -> Source:
-        found = data.source(batch)
+        with run.breaking_off("the encoding of the dataset"):
+            found = data.source(batch)
         if members > 1 and not found.on_device:
             raise UserError(
                 "grid: the dataset doesn't fit on the device, where its members share "

@@ -1,5 +1,6 @@
 """What the phases of a run share: configuration, dataset, folder and session."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,6 +45,12 @@ class Run:
 
     def key(self, name: str) -> jax.Array:
         return named_key(self.config.seed, name)
+
+    def breaking_off(self, where: str) -> contextlib.AbstractContextManager[None]:
+        """That a signal breaks off the body. Not where other processes wait for it."""
+        if jax.process_count() > 1:
+            return contextlib.nullcontext()
+        return self.session.interrupts.breaking_off(where)
 
     def phase(
         self, name: str, phase: Any, source: Callable[[], Source], updates: int

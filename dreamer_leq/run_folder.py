@@ -28,7 +28,14 @@ from dreamer_leq.config import Config
 from dreamer_leq.config.checks import given
 from dreamer_leq.data import AnyDataset
 from dreamer_leq.errors import UserError
-from dreamer_leq.files import link_or_copy, read_json, replacing_folder, write_json
+from dreamer_leq.files import (
+    link_or_copy,
+    read_json,
+    remove_leftovers,
+    replacing_folder,
+    write_json,
+)
+from dreamer_leq.format_version import FORMAT, refuse_newer
 from dreamer_leq.leq.networks import Params
 from dreamer_leq.tasks import Task
 from dreamer_leq.training.checkpoints import Checkpoints
@@ -45,6 +52,7 @@ FREE_KEYS = (
     "data.path",
     "data.skip_bad",
     "data.placement",
+    "latent.remat",
     "checkpoint.every",
     "checkpoint.keep",
     "log.wandb",
@@ -145,6 +153,7 @@ class RunFolder:
         """
         self._refuse_other_data(facts)
         _ = self.scores  # damaged ones would be noticed after the training
+        remove_leftovers(self.path)
         configs.save(config, self.path / "config.yaml")
         write_json(self.path / "info.json", run_info(config.seed, asdict(facts)))
 
@@ -219,13 +228,30 @@ class RunFolder:
         file = self.path / "config.yaml"
         if not os.path.lexists(file):
             raise UserError(f"{self.path} is not a run's folder: it has no config.yaml")
-        return configs.read(file)
+        version = self._format
+        refuse_newer(version, str(self.path))
+        try:
+            return configs.read(file)
+        except UserError as error:
+            if version == FORMAT:
+                raise
+            raise UserError(
+                f"{error}; the run is of an earlier version of dreamer-leq (its commit "
+                "is in info.json): read it with that one, or train it again"
+            ) from None
+
+    @property
+    def _format(self) -> int:
+        file = self.path / "info.json"
+        info = read_json(file) if os.path.lexists(file) else {}
+        return info.get("format", 0) if isinstance(info, dict) else 0
 
     @property
     def facts(self) -> DataFacts:
         file = self.path / "info.json"
         if not os.path.lexists(file):
             raise UserError(f"{self.path} is not a run's folder: it has no info.json")
+        refuse_newer(self._format, str(self.path))
         info = read_json(file)
         stored = info.get("dataset") if isinstance(info, dict) else None
         if not isinstance(stored, dict):

@@ -88,7 +88,8 @@ def _run_phases(run: Run, members: Sequence[Run]) -> None:
     agents = fit_policy(run, members, world_model) if trained else []
     if c.about.pixels:
         run.log("writing imagined videos")
-        by_first(lambda: _write_films(run, members, world_model, agents))
+        with run.breaking_off("the videos"):
+            by_first(lambda: _write_films(run, members, world_model, agents))
 
 
 def _write_films(

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from vd4rl_loader.errors import DataError, told
+from vd4rl_loader.errors import DataError, disk_trouble, told
+from vd4rl_loader.workers import WorkerLost
 
 _COMMANDS = {
     "info": "show what is in a dataset",
@@ -30,8 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         return _main(arguments)
-    except DataError as error:
+    except (DataError, WorkerLost) as error:
         print(f"error: {told(error)}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if not (trouble := disk_trouble(error)):
+            raise
+        print(f"error: {trouble}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

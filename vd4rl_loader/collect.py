@@ -21,7 +21,13 @@ from vd4rl_loader.render import RenderStyle
 from vd4rl_loader.simulate import check_rendering, split_task
 from vd4rl_loader.states_collect import collect_states
 from vd4rl_loader.suites import SUITES, complete
-from vd4rl_loader.workers import Worker, close_all, exchange
+from vd4rl_loader.workers import (
+    EPISODE_LIMIT,
+    Worker,
+    WorkerLost,
+    close_all,
+    exchange,
+)
 
 
 def collect(
@@ -63,7 +69,8 @@ def collect(
 
     Raises:
       DataError: an argument is wrong, or the folder holds another dataset.
-      WorkerError: an episode could not be made; those before it are kept.
+      WorkerError: an episode could not be made; those before it are kept. Where a
+        worker died or hung, others have tried in vain (WorkerLost).
     """
     require_at_least(1, "episodes", episodes)
     require_at_least(1, "workers", workers)
@@ -74,11 +81,20 @@ def collect(
     recipe = Recipe(task, level, seed, style, hdf5, noise, policies, str(out))
     recipe.open_folders()
     missing = _missing(recipe, episodes)
-    if missing:
-        processes = min(workers or len(os.sched_getaffinity(0)), len(missing))
+    while missing:
         done = episodes - len(missing)
-        with progress_bar(progress, "collecting episodes", episodes, done) as advance:
-            _make_all(recipe, missing, processes, advance)
+        try:
+            with progress_bar(
+                progress, "collecting episodes", episodes, done
+            ) as advance:
+                processes = workers or len(os.sched_getaffinity(0))
+                _make_all(recipe, missing, processes, advance)
+            break
+        except WorkerLost as error:
+            before, missing = missing, _missing(recipe, episodes)
+            if len(missing) == len(before):
+                raise
+            print(f"{error}: going on with new workers", file=sys.stderr)
     return recipe.folder(".npz")
 
 
@@ -140,9 +156,11 @@ def _make_all(
     indices = iter(missing)
     workers: list[Worker] = []
     try:
-        workers += (Worker(EpisodeMaker(recipe)) for _ in range(processes))
+        count = min(processes, len(missing))
+        workers += (Worker(EpisodeMaker(recipe)) for _ in range(count))
         queues = [(worker, indices) for worker in workers]
-        for _ in exchange(queues, lambda index: f"episode {index}"):
+        name = lambda index: f"episode {index}"  # noqa: E731
+        for _ in exchange(queues, name, EPISODE_LIMIT):
             advance(1)
     finally:
         # After an error or Ctrl-C, episodes under way are dropped, not waited for.

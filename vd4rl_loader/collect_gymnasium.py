@@ -21,7 +21,7 @@ from vd4rl_loader.state_files import (
     write_d4rl,
     write_neorl,
 )
-from vd4rl_loader.workers import Worker, close_all, exchange
+from vd4rl_loader.workers import EPISODE_LIMIT, Worker, close_all, exchange
 
 # NeoRL's 80 % mean and 20 % sampled actions: every fifth episode is sampled.
 _NEORL_TURNS = ("mean", "mean", "mean", "mean", "sampled")
@@ -119,7 +119,7 @@ def _play_all(
     try:
         workers += (Worker(player, _NO_OPENGL) for _ in range(processes))
         queues = [(worker, requests) for worker in workers]
-        for (part, index), episode in exchange(queues, _name):
+        for (part, index), episode in exchange(queues, _name, EPISODE_LIMIT):
             played[part][index] = episode
             before = min(steps[part], share)
             steps[part] += len(episode["rewards"])

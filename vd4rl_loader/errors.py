@@ -1,4 +1,19 @@
-"""The one error that a user of the loader can cause."""
+"""The errors that a user of the loader can cause, or the machine."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EFBIG: "allow larger files (ulimit -f)",
+    errno.EROFS: "make it writable, or choose another folder",
+    errno.EACCES: "give yourself the right to it, or choose another folder",
+    errno.EPERM: "give yourself the right to it, or choose another folder",
+    errno.EIO: "look at the disk",
+}
 
 LONGEST = 600  # characters of a line
 
@@ -28,3 +43,13 @@ def shown(text: str, most: int = 80) -> str:
 def told(error: Exception) -> str:
     """An error's message for a terminal, which nothing in it can confuse or flood."""
     return "\n".join(shown(line, LONGEST) for line in str(error).split("\n"))
+
+
+def disk_trouble(error: BaseException) -> str | None:
+    """One line for the OSError of a disk that is full, read-only or broken, or of a
+    missing permission; None for any other exception.
+    """
+    if not isinstance(error, OSError) or error.errno not in _REMEDIES:
+        return None
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{os.strerror(error.errno)}: {_REMEDIES[error.errno]}"

@@ -2,7 +2,8 @@
 
 A worker is a fresh Python interpreter: it neither inherits the parent's threads, locks
 and JAX, nor imports the parent's main script. It answers one request at a time, so that
-when it dies or raises, the request that did it is known.
+when it dies, hangs or raises, the request that did it is known. It outlives its parent
+by a second at most.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from multiprocessing.connection import Connection, Pipe, wait
@@ -20,9 +23,17 @@ from typing import Any, NamedTuple
 
 from vd4rl_loader.errors import DataError
 
+# Seconds after which a worker that plays an episode hangs: the longest, drawn in
+# software in two sizes on a busy machine, take minutes.
+EPISODE_LIMIT = 600.0
+
 
 class WorkerError(RuntimeError):
-    """A worker died, or raised: the message says at which request, and why."""
+    """A worker died, hung or raised: the message says at which request, and why."""
+
+
+class WorkerLost(WorkerError):
+    """It died or hung: no fault of the request's, which another worker may answer."""
 
 
 class Worker:
@@ -44,10 +55,13 @@ class Worker:
         self.connection, theirs = Pipe()
         with theirs:
             self._process = launch(
-                # Ctrl-C reaches the whole process group: the parent decides what
-                # becomes of us. First of all, so that no import is interrupted.
+                # Ctrl-C, and a scheduler's SIGTERM, reach the whole process group: the
+                # parent decides what becomes of us. First of all, so that no import
+                # is interrupted.
                 "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
-                f"from vd4rl_loader.workers import serve; serve({theirs.fileno()})",
+                "signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+                "from vd4rl_loader.workers import serve; "
+                f"serve({theirs.fileno()}, {os.getpid()})",
                 environment,
                 pass_fds=[theirs.fileno()],
             )
@@ -64,13 +78,13 @@ class Worker:
           subject: what the request was about, for the error message.
 
         Raises:
-          WorkerError: the handler raised, or the process died.
+          WorkerError: the handler raised; WorkerLost: the process died.
           DataError: the handler raised one: the user can put it right.
         """
         try:
             failure, reply = self.connection.recv()
         except (EOFError, OSError):
-            raise WorkerError(f"{subject}: {self._death()}") from None
+            raise WorkerLost(f"{subject}: {self._death()}") from None
         if failure:
             raise failure.error(subject)
         return reply
@@ -126,29 +140,43 @@ def launch(
 
 
 def exchange(
-    queues: Iterable[tuple[Worker, Iterator[Any]]], subject: Callable[[Any], str]
+    queues: Iterable[tuple[Worker, Iterator[Any]]],
+    subject: Callable[[Any], str],
+    limit: float,
 ) -> Iterator[tuple[Any, Any]]:
     """Yields (request, reply) in order of arrival until every queue is answered.
 
     Args:
       queues: each worker with its requests; workers may share one iterator.
       subject: what a request is about, for the error message.
+      limit: seconds after which a worker that has not answered is taken to hang.
 
     Raises:
       WorkerError, DataError: as `Worker.answer`, as soon as it happens.
+      WorkerLost: a worker has not answered for `limit` seconds.
     """
     busy: dict[Connection, tuple[Worker, Iterator[Any], Any]] = {}
+    deadline: dict[Connection, float] = {}
 
     def ask_next(worker: Worker, requests: Iterator[Any]) -> None:
         for request in requests:
             worker.ask(request)
             busy[worker.connection] = worker, requests, request
+            deadline[worker.connection] = time.monotonic() + limit
             return
 
     for worker, requests in queues:
         ask_next(worker, requests)
     while busy:
-        for connection in wait(list(busy)):
+        left = min(deadline[connection] for connection in busy) - time.monotonic()
+        ready = wait(list(busy), max(0.0, left))
+        if not ready:
+            _, _, request = busy[min(busy, key=deadline.__getitem__)]
+            raise WorkerLost(
+                f"{subject(request)}: no answer from its worker process for "
+                f"{limit:.0f} s"
+            )
+        for connection in ready:
             worker, requests, request = busy.pop(connection)
             reply = worker.answer(subject(request))
             ask_next(worker, requests)
@@ -164,9 +192,10 @@ def close_all(workers: Iterable[Worker], patience: float) -> None:
         worker.join(patience)
 
 
-def serve(descriptor: int) -> None:
+def serve(descriptor: int, parent: int) -> None:
     """A worker's main function: answers requests until the parent hangs up."""
     connection = Connection(descriptor)
+    threading.Thread(target=_end_with, args=[parent], daemon=True).start()
     handler = None
     try:
         pickled = connection.recv_bytes()
@@ -182,6 +211,15 @@ def serve(descriptor: int) -> None:
     except (EOFError, OSError):
         pass  # the parent hung up, or died
     getattr(handler, "close", lambda: None)()
+
+
+def _end_with(parent: int) -> None:
+    """A killed parent's run may be going on already: what is under way here would be
+    written a second time.
+    """
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 class _Failure(NamedTuple):

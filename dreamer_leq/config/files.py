@@ -28,6 +28,9 @@ _MOST_VALUES, _MOST_LEVELS = 20_000, 50
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs.yaml"
 
+# Keys that are younger than the first runs, with the values that say what those did.
+_YOUNGER = {"seeds": 1, "mesh": "", "ensemble.frequencies": 0}
+
 
 @dataclass(frozen=True)
 class Book:
@@ -81,13 +84,15 @@ def save(config: Config, path: str | Path) -> None:
 
 
 def read(path: str | Path) -> Config:
-    """The configuration of a saved run.
+    """The configuration of a saved run, of an earlier version too where it can be told
+    what the keys were that it lacks.
 
     Raises UserError for a file that can't be read, and naming the key that is unknown,
     missing, or of the wrong type.
     """
     path = Path(path)
-    return validated(_complete(_leaves(_load(path), str(path)), str(path)), str(path))
+    flat = _YOUNGER | _leaves(_load(path), str(path))
+    return validated(_complete(flat, str(path)), str(path))
 
 
 def _with_lists(items: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from vd4rl_loader.workers import Worker, WorkerError, close_all, exchange
 __all__ = ["VectorEnv", "WorkerError"]
 
 _PATIENCE = 5.0  # seconds for the environments' own close()
+# Seconds after which one environment hangs. A step takes milliseconds, the first reset
+# imports the simulator: both with much to spare, for machines that are busy.
+_RESET_LIMIT, _STEP_LIMIT = 600.0, 60.0
 
 
 class VectorEnv:
@@ -57,11 +60,11 @@ class VectorEnv:
           where only the first M are filmed, "image" is [M, ...].
 
         Raises:
-          WorkerError: an environment raised or its process died, and which. All
-            processes are ended before it is raised.
+          WorkerError: an environment raised, or its process died or hangs (then it is
+            a WorkerLost), and which. All processes are ended before it is raised.
           DataError: an environment cannot be made, and the user can put it right.
         """
-        return self._ask([None] * self._count)
+        return self._ask([None] * self._count, _RESET_LIMIT)
 
     def step(self, actions: np.ndarray) -> dict[str, np.ndarray]:
         """Takes one action in every environment whose episode goes on.
@@ -77,14 +80,16 @@ class VectorEnv:
         """
         if len(actions) != self._count:
             raise ValueError(f"{len(actions)} actions for {self._count} environments")
-        return self._ask(list(np.asarray(actions)))
+        return self._ask(list(np.asarray(actions)), _STEP_LIMIT)
 
     def close(self) -> None:
         """Closes the environments and ends the processes."""
         close_all(self._workers, _PATIENCE)
         self._workers = []
 
-    def _ask(self, actions: list[np.ndarray | None]) -> dict[str, np.ndarray]:
+    def _ask(
+        self, actions: list[np.ndarray | None], limit: float
+    ) -> dict[str, np.ndarray]:
         if not self._workers:
             raise RuntimeError("this VectorEnv is closed")
         requests = list(enumerate(actions))
@@ -94,10 +99,12 @@ class VectorEnv:
         ]
         observations: list[Any] = [None] * self._count
         try:
-            for (index, _), answer in exchange(queues, _subject):
+            for (index, _), answer in exchange(queues, _subject, limit):
                 observations[index] = answer
         except BaseException:
-            self.close()
+            # not waited for: one may hang
+            close_all(self._workers, patience=0.0)
+            self._workers = []
             raise
         return {
             key: np.stack([every[key] for every in observations if key in every])

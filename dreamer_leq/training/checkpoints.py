@@ -5,8 +5,12 @@ A checkpoint holds a state (a pytree of arrays) and a JSON dict beside it, in
 folder and renames it, so whatever kills the process leaves complete checkpoints.
 """
 
+import contextlib
+import errno
+import gc
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,8 @@ import jax
 import numpy as np
 
 from dreamer_leq.errors import UserError
+from dreamer_leq.format_version import FORMAT, refuse_newer
+from vd4rl_loader.errors import disk_trouble
 
 STATE, EXTRA = "state", "extra"
 
@@ -60,6 +66,7 @@ class Checkpoints:
 
         Raises:
             ValueError: there is a later checkpoint already.
+            UserError: it can't be written; the last complete one stays.
         """
         ocp = _orbax()
         latest = self.latest(phase)
@@ -69,9 +76,19 @@ class Checkpoints:
             return
         items = ocp.args.Composite(
             state=ocp.args.PyTreeSave(jax.tree.map(_without_key_type, state)),
-            extra=ocp.args.JsonSave(dict(extra or {})),
+            extra=ocp.args.JsonSave({"format": FORMAT, **(extra or {})}),
         )
-        self._writer(phase).save(step, args=items)
+        if trouble := self._try_to_write(phase, step, items):
+            # what orbax left behind: in memory, where it makes noise at the
+            # interpreter's end, and on the disk, where it takes space
+            gc.collect()
+            for half in (self._folder / phase).glob(f"{step}.*"):
+                shutil.rmtree(half, ignore_errors=True)
+            there = "none is" if latest is None else f"that of update {latest} is"
+            raise UserError(
+                f"checkpoint {self._folder / phase / str(step)} can't be written: "
+                f"{trouble}; {there} complete, and the same command goes on from there"
+            )
 
     def latest(self, phase: str) -> int | None:
         """Step of the phase's last complete checkpoint, None without any."""
@@ -112,12 +129,14 @@ class Checkpoints:
             The state, and the `extra` dict that was saved with it.
 
         Raises:
-            UserError: there is no such checkpoint, it can't be read, or it is not
-                of `abstract_state`; names the first leaf that differs.
+            UserError: there is no such checkpoint, it can't be read, it is of a
+                later version of dreamer-leq, or it is not of `abstract_state`; names
+                the first leaf that differs.
         """
         step = self._existing(phase, step)
         folder = self._folder / phase / str(step)
         stored, extra = _read(folder, subtree, abstract_state)
+        refuse_newer(extra.pop("format", 0), f"checkpoint {folder}")
         if abstract_state is None:
             return stored, extra
         return _fill(abstract_state, stored, f"checkpoint {folder}"), extra
@@ -142,8 +161,10 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        # what went wrong first is what the user has to know
+        with contextlib.suppress(OSError if kind else ()):
+            self.close()
 
     def _existing(self, phase: str, step: int | None) -> int:
         steps = self.steps(phase)
@@ -158,6 +179,16 @@ class Checkpoints:
                 f"there are {', '.join(map(str, steps))}"
             )
         return steps[-1] if step is None else step
+
+    def _try_to_write(self, phase: str, step: int, items: Any) -> str | None:
+        """Writes a checkpoint; why not, where the disk is to blame."""
+        try:
+            self._writer(phase).save(step, args=items)
+        except Exception as error:
+            if trouble := _disk_trouble(error):
+                return trouble
+            raise
+        return None
 
     def _writer(self, phase: str) -> Any:
         """Orbax's manager, made at the first save, when the folder becomes ours."""
@@ -177,6 +208,18 @@ class Checkpoints:
             manager = ocp.CheckpointManager(self._folder / phase, options=options)
             self._writers[phase] = manager
         return self._writers[phase]
+
+
+def _disk_trouble(error: BaseException | None) -> str | None:
+    """What the disk's error was, which tensorstore has as text only; else None."""
+    while error is not None:
+        if trouble := disk_trouble(error):
+            return trouble
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+            if (text := os.strerror(number)) in str(error):
+                return text
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _orbax() -> Any:

@@ -1,6 +1,8 @@
 """SIGTERM and Ctrl-C: finish the updates under way, save, exit."""
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from types import FrameType
 
 
@@ -24,6 +26,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.pending: int | None = None
+        self._breakable: str | None = None  # what a signal breaks off
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "Interrupts":
@@ -38,6 +41,20 @@ class Interrupts:
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self.pending = signum
         signal.signal(signum, signal.SIG_DFL)
+        if self._breakable:
+            self.raise_pending(self._breakable)
+
+    @contextlib.contextmanager
+    def breaking_off(self, where: str) -> Iterator[None]:
+        """Raise Interrupted out of the body as soon as a signal comes, or at its
+        beginning where one has come: for what takes long and is simply done again.
+        """
+        self._breakable = where
+        try:
+            self.raise_pending(where)
+            yield
+        finally:
+            self._breakable = None
 
     def raise_pending(self, where: str) -> None:
         """Raise Interrupted if a signal came; `where` says what had been reached."""

@@ -20,6 +20,7 @@ from jax import Array
 
 from dreamer_leq.errors import UserError
 from dreamer_leq.nn.parallel import everywhere
+from dreamer_leq.shortages import is_out_of_memory, out_of_memory
 from dreamer_leq.training.checkpoints import Checkpoints
 from dreamer_leq.training.interrupts import Interrupts
 from dreamer_leq.training.mesh import ONE_DEVICE, Devices
@@ -54,6 +55,22 @@ class Session:
         phase = reached[-1] if reached else phases[0]
         self.logger.truncate(phases, phase, latest(phase) if reached else -1)
 
+    def agree(self, speed: float) -> float:
+        """Speed and signals are each process's own, but all processes have to do the
+        same updates and to stop after the same one: returns the lowest speed.
+        """
+        own = (speed, self.interrupts.pending or 0)
+        speeds, signals = zip(*gathered(own), strict=True)
+        self.interrupts.pending = int(max(signals)) or None
+        return min(speeds)
+
+    def stop_if_asked(self, where: str) -> None:
+        """Raise Interrupted after a signal; everything is saved."""
+        self.agree(0.0)
+        if self.interrupts.pending:
+            self.checkpoints.wait()
+            self.interrupts.raise_pending(where)
+
 
 @dataclass
 class PhaseRun:
@@ -62,9 +79,10 @@ class PhaseRun:
     `source` makes the phase's source of batches, and is not called where nothing is
     left to do. Every `refresh_every` updates `refresh` gives a new state, and metrics,
     for what is done more rarely than an update. `evaluate`, where given, is called with
-    state and step every `evaluate_every` updates and at the end. `finished` tells from
-    what only a refresh changes of the state whether the phase is over before its last
-    update.
+    state and step every `evaluate_every` updates and at the end; it returns False where
+    a signal cut it short, and is then called again when the run goes on. `finished`
+    tells from what only a refresh changes of the state whether the phase is over before
+    its last update.
 
     Members of a grid are trained side by side: `key` holds one for each, [M], and every
     array of the state has them as its leading axis. Each one's metrics go to its own of
@@ -77,7 +95,7 @@ class PhaseRun:
     source: Callable[[], Source]
     updates: int
     key: Array
-    evaluate: Callable[[Any, int], None] | None = None
+    evaluate: Callable[[Any, int], bool | None] | None = None
     evaluate_every: int = 0
     refresh: Callable[[Any, int], tuple[Any, dict[str, Array]]] | None = None
     refresh_every: int = 0
@@ -103,16 +121,20 @@ class PhaseRun:
         """Train from `state`, or from the phase's last checkpoint; returns the last
         state.
 
-        Raises UserError where a loss is no longer finite, and Interrupted after a
-        signal, the state being saved.
+        Raises UserError where a loss is no longer finite or memory runs out, and
+        Interrupted after a signal, the state being saved.
         """
         devices = self.session.devices
         state, step, totals = self._resume(state)
         if self._over(state, step):
             return devices.local(state)
-        feed = self._open_feed(step)
-        if self._compiling:
-            self._compiling.result()
+        try:
+            feed = self._open_feed(step)
+            if self._compiling:
+                self._compiling.result()
+        except Exception as error:
+            self._explain(error, step)
+            raise
         state, self.phase = devices.replicate((state, self.phase))
         totals = devices.replicate(self._zero_totals(feed, state, step) | totals)
         self.session.progress.start(self.name, self.updates, step)
@@ -120,10 +142,7 @@ class PhaseRun:
             while not self._over(state, step):
                 data, n = feed.data(step, self._most(step))
                 start = time.monotonic()
-                with devices.in_use():
-                    state, totals = _advance(
-                        feed.read, self.phase, data, state, totals, self.key, step, n
-                    )
+                state, totals = self._dispatch(feed.read, data, state, totals, step, n)
                 step += n
                 state = self._after(state, step, totals, n, start)
                 if self._due(state, step, self.session.log_every):
@@ -132,6 +151,42 @@ class PhaseRun:
             feed.close()
             self.session.progress.finish()
         return devices.local(state)
+
+    def _dispatch(
+        self,
+        read: Callable,
+        data: Any,
+        state: Any,
+        totals: dict[str, Array],
+        step: int,
+        n: int,
+    ) -> tuple[Any, dict[str, Array]]:
+        """`_advance`, to its end. Where memory runs out the state before it is saved,
+        unless it is gone: it was donated.
+        """
+        try:
+            with self.session.devices.in_use():
+                done = _advance(
+                    read, self.phase, data, state, totals, self.key, step, n
+                )
+                return jax.block_until_ready(done)
+        except Exception as error:
+            gone = any(x.is_deleted() for x in jax.tree.leaves((state, totals)))
+            if is_out_of_memory(error) and not gone and not self.session.devices.mesh:
+                sums = jax.device_get(totals)
+                extra = {"totals": {name: x.tolist() for name, x in sums.items()}}
+                self.session.checkpoints.save(self.name, step, state, extra)
+            self._explain(error, step)
+            raise
+
+    def _explain(self, error: Exception, step: int) -> None:
+        """Raise UserError where `error` means that memory ran out."""
+        if is_out_of_memory(error):
+            saved = self.session.checkpoints.latest(self.name)
+            raise UserError(
+                f"{self.name} update {step}: {out_of_memory(error, self.name)}; the "
+                f"same command goes on from update {saved}"
+            ) from error
 
     def _resume(self, state: Any) -> tuple[Any, int, dict[str, Array]]:
         """State, step and unwritten metric sums of the last checkpoint, or of the
@@ -157,6 +212,9 @@ class PhaseRun:
                 f"checkpoint {step} of {self.name} has no sums of metrics: delete it "
                 "to go on from an earlier one"
             ) from error
+        if self.evaluate and extra.get("unevaluated"):
+            self.evaluate(state, step)
+            self.session.stop_if_asked(f"{self.name} update {step}")
         return state, step, totals
 
     def _open_feed(self, step: int) -> Any:
@@ -233,17 +291,30 @@ class PhaseRun:
         if refreshed:
             metrics = {name: float(x) for name, x in refreshed.items()}
             session.logger.write(self.name, step, metrics)
-        if self.evaluate and self._due(state, step, self.evaluate_every):
-            self.evaluate(state, step)
-        self._agree()
+        extra = {"totals": {name: x.tolist() for name, x in sums.items()}}
+        self._evaluate(state, step, extra)
+        self._speed = session.agree(self._speed)
         stopped = session.interrupts.pending
         if stopped or self._due(state, step, session.checkpoint_every):
-            extra = {"totals": {name: x.tolist() for name, x in sums.items()}}
             session.checkpoints.save(self.name, step, state, extra)
         if stopped:
-            session.checkpoints.wait()
-            session.interrupts.raise_pending(f"{self.name} update {step}")
+            session.stop_if_asked(f"{self.name} update {step}")
         return state
+
+    def _evaluate(self, state: Any, step: int, extra: dict[str, Any]) -> None:
+        """Evaluate where it is time to. What comes of an evaluation that fails, or is
+        cut short, is that it is done again: `extra` will say so.
+        """
+        if not self.evaluate or not self._due(state, step, self.evaluate_every):
+            return
+        try:
+            done = self.evaluate(state, step)
+        except Exception:
+            extra["unevaluated"] = True
+            self.session.checkpoints.save(self.name, step, state, extra)
+            raise
+        if done is False:
+            extra["unevaluated"] = True
 
     def _write(
         self, step: int, means: Mapping[str, np.ndarray], speed: dict[str, float]
@@ -254,15 +325,6 @@ class PhaseRun:
         for i, logger in enumerate(self.loggers):
             own = {name: x[i] for name, x in means.items()}
             logger.write(self.name, step, own, speed)
-
-    def _agree(self) -> None:
-        """Speed and signals are each process's own, but all processes have to do the
-        same updates and to stop after the same one.
-        """
-        interrupts = self.session.interrupts
-        own = (self._speed, interrupts.pending or 0)
-        speeds, signals = zip(*gathered(own), strict=True)
-        self._speed, interrupts.pending = min(speeds), int(max(signals)) or None
 
     def _check_finite(self, sums: dict[str, np.ndarray], step: int) -> None:
         bad = [name for name, x in sums.items() if not np.isfinite(x).all()]

@@ -5,8 +5,8 @@ metrics, and what the clock says under "time". Without "time" two runs can be
 compared bit for bit. TensorBoard's events are a view of it and can be remade.
 """
 
+import contextlib
 import json
-import logging
 import os
 import shutil
 import time as clock
@@ -73,10 +73,17 @@ class MetricsLogger:
         record |= {name: _number(value) for name, value in metrics.items()}
         times = {name: _number(value) for name, value in (time or {}).items()}
         record["time"] = {"wall": clock.time(), **times}
-        self._file.write((json.dumps(record) + "\n").encode())
+        _write_whole(self._file, (json.dumps(record) + "\n").encode())
         self._tensorboard.write(record)
         if self._wandb:
             self._wandb.write(record)
+
+    def has(self, phase: str, step: int, name: str) -> bool:
+        """Whether there is a record of that phase and step with that metric."""
+        return any(
+            (record["phase"], record["step"]) == (phase, step) and name in record
+            for record in read_metrics(self._path)
+        )
 
     def truncate(self, phase_order: Sequence[str], phase: str, step: int) -> None:
         """Drops what was written after `step` of `phase`, atomically.
@@ -121,8 +128,10 @@ class MetricsLogger:
     def __enter__(self) -> "MetricsLogger":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        # what went wrong first is what the user has to know
+        with contextlib.suppress(OSError if kind else ()):
+            self.close()
 
 
 class NoMetrics:
@@ -194,6 +203,22 @@ def _number(value: Any) -> int | float:
     return value if isinstance(value, int) else float(value)
 
 
+def _write_whole(file: Any, line: bytes) -> None:
+    """Writes a line to an unbuffered file, or none of it.
+
+    A disk that fills up takes a part without an error, and what is written later, when
+    there is space again, would follow in the same line.
+    """
+    start = file.tell()
+    try:
+        written = file.write(line)
+        while written < len(line):
+            written += file.write(line[written:])
+    except OSError as error:
+        file.truncate(start)
+        raise OSError(error.errno, error.strerror, file.name) from error
+
+
 def _open_after_last_line(path: Path) -> Any:
     """Opens for appending, unbuffered, and cuts off a line that has no end."""
     if os.path.lexists(path):
@@ -203,7 +228,11 @@ def _open_after_last_line(path: Path) -> Any:
 
 
 class _TensorBoard:
-    """Event files with a scalar `phase/name` for every number of a record."""
+    """An event file with a scalar `phase/name` for every number of a record.
+
+    tensorboardX's SummaryWriter would write in a thread, and end it with a traceback
+    where the disk is full.
+    """
 
     FLUSH_SECONDS = 10
 
@@ -212,18 +241,27 @@ class _TensorBoard:
         self._open()
 
     def _open(self) -> None:
-        from tensorboardX import SummaryWriter
+        from tensorboardX.event_file_writer import EventsWriter
 
-        # metrics that aren't finite are worth seeing, and not worth a line each
-        logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
-        folder = str(self._folder)
-        self._writer = SummaryWriter(folder, flush_secs=self.FLUSH_SECONDS)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._writer = EventsWriter(str(self._folder / "events"))
+        self._flushed = clock.monotonic()
 
     def write(self, record: Record) -> None:
-        for name, value in _scalars(record).items():
-            self._writer.add_scalar(
-                name, value, record["step"], walltime=record["time"].get("wall")
-            )
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        values = [
+            Summary.Value(tag=name, simple_value=value)
+            for name, value in _scalars(record).items()
+        ]
+        wall, step = record["time"].get("wall"), record["step"]
+        self._writer.write_event(
+            Event(wall_time=wall, step=step, summary=Summary(value=values))
+        )
+        if clock.monotonic() - self._flushed > self.FLUSH_SECONDS:
+            self._writer.flush()
+            self._flushed = clock.monotonic()
 
     def rewrite(self, records: Sequence[Record]) -> None:
         """Starts again, with these records."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dreamer_leq.format_version import FORMAT
+
 PACKAGES = (
     "dreamer-leq",
     "jax",
@@ -33,6 +35,7 @@ def run_info(seed: int, dataset: Mapping[str, Any]) -> dict[str, Any]:
 
     devices = jax.devices()
     return {
+        "format": FORMAT,
         "seed": seed,
         "dataset": dict(dataset),
         "python": platform.python_version(),

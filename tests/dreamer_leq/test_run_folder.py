@@ -8,6 +8,7 @@ import pytest
 
 from dreamer_leq import UserError
 from dreamer_leq import config as configs
+from dreamer_leq.format_version import FORMAT
 from dreamer_leq.run_folder import FREE_KEYS, DataFacts, RunFolder
 
 STATISTICS = {"entries": 1002, "return_mean": 1 / 3, "source_bytes": 10}
@@ -121,3 +122,52 @@ def test_damaged_scores_are_noticed_before_the_training(folder, text):
     (folder.path / "scores.json").write_text(text)
     with pytest.raises(UserError, match=r"scores\.json: "):
         go_on(folder)
+
+
+# --- runs of other versions
+
+
+def rewrite(folder, **facts):
+    """info.json as another version would have left it; None takes a field away."""
+    file = folder.path / "info.json"
+    info = json.loads(file.read_text()) | facts
+    file.write_text(json.dumps({k: v for k, v in info.items() if v is not None}))
+
+
+def test_the_format_is_written(folder):
+    info = json.loads((folder.path / "info.json").read_text())
+    assert info["format"] == FORMAT >= 1
+
+
+def test_a_run_from_before_there_were_formats_is_read(folder):
+    rewrite(folder, format=None)
+    go_on(folder)
+    assert folder.config == DEBUG and folder.facts == FACTS
+
+
+@pytest.mark.parametrize("name", ["config", "facts"])
+def test_a_later_format_is_refused(folder, name):
+    rewrite(folder, format=FORMAT + 1)
+    with pytest.raises(UserError, match=f"format {FORMAT + 1}.*update dreamer-leq"):
+        getattr(folder, name)
+
+
+def test_keys_that_are_younger_than_a_run_say_what_it_did(folder):
+    file = folder.path / "config.yaml"
+    lines = file.read_text().splitlines(keepends=True)
+    younger = ("seeds:", "mesh:", "  frequencies:")
+    file.write_text("".join(x for x in lines if not x.startswith(younger)))
+    rewrite(folder, format=None)
+    assert len(file.read_text().splitlines()) == len(lines) - 3
+    assert folder.config == DEBUG
+    go_on(folder)
+
+
+def test_an_earlier_configuration_says_that_it_is_one(folder):
+    file = folder.path / "config.yaml"
+    file.write_text(file.read_text().replace("precision: auto\n", ""))
+    with pytest.raises(UserError, match=r"missing key precision$"):
+        _ = folder.config
+    rewrite(folder, format=None)
+    with pytest.raises(UserError, match=r"missing key precision; .* earlier version"):
+        _ = folder.config

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -19,10 +21,12 @@ from test_bundled import save_policies
 from vd4rl_loader import collect as collecting
 from vd4rl_loader import open_dataset, opengl
 from vd4rl_loader.collect import collect
+from vd4rl_loader.episode_files import write_episode
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.play import EpisodeMaker
 from vd4rl_loader.recipe import Recipe
 from vd4rl_loader.render import RenderStyle
+from vd4rl_loader.workers import WorkerLost
 
 WALKER = {
     "task": "walker_walk",
@@ -275,3 +279,54 @@ def test_ctrl_c_keeps_whole_episodes_and_leaves_no_process(tmp_path):
     assert {path.suffix for path in folder.iterdir()} == {".npz", ".json"}
     for path in episode_files(folder):
         assert len(load(path)["image"]) == 501
+
+
+# --- workers that are lost
+
+
+@dataclass(frozen=True)
+class Blank:
+    """Writes episodes without simulating any; `lost` says which one kills its worker,
+    the first time or always.
+    """
+
+    recipe: Recipe
+    lost: int
+    always: bool
+
+    def __call__(self, index):
+        first = self.recipe.folder(".npz") / ".lost"
+        if index == self.lost and (self.always or not first.exists()):
+            first.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        episode = dict.fromkeys(KEYS, np.full(3, index))
+        folder, name = self.recipe.folder(".npz"), self.recipe.name(index)
+        write_episode(folder, name, ".npz", episode)
+
+
+@pytest.fixture
+def blank(tmp_path, monkeypatch):
+    """Collects four blank episodes: the folder."""
+
+    def collected(**lost):
+        make = partial(Blank, **lost)
+        monkeypatch.setattr(collecting, "EpisodeMaker", make)
+        return collect(**WALKER | {"episodes": 4}, out=tmp_path, workers=1)
+
+    return collected
+
+
+def test_an_episode_whose_worker_was_killed_is_made_by_another(blank, capsys):
+    folder = blank(lost=2, always=False)
+    assert len(episode_files(folder)) == 4
+    assert not [path for path in folder.iterdir() if path.suffix == ".part"]
+    said = capsys.readouterr().err
+    assert "episode 2: its worker process was killed by SIGKILL" in said
+    assert "going on with new workers" in said
+
+
+def test_an_episode_that_kills_every_worker_is_reported(blank, tmp_path):
+    with pytest.raises(WorkerLost, match=r"episode 2: .*SIGKILL"):
+        blank(lost=2, always=True)
+    (folder,) = tmp_path.glob("main/*/*/48px")
+    assert len(episode_files(folder)) == 2

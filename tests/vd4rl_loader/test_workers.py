@@ -2,13 +2,14 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 
 import pytest
 
 from vd4rl_loader.errors import DataError
-from vd4rl_loader.workers import Worker, WorkerError, close_all, exchange
+from vd4rl_loader.workers import Worker, WorkerError, WorkerLost, close_all, exchange
 
 
 def handler(request):
@@ -98,10 +99,10 @@ def test_a_handler_that_cannot_be_loaded_is_reported():
 def test_exchange_answers_every_request_of_shared_and_own_queues():
     workers = [Worker(handler) for _ in range(2)]
     shared = iter([("divide", n) for n in range(1, 8)])
-    answers = dict(exchange([(w, shared) for w in workers], str))
+    answers = dict(exchange([(w, shared) for w in workers], str, 60.0))
     assert answers == {("divide", n): 1 / n for n in range(1, 8)}
     own = [(w, iter([("pid", i), ("pid", i + 2)])) for i, w in enumerate(workers)]
-    pids = {request[1]: pid for request, pid in exchange(own, str)}
+    pids = {request[1]: pid for request, pid in exchange(own, str, 60.0)}
     assert pids[0] == pids[2] != pids[1] == pids[3]
     close_all(workers, patience=5.0)
 
@@ -110,9 +111,59 @@ def test_exchange_reports_a_death_while_another_worker_is_busy():
     workers = [Worker(handler) for _ in range(2)]
     queues = [(workers[0], iter([("sleep", 30)])), (workers[1], iter([("exit", 3)]))]
     with pytest.raises(WorkerError, match=r"\('exit', 3\): .*code 3"):
-        for request, _ in exchange(queues, str):
+        for request, _ in exchange(queues, str, 60.0):
             pytest.fail(f"waited for {request}")
     close_all(workers, patience=0.0)
+
+
+def test_exchange_reports_a_worker_that_hangs_and_which():
+    workers = [Worker(handler) for _ in range(2)]
+    hang = (workers[0], iter([("sleep", 600)]))
+    shared = (workers[1], iter([("divide", 1)]))
+    with pytest.raises(WorkerLost, match=r"\('sleep', 600\): no answer .* 2 s"):
+        list(exchange([hang, shared], str, 2.0))
+    close_all(workers, patience=0.0)
+
+
+def test_death_is_told_from_an_exception(worker):
+    with pytest.raises(WorkerError) as raised:
+        ask(worker, "divide", 0)
+    assert not isinstance(raised.value, WorkerLost)
+    with pytest.raises(WorkerLost):
+        ask(worker, "exit", 7)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_signals_to_the_whole_group_are_the_parents(worker, signum):
+    assert ask(worker, "kill", signum) == ask(worker, "pid")
+
+
+ORPHAN = """
+import os, sys
+from {module} import handler
+from vd4rl_loader.workers import Worker
+worker = Worker(handler)
+worker.ask(("pid", None))
+print(worker.answer("pid"), flush=True)
+worker.ask(("sleep", 100))
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_busy_worker_does_not_outlive_a_killed_parent(tmp_path):
+    """It might be writing what the run that goes on writes as well."""
+    with open(tmp_path / "pid", "w") as output:  # a pipe would be held by the worker
+        killed = subprocess.run(
+            [sys.executable, "-c", ORPHAN.format(module=handler.__module__)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            stdout=output,
+        )
+    assert killed.returncode == -signal.SIGKILL
+    pid = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 30
+    while is_alive(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_closing_ends_the_processes_without_zombies(worker):

@@ -4,14 +4,17 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dreamer_leq.envs import vector
 from dreamer_leq.envs.vector import VectorEnv, WorkerError
 from vd4rl_loader.errors import DataError
+from vd4rl_loader.workers import WorkerLost
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class CounterEnv:
                 raise KeyError("lost it")
             if self.settings.trouble == "die":
                 os._exit(7)
+            if self.settings.trouble == "hang":
+                time.sleep(600)
         return self.observe(action)
 
     def observe(self, action, first=False):
@@ -136,6 +141,16 @@ def test_a_death_names_the_environment_among_several_of_a_worker():
         envs.step(np.zeros((5, 2)))
         with pytest.raises(WorkerError, match=r"environment 2: .*exited with code 7"):
             envs.step(np.zeros((5, 2)))
+        assert not any(map(is_alive, pids))
+
+
+def test_a_step_that_hangs_names_the_environment(monkeypatch):
+    monkeypatch.setattr(vector, "_STEP_LIMIT", 2.0)
+    with VectorEnv(counters(3, number=1, trouble="hang"), workers=2) as envs:
+        pids = set(envs.reset()["pid"])
+        envs.step(np.zeros((3, 2)))
+        with pytest.raises(WorkerLost, match=r"environment 1: no answer .* 2 s"):
+            envs.step(np.zeros((3, 2)))
         assert not any(map(is_alive, pids))
 
 

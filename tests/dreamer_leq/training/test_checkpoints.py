@@ -1,5 +1,6 @@
 """Checkpoints: bit for bit, complete or not there, and clear when they don't fit."""
 
+import json
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ import pytest
 
 import dreamer_leq
 from dreamer_leq import UserError
+from dreamer_leq.format_version import FORMAT
 from dreamer_leq.training.checkpoints import Checkpoints
 
 DEVICE = jax.devices()[0]
@@ -274,6 +276,7 @@ def test_orbax_is_quiet(checkpoints, tmp_path, capfd, caplog, recwarn):
 CHILD = """
 import os, signal, sys
 import jax, jax.numpy as jnp
+from dreamer_leq.format_version import FORMAT
 from dreamer_leq.training.checkpoints import Checkpoints
 
 def state(step):
@@ -338,3 +341,22 @@ def test_killed_before_the_last_step_of_saving_it_leaves_the_old_one(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     assert checkpoints.steps("leq") == [1]
     assert_complete(checkpoints, 1)
+
+
+# --- versions
+
+
+def test_a_checkpoint_of_a_later_version_is_refused(checkpoints, monkeypatch):
+    monkeypatch.setattr("dreamer_leq.training.checkpoints.FORMAT", FORMAT + 1)
+    checkpoints.save("leq", 3, {"weights": jnp.ones(2)})
+    with pytest.raises(UserError, match=rf"leq/3 is of format {FORMAT + 1}, .* update"):
+        checkpoints.restore("leq")
+
+
+def test_a_checkpoint_without_a_version_is_read(checkpoints):
+    checkpoints.save("leq", 3, {"weights": jnp.ones(2)}, {"totals": {}})
+    (file,) = checkpoints._folder.glob("leq/3/extra/metadata")
+    extra = json.loads(file.read_text())
+    assert extra.pop("format") == FORMAT
+    file.write_text(json.dumps(extra))
+    assert checkpoints.restore("leq")[1] == {"totals": {}}

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from flax import struct
 
-from dreamer_leq import UserError
+from dreamer_leq import UserError, shortages
 from dreamer_leq.training import loop
 from dreamer_leq.training.checkpoints import Checkpoints
 from dreamer_leq.training.interrupts import Interrupted, Interrupts
@@ -214,6 +214,14 @@ def test_a_seed_gives_each_component_its_own_key():
     keys = [named_key(0, "world_model"), named_key(0, "leq"), named_key(1, "leq")]
     assert len({jax.random.key_data(key).tobytes() for key in keys}) == 3
     assert (named_key(1, "leq") == keys[2]).all()
+
+
+def test_the_seed_decides(whole, tmp_path):
+    """What one seed gives again and again, as above, another one does not."""
+    other = Run(tmp_path)
+    state = other.train(key=named_key(6, "regression updates"))
+    assert (state["weights"] != whole[1]["weights"]).all()
+    assert all(a != b for a, b in zip(other.records, whole[0].records, strict=True))
 
 
 # --- checkpoints and resuming
@@ -559,6 +567,19 @@ def test_the_first_signal_is_noted_and_the_second_is_not_ours(signum):
     assert signal.getsignal(signum) is before
 
 
+@pytest.mark.parametrize("signum", Interrupts.SIGNALS)
+def test_what_is_done_again_anyway_is_broken_off(signum):
+    with Interrupts() as interrupts:
+        with interrupts.breaking_off("the encoding"):
+            pass
+        stopped = pytest.raises(Interrupted, match="the encoding")
+        with stopped, interrupts.breaking_off("the encoding"):
+            os.kill(os.getpid(), signum)
+            pytest.fail("went on")
+        with pytest.raises(Interrupted), interrupts.breaking_off("what comes next"):
+            pytest.fail("began")
+
+
 TWICE = """
 import os, signal
 from dreamer_leq.training.interrupts import Interrupts
@@ -586,6 +607,117 @@ def test_a_phase_is_an_argument_not_a_constant(tmp_path):
     phase = replace(Regression(), spoiled_at=-2.0)
     Run(tmp_path / "b").train(phase=phase)
     assert loop._advance._cache_size() == before
+
+
+# --- evaluations that are cut short, or fail
+
+
+def finishing(calls):
+    """An evaluation that notes its steps."""
+    return lambda state, step: calls.append((step, int(state["updates"]))) or True
+
+
+@pytest.mark.parametrize("step", [7, 13, UPDATES])
+def test_an_evaluation_that_a_signal_cuts_short_is_done_again(whole, tmp_path, step):
+    run, calls = Run(tmp_path), []
+
+    def cut_short(state, at):
+        run.interrupts._note(signal.SIGTERM, None)
+        return False
+
+    with run.interrupts, pytest.raises(Interrupted, match=f"fit update {step}"):
+        run.train(evaluate=cut_short, evaluate_every=step)
+    assert run.checkpoints[-1] == step
+    resumed = Run(tmp_path)
+    state = resumed.train(evaluate=finishing(calls), evaluate_every=step)
+    steps = [*range(step, UPDATES, step), UPDATES]
+    assert calls == [(at, at) for at in steps]
+    assert_same(state, whole[1])
+    assert resumed.records == whole[0].records
+
+
+def test_a_second_signal_cuts_it_short_again(tmp_path):
+    for _ in range(2):
+        run = Run(tmp_path)
+
+        def cut_short(state, at, run=run):
+            run.interrupts._note(signal.SIGTERM, None)
+            return False
+
+        with run.interrupts, pytest.raises(Interrupted, match="fit update 13"):
+            run.train(evaluate=cut_short, evaluate_every=13)
+    calls = []
+    Run(tmp_path).train(evaluate=finishing(calls), evaluate_every=13)
+    assert calls == [(13, 13), (UPDATES, UPDATES)]
+
+
+def test_an_evaluation_that_fails_costs_no_update(whole, tmp_path):
+    def fail(state, at):
+        raise RuntimeError("a worker died")
+
+    with pytest.raises(RuntimeError, match="a worker died"):
+        Run(tmp_path).train(evaluate=fail, evaluate_every=13)
+    resumed, calls = Run(tmp_path), []
+    assert resumed.checkpoints[-1] == 13
+    state = resumed.train(evaluate=finishing(calls), evaluate_every=13)
+    assert calls == [(13, 13), (UPDATES, UPDATES)]
+    assert_same(state, whole[1])
+    assert resumed.records == whole[0].records
+
+
+# --- memory that runs out
+
+
+class XlaRuntimeError(RuntimeError):
+    """Has the name of JAX's."""
+
+
+def run_out_at(monkeypatch, step, take):
+    """The first dispatch from `step` on runs out of memory, and may take the buffers
+    that were donated to it. Dispatches are of one update.
+    """
+    advance = loop._advance
+
+    def short(*arguments):
+        state, first = arguments[3], arguments[-2]
+        if int(first) >= step:
+            if take:
+                jax.tree.map(lambda x: x.delete(), state)
+            raise XlaRuntimeError(
+                "RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"
+            )
+        return advance(*arguments)
+
+    monkeypatch.setattr(loop, "SECONDS_PER_DISPATCH", 0.0)
+    monkeypatch.setattr(loop, "_advance", short)
+
+
+@pytest.mark.parametrize(("taken", "saved_at"), [(False, 11), (True, 7)])
+def test_a_lack_of_memory_names_what_to_lower(
+    whole, tmp_path, monkeypatch, taken, saved_at
+):
+    with monkeypatch.context() as patch, pytest.raises(UserError) as error:
+        run_out_at(patch, 11, taken)
+        patch.setitem(shortages._OTHER, "fit", ("fit.batch", "fit.length"))
+        Run(tmp_path).train()
+    message = str(error.value)
+    assert message.startswith("fit update 11: out of memory (RESOURCE_EXHAUSTED")
+    assert "--data.placement host" in message and "fit.batch, fit.length" in message
+    assert message.endswith(f"the same command goes on from update {saved_at}")
+    assert "\n" not in message
+    resumed = Run(tmp_path)
+    assert resumed.checkpoints[-1] == saved_at
+    assert_same(resumed.train(), whole[1])
+    assert resumed.records == whole[0].records
+
+
+def test_another_error_of_the_devices_keeps_its_traceback(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise XlaRuntimeError("INTERNAL: something else")
+
+    monkeypatch.setattr(loop, "_advance", fail)
+    with pytest.raises(XlaRuntimeError, match="INTERNAL"):
+        Run(tmp_path).train()
 
 
 # --- several members side by side
