@@ -11,7 +11,8 @@ tau*-seed*/     of a grid: its runs, each with a folder such as this one
 
 import json
 import shutil
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from dreamer_leq import build
 from dreamer_leq import config as configs
 from dreamer_leq.agent import Agent
 from dreamer_leq.config import Config
-from dreamer_leq.data import AnyDataset
+from dreamer_leq.data import AnyDataset, open_data
 from dreamer_leq.errors import UserError
 from dreamer_leq.files import link_or_copy, replacing_folder, write_json
 from dreamer_leq.leq.networks import Params
@@ -215,6 +216,23 @@ class RunFolder:
         """The folders of a grid's members by name; empty for one run."""
         return {name: RunFolder(self.path / name) for name in self.config.members}
 
+    def refuse_grid(self) -> None:
+        """Raise UserError where the folder is a grid's, which has no policy of its
+        own.
+        """
+        if members := self.members:
+            raise UserError(
+                f"{self.path} is a grid; give one of its runs: {', '.join(members)}"
+            )
+
+    def open_dataset(
+        self, path: str | Path | None, log: Callable[[str], None]
+    ) -> AnyDataset:
+        """The run's dataset, at `path` if it has moved. Raises DataError."""
+        config = self.config
+        data = replace(config.data, path=str(path or self.facts.path))
+        return open_data(replace(config, data=data), log)[0]
+
     def checkpoints(self, keep: int) -> Checkpoints:
         return Checkpoints(self.path / "checkpoints", keep)
 
@@ -251,10 +269,7 @@ class RunFolder:
         config = self.config
         checkpoints = self.checkpoints(config.checkpoint.keep)
         trained = [p for p in ("leq", "fqe", "bc") if checkpoints.latest(p) is not None]
-        if members := self.members:
-            raise UserError(
-                f"{self.path} is a grid; give one of its runs: {', '.join(members)}"
-            )
+        self.refuse_grid()
         if not trained:
             raise UserError(
                 f"{self.path} has no policy yet: its world model is in training"
@@ -265,9 +280,11 @@ class RunFolder:
         )
         return checkpoints.restore(trained[0], expected, subtree="params")[0]
 
-    def load_agent(self) -> Agent:
-        """The policy as the last checkpoint has it."""
-        world_model = self.load_world_model()
+    def load_agent(self, world_model: WorldModel | None = None) -> Agent:
+        """The policy as the last checkpoint has it; `world_model` is the run's, where
+        it has been loaded already.
+        """
+        world_model = world_model or self.load_world_model()
         params = self.load_actor_critic(world_model.feature_size)
         nets = build.actor_critic(self.config, self.facts.observation)
         return Agent(world_model, jax.tree.map(jnp.asarray, params["actor"]), nets)

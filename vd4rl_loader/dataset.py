@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vd4rl_loader import arrays, cache, formats, statistics
+from vd4rl_loader import arrays, cache, entries, formats, statistics
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.layout import Source, find_source
 from vd4rl_loader.render import RenderStyle
@@ -86,6 +86,14 @@ class Dataset:
     offsets: np.ndarray
     spec: DatasetSpec
     source_bytes: int
+
+    def episode(self, index: int) -> dict[str, np.ndarray]:
+        """The arrays of one episode by their names, each [T, ...]; -1 is the last.
+
+        Raises:
+          DataError: there is no such episode.
+        """
+        return entries.episode(self, index)
 
     def returns(self) -> np.ndarray:
         """Undiscounted return of every episode, float [E]."""
