@@ -43,8 +43,8 @@ def observations(
 ) -> dict[str, np.ndarray]:
     """The observed arrays [n, ...] of a mapping: those in `shapes`, without axis n.
 
-    Raises UserError where one is missing, of another type or shape, or longer than
-    another.
+    Raises UserError where one is missing, empty, of another type or shape, or longer
+    than another.
     """
     if not isinstance(given, Mapping):
         kind = type(given).__name__
@@ -63,6 +63,8 @@ def observations(
     lengths = {key: len(array) for key, array in found.items()}
     if len(set(lengths.values())) > 1:
         raise UserError(f"{name}: arrays of different lengths, {lengths}")
+    if not all(lengths.values()):
+        raise UserError(f"{name}: no entries in it")
     return found
 
 

@@ -131,7 +131,9 @@ class LoadedRun:
         agent = self._agent if actions is None else None
         if agent is None:
             actions, horizon = self._actions(actions, start.shape, horizon)
-        horizon = checks.at_least(1, "horizon", horizon or self.config.leq.horizon)
+        elif horizon is None:
+            horizon = self.config.leq.horizon
+        horizon = checks.at_least(1, "horizon", horizon)
         steps, packed, features = _imagine(
             self._world_model,
             agent,
@@ -182,7 +184,9 @@ class LoadedRun:
         Raises:
           UserError: an array is missing, or of another type or shape.
         """
-        single = not np.ndim(dict(observation).get("is_first"))
+        single = isinstance(observation, Mapping) and not np.ndim(
+            observation.get("is_first")
+        )
         if single:
             observation = {name: np.asarray(x)[None] for name, x in observation.items()}
         entry = self._entries("observation", observation)
@@ -222,9 +226,9 @@ class LoadedRun:
             self._agent,
             self._facts.environment,
             self.config.about.reference,
-            episodes=checks.at_least(1, "episodes", episodes or c.episodes),
-            seed=checks.at_least(0, "seed", c.seed if seed is None else seed),
-            workers=c.workers if workers is None else workers,
+            episodes=_given(1, "episodes", episodes, c.episodes),
+            seed=_given(0, "seed", seed, c.seed),
+            workers=_given(0, "workers", workers, c.workers),
         )[0]
 
     # --- what is behind it
@@ -266,7 +270,7 @@ class LoadedRun:
                 f"actions: shape {found.shape}, expected ({axes}) or "
                 f"(H, {self.action_size})"
             )
-        steps = found.shape[-2]
+        steps = checks.at_least(1, "horizon", found.shape[-2])
         return found.reshape(-1, steps, self.action_size).swapaxes(0, 1), steps
 
     def _chosen(self, member: int | str | None) -> np.ndarray | None:
@@ -359,6 +363,10 @@ def _in_parts(
         part = function(world_model, {name: x[rows] for name, x in states.items()})
         parts.append(jax.tree.map(np.asarray, part))
     return jax.tree.map(lambda *x: np.concatenate(x)[:count], *parts)
+
+
+def _given(least: int, name: str, value: int | None, default: int) -> int:
+    return default if value is None else checks.at_least(least, name, value)
 
 
 def _shaped(x: Array, lead: tuple[int, ...], horizon: int) -> np.ndarray:
