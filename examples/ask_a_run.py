@@ -7,7 +7,7 @@ or with a run of your own:
     python examples/ask_a_run.py --logdir runs/walker_walk-medium_expert/seed0
 
 Editors that know `# %%` (VS Code, PyCharm, Jupyter with jupytext) show a notebook. The
-library's names are explained in docs/api.md; pictures need `pip install matplotlib`.
+library's names are explained in docs/api.md. It draws with `pip install matplotlib`.
 """
 
 # %%

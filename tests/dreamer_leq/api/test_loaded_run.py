@@ -130,52 +130,6 @@ def test_shapes_of_what_is_imagined(run, shape):
     assert seen.shape == (*shape, 3, *entry.shape[1:]) and seen.dtype == entry.dtype
 
 
-def test_all_members_are_each_of_them(run):
-    start, action = encoded(run)[:4], an_episode(run)["action"][1:4]
-    together = run.imagine(start, action, member="all")
-    for member in range(run.members):
-        alone = run.imagine(start, action, member=member)
-        same(together.reward[member], alone.reward)
-        same(together.latents.features[member], alone.latents.features)
-    assert (together.latents.features[0] != together.latents.features[1]).any()
-
-
-def test_drawn_members_are_among_them(run):
-    start, action = encoded(run)[:4], np.zeros((4, 3, run.action_size))
-    drawn = run.imagine(start, action)
-    assert drawn.latents.shape == (4, 3)
-    again = run.imagine(start, action)
-    np.testing.assert_array_equal(drawn.latents.features, again.latents.features)
-    other = run.imagine(start, action, seed=1)
-    assert (drawn.latents.features != other.latents.features).any()
-
-
-def test_the_policys_actions_lead_where_the_policy_went(run):
-    start = encoded(run)[:4]
-    dream = run.imagine(start, horizon=3, member=1)
-    assert (abs(dream.action) < 1).all() and dream.action.std() > 0
-    repeated = run.imagine(start, dream.action, member=1)
-    same(repeated.latents.features, dream.latents.features)
-    same(repeated.reward, dream.reward)
-
-
-def test_the_horizon_is_that_of_training(run):
-    assert run.imagine(encoded(run)[:4], member=1).reward.shape == (4, 3)
-
-
-def test_an_action_changes_what_comes_after_it(run):
-    action = np.zeros((4, 3, run.action_size))
-    changed = action.copy()
-    changed[1, 1] = 1
-    paths = [
-        run.imagine(encoded(run)[:4], given, member=0).latents.features
-        for given in (action, changed)
-    ]
-    differs = (paths[0] != paths[1]).any(-1)
-    assert not differs[:, 0].any() and not differs[[0, 2, 3]].any()
-    assert differs[1, 1:].all()
-
-
 def test_decoding_in_parts_is_decoding_at_once(runs, monkeypatch):
     pixels = runs("pixels")
     whole = pixels.decode(encoded(pixels))["image"]
@@ -185,18 +139,53 @@ def test_decoding_in_parts_is_decoding_at_once(runs, monkeypatch):
     np.testing.assert_allclose(whole.astype(int), parts, rtol=0, atol=1)
 
 
-def test_one_environment_is_several_without_their_axis(run):
-    entry = {name: array[:1] for name, array in an_episode(run).items()}
-    actions, memory = run.act(run.initial(), entry)
-    assert actions.shape == (1, run.action_size) and actions.dtype == np.float32
-    assert (abs(actions) < 1).all()
-    first = {name: array[0] for name, array in entry.items()}
-    np.testing.assert_array_equal(run.act(run.initial(), first)[0], actions[0])
-    again, _ = run.act(memory, entry)
-    np.testing.assert_array_equal(run.act(memory, entry)[0], again)  # used twice
+# --- the ensemble of MLPs, which compiles fast and whose states are known
 
 
-# --- the ensemble of MLPs, whose states are known
+def test_all_members_are_each_of_them(maze):
+    start, action = encoded(maze)[:4], an_episode(maze)["action"][1:4]
+    together = maze.imagine(start, action, member="all")
+    for member in range(maze.members):
+        alone = maze.imagine(start, action, member=member)
+        same(together.reward[member], alone.reward)
+        same(together.latents.features[member], alone.latents.features)
+    assert (together.latents.features[0] != together.latents.features[1]).any()
+
+
+def test_drawn_members_are_among_them(maze):
+    start, action = encoded(maze)[:4], np.zeros((4, 3, maze.action_size))
+    drawn = maze.imagine(start, action)
+    assert drawn.latents.shape == (4, 3)
+    again = maze.imagine(start, action)
+    np.testing.assert_array_equal(drawn.latents.features, again.latents.features)
+    other = maze.imagine(start, action, seed=1)
+    assert (drawn.latents.features != other.latents.features).any()
+
+
+def test_the_policys_actions_lead_where_the_policy_went(maze):
+    start = encoded(maze)[:4]
+    dream = maze.imagine(start, horizon=3, member=1)
+    assert (abs(dream.action) < 1).all() and dream.action.std() > 0
+    repeated = maze.imagine(start, dream.action, member=1)
+    same(repeated.latents.features, dream.latents.features)
+    same(repeated.reward, dream.reward)
+
+
+def test_the_horizon_is_that_of_training(maze):
+    assert maze.imagine(encoded(maze)[:4], member=1).reward.shape == (4, 3)
+
+
+def test_an_action_changes_what_comes_after_it(maze):
+    action = np.zeros((4, 3, maze.action_size))
+    changed = action.copy()
+    changed[1, 1] = 1
+    paths = [
+        maze.imagine(encoded(maze)[:4], given, member=0).latents.features
+        for given in (action, changed)
+    ]
+    differs = (paths[0] != paths[1]).any(-1)
+    assert not differs[:, 0].any() and not differs[[0, 2, 3]].any()
+    assert differs[1, 1:].all()
 
 
 def test_vectors_are_their_own_latents(maze):
@@ -207,10 +196,15 @@ def test_vectors_are_their_own_latents(maze):
     )
 
 
-def test_one_state_has_no_axis(maze):
-    imagined = maze.imagine(encoded(maze)[3], np.zeros((3, 2)), member=0)
-    assert imagined.latents.shape == imagined.reward.shape == (3,)
-    assert maze.decode(imagined.latents[0])["vector"].shape == (2,)
+def test_one_environment_is_several_without_their_axis(maze):
+    entry = {name: array[:1] for name, array in an_episode(maze).items()}
+    actions, memory = maze.act(maze.initial(), entry)
+    assert actions.shape == (1, maze.action_size) and actions.dtype == np.float32
+    assert (abs(actions) < 1).all()
+    first = {name: array[0] for name, array in entry.items()}
+    np.testing.assert_array_equal(maze.act(maze.initial(), first)[0], actions[0])
+    again, _ = maze.act(memory, entry)
+    np.testing.assert_array_equal(maze.act(memory, entry)[0], again)  # used twice
 
 
 def test_the_policy_acts_as_it_imagines(maze):
