@@ -4,11 +4,13 @@ videos.
 
 from argparse import Namespace
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from rich.console import Console
 
 from dreamer_leq.agent import Agent, RandomAgent
 from dreamer_leq.config import Config
+from dreamer_leq.data import open_data
 from dreamer_leq.errors import UserError
 from dreamer_leq.evaluation.rollouts import Agent as AnyAgent
 from dreamer_leq.evaluation.rollouts import EpisodeResults
@@ -37,7 +39,7 @@ def evaluate_run(args: Namespace, log: Callable[[str], None]) -> None:
             f"--imagine and --open-loop: {config.task} has state vectors, and its "
             "world model imagines no pictures; --video shows the policy"
         )
-    dataset = folder.open_dataset(args.data, log) if imagined else None
+    dataset = _dataset(folder, config, args, log) if imagined else None
     scores = _score(folder, config, agents, args, log)
     Console().print(score_table(scores, title=str(folder.path)))
     write_scores(folder.path / "eval.json", scores)
@@ -83,6 +85,14 @@ def _score(
         write_video(args.video, episode_grid(episodes.frames, episodes.rewards))
         log(f"wrote {args.video}")
     return scores
+
+
+def _dataset(
+    folder: RunFolder, config: Config, args: Namespace, log: Callable
+) -> Dataset:
+    path = args.data or folder.facts.path
+    data = replace(config.data, path=path)
+    return open_data(replace(config, data=data), log)[0]
 
 
 def _imagine(

@@ -11,8 +11,7 @@ tau*-seed*/     of a grid: its runs, each with a folder such as this one
 
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from dreamer_leq import build
 from dreamer_leq import config as configs
 from dreamer_leq.agent import Agent
 from dreamer_leq.config import Config
-from dreamer_leq.data import AnyDataset, open_data
+from dreamer_leq.data import AnyDataset
 from dreamer_leq.errors import UserError
 from dreamer_leq.files import link_or_copy, replacing_folder, write_json
 from dreamer_leq.leq.networks import Params
@@ -216,23 +215,6 @@ class RunFolder:
         """The folders of a grid's members by name; empty for one run."""
         return {name: RunFolder(self.path / name) for name in self.config.members}
 
-    def refuse_grid(self) -> None:
-        """Raise UserError where the folder is a grid's, which has no policy of its
-        own.
-        """
-        if members := self.members:
-            raise UserError(
-                f"{self.path} is a grid; give one of its runs: {', '.join(members)}"
-            )
-
-    def open_dataset(
-        self, path: str | Path | None, log: Callable[[str], None]
-    ) -> AnyDataset:
-        """The run's dataset, at `path` if it has moved. Raises DataError."""
-        config = self.config
-        data = replace(config.data, path=str(path or self.facts.path))
-        return open_data(replace(config, data=data), log)[0]
-
     def checkpoints(self, keep: int) -> Checkpoints:
         return Checkpoints(self.path / "checkpoints", keep)
 
@@ -269,7 +251,10 @@ class RunFolder:
         config = self.config
         checkpoints = self.checkpoints(config.checkpoint.keep)
         trained = [p for p in ("leq", "fqe", "bc") if checkpoints.latest(p) is not None]
-        self.refuse_grid()
+        if members := self.members:
+            raise UserError(
+                f"{self.path} is a grid; give one of its runs: {', '.join(members)}"
+            )
         if not trained:
             raise UserError(
                 f"{self.path} has no policy yet: its world model is in training"

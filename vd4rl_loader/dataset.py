@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from vd4rl_loader import arrays, cache, entries, formats, statistics
+from vd4rl_loader import arrays, cache, formats, statistics
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.layout import Source, find_source
+from vd4rl_loader.picking import pick_episode
 from vd4rl_loader.render import RenderStyle
 from vd4rl_loader.resize import resize_images
 from vd4rl_loader.validation import Findings, length_problems
@@ -93,7 +94,7 @@ class Dataset:
         Raises:
           DataError: there is no such episode.
         """
-        return entries.episode(self, index)
+        return pick_episode(self, index)
 
     def returns(self) -> np.ndarray:
         """Undiscounted return of every episode, float [E]."""

@@ -14,7 +14,7 @@ from dreamer_leq.api import checks
 from dreamer_leq.api.environment import Environment
 from dreamer_leq.api.latents import Imagined, Latents
 from dreamer_leq.config import Config
-from dreamer_leq.data import AnyDataset
+from dreamer_leq.data import AnyDataset, open_data_at
 from dreamer_leq.errors import UserError
 from dreamer_leq.evaluation.imagined_steps import Steps, imagine_steps
 from dreamer_leq.evaluation.scores import Scores
@@ -30,8 +30,10 @@ STATES_AT_ONCE = 256  # in one program: bounds the memory that decoding takes
 def load_run(logdir: str | Path) -> "LoadedRun":
     """The run in a folder, as its last checkpoints have it; it may be in training.
 
+    A grid's folder has a world model, but a policy have only the runs in it.
+
     Raises:
-      UserError: it is no run's folder, it has no world model yet, or it is a grid's.
+      UserError: it is no run's folder, or it has no world model yet.
     """
     return LoadedRun(logdir)
 
@@ -49,7 +51,6 @@ class LoadedRun:
 
     def __init__(self, logdir: str | Path) -> None:
         self._folder = RunFolder(logdir)
-        self._folder.refuse_grid()
         self._facts = self._folder.facts
         self._world_model = self._folder.load_world_model()
         self.path = self._folder.path
@@ -70,7 +71,7 @@ class LoadedRun:
 
         Raises DataError where it isn't there or can't be used.
         """
-        return self._folder.open_dataset(path, log)
+        return open_data_at(path or self._facts.path, self.config, log)
 
     def make_env(self, seed: int, *, image: bool = False) -> Environment:
         """The run's environment, rendered as its dataset was; as `make_env`."""

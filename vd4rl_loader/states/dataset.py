@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from vd4rl_loader import entries, statistics
+from vd4rl_loader import statistics
+from vd4rl_loader.picking import pick_episode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,7 @@ class StateDataset:
         Raises:
           DataError: there is no such episode.
         """
-        return entries.episode(self, index)
+        return pick_episode(self, index)
 
     def returns(self) -> np.ndarray:
         """Undiscounted return of every episode, float [E]."""

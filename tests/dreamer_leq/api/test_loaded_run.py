@@ -338,9 +338,11 @@ def test_folders_that_are_no_runs(maze, tmp_path):
         dl.load_run(early)
 
 
-def test_a_grid_is_none_either(maze, tmp_path):
+def test_a_grid_has_no_policy_of_its_own(maze, tmp_path):
     shutil.copytree(maze.path, tmp_path / "grid")
     config = tmp_path / "grid/config.yaml"
     config.write_text(config.read_text().replace("seeds: 1\n", "seeds: 2\n"))
+    run = dl.load_run(tmp_path / "grid")
+    assert run.members == 2
     with pytest.raises(dl.UserError, match="grid is a grid; give one of its runs: tau"):
-        dl.load_run(tmp_path / "grid")
+        run.initial()

@@ -19,7 +19,7 @@ class Episodes(Protocol):
     offsets: np.ndarray
 
 
-def episode(dataset: Episodes, index: int) -> dict[str, np.ndarray]:
+def pick_episode(dataset: Episodes, index: int) -> dict[str, np.ndarray]:
     """The arrays of one episode by their names, each [T, ...], not copied.
 
     Raises:
