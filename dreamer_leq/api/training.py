@@ -1,5 +1,6 @@
 """Training from Python."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,10 @@ def train_offline(
     """
     config = configs.from_presets(*presets, **keys)
     try:
-        return train(config, log, Devices.of(config.mesh_axes)).path
+        with warnings.catch_warnings():
+            # the forks are subprocess's, which become git or ffmpeg at once
+            warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called")
+            return train(config, log, Devices.of(config.mesh_axes)).path
     except Interrupted as stop:
         if stop.code == 130:
             raise KeyboardInterrupt(str(stop)) from None
