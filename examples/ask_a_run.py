@@ -1,13 +1,13 @@
 """What a run's world model expects, member by member, and what its policy does.
 
-Run it as it is (a minute on 2 cores: it trains a point to find its way through a maze),
+Run it as it is (it trains a point to find its way through a maze, 70 s of one core),
 or with a run of your own:
 
     python examples/ask_a_run.py
     python examples/ask_a_run.py --logdir runs/walker_walk-medium_expert/seed0
 
 Editors that know `# %%` (VS Code, PyCharm, Jupyter with jupytext) show a notebook. The
-library's names are explained in docs/api.md. It draws with `pip install matplotlib`.
+library's names are explained in docs/api.md. Needs `pip install -e '.[examples]'`.
 """
 
 # %%
