@@ -151,20 +151,6 @@ def test_a_maze_run_says_what_it_left(place, maze):
     assert "--imagine" not in maze and "open_loop" not in maze
 
 
-def test_the_policy_is_filmed(place, maze):
-    frame, frames = film(place.path / MAZE / "videos/policy.mp4")
-    assert 2 <= frames <= 701 and frame.std() > 10
-
-
-def test_eval_films_too(place, maze):
-    flags = ("--logdir", MAZE, "--episodes", 1, "--video", "out.mp4")
-    code, output, errors = run_here(place, eval_main, *flags)
-    assert (code, errors) == (0, "") and "wrote out.mp4" in output
-    found = json.loads((place.path / MAZE / "eval.json").read_text())["policy"]
-    assert film(place.path / "out.mp4")[1] == found["lengths"][0] + 1
-    assert found["returns"][0] == scores(place.path / MAZE)["20"]["returns"][0]
-
-
 def test_the_example_asks_a_maze_run(place, maze):
     """As people run it, up to how fast it is compiled; then what it draws of pixels."""
     names = {}
@@ -186,6 +172,20 @@ def test_the_example_asks_a_maze_run(place, maze):
     names["episode"] |= {"image": np.zeros((names["last"] + 1, 8, 8, 3), np.uint8)}
     names["plot_images"](figure := names["plt"].figure())
     assert len(figure.axes) == 3 * 6 + 1  # data and 2 members, and the rewards
+
+
+def test_the_policy_is_filmed(place, maze):
+    frame, frames = film(place.path / MAZE / "videos/policy.mp4")
+    assert 2 <= frames <= 701 and frame.std() > 10
+
+
+def test_eval_films_too(place, maze):
+    flags = ("--logdir", MAZE, "--episodes", 1, "--video", "out.mp4")
+    code, output, errors = run_here(place, eval_main, *flags)
+    assert (code, errors) == (0, "") and "wrote out.mp4" in output
+    found = json.loads((place.path / MAZE / "eval.json").read_text())["policy"]
+    assert film(place.path / "out.mp4")[1] == found["lengths"][0] + 1
+    assert found["returns"][0] == scores(place.path / MAZE)["20"]["returns"][0]
 
 
 # --- Hopper: interrupted, taken over, scored

@@ -367,22 +367,6 @@ def test_imagined_reward_and_cont_are_those_of_the_state_arrived_at():
     np.testing.assert_allclose(cont, 1 / (1 + np.exp(-logit)), rtol=1e-5)
 
 
-def test_stored_states_come_back_as_starts_and_successors():
-    net = make_net()
-    model = LatentWorldModel(make_params(net), net)
-    rng = np.random.default_rng(13)
-    deter = np.float32(rng.normal(size=(2, 5, 16)))
-    stoch = rng.integers(0, 4, (2, 5, 4)).astype(np.uint8)
-    batch = {"deter": deter[0], "stoch": stoch[0]}
-    batch |= {"next_deter": deter[1], "next_stoch": stoch[1]}
-    for i, state in enumerate([model.starts(batch), model.successors(batch)]):
-        np.testing.assert_array_equal(state.deter, deter[i])
-        np.testing.assert_array_equal(state.stoch, np.eye(4)[stoch[i]])
-
-
-# --- what is seen in a state
-
-
 def test_a_vector_is_seen_in_its_own_units():
     net = make_net()
     params = make_params(net)
@@ -403,3 +387,16 @@ def test_a_packed_state_is_where_imagination_starts():
     state = RSSMState(jnp.asarray(deter), jax.nn.one_hot(classes, c.classes))
     again = world_model.starts(world_model.pack(state))
     jax.tree.map(np.testing.assert_array_equal, again, state)
+
+
+def test_stored_states_come_back_as_starts_and_successors():
+    net = make_net()
+    model = LatentWorldModel(make_params(net), net)
+    rng = np.random.default_rng(13)
+    deter = np.float32(rng.normal(size=(2, 5, 16)))
+    stoch = rng.integers(0, 4, (2, 5, 4)).astype(np.uint8)
+    batch = {"deter": deter[0], "stoch": stoch[0]}
+    batch |= {"next_deter": deter[1], "next_stoch": stoch[1]}
+    for i, state in enumerate([model.starts(batch), model.successors(batch)]):
+        np.testing.assert_array_equal(state.deter, deter[i])
+        np.testing.assert_array_equal(state.stoch, np.eye(4)[stoch[i]])
