@@ -6,7 +6,6 @@ action, carry = agent.act(carry, observation)  # a dict of [1, ...] arrays
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import jax
@@ -55,7 +54,7 @@ class Agent:
         return self.nets.mode(self.actor, features)
 
 
-@partial(jax.jit, donate_argnums=1)
+@jax.jit
 def _act(agent: Agent, carry: Carry, obs: dict[str, Array]) -> Carry:
     key, sample_key = jax.random.split(carry.key)
     batch = obs | {"action": carry.action}

@@ -1,6 +1,7 @@
 """The dataset of a run: read from disk, or made here."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,12 @@ def open_data(config: Config, log: Log) -> tuple[AnyDataset, str]:
         log=log,
     )
     return dataset, str(path)
+
+
+def open_data_at(path: str | Path, config: Config, log: Log) -> AnyDataset:
+    """The dataset of `config` where it lies now. Raises as `open_data`."""
+    data = replace(config.data, path=str(path))
+    return open_data(replace(config, data=data), log)[0]
 
 
 def reward_transform(config: Config, dataset: AnyDataset) -> RewardTransform:

@@ -334,9 +334,11 @@ class RunFolder:
         )
         return checkpoints.restore(trained[0], expected, subtree="params")[0]
 
-    def load_agent(self) -> Agent:
-        """The policy as the last checkpoint has it."""
-        world_model = self.load_world_model()
+    def load_agent(self, world_model: WorldModel | None = None) -> Agent:
+        """The policy as the last checkpoint has it; `world_model` is the run's, where
+        it has been loaded already.
+        """
+        world_model = world_model or self.load_world_model()
         params = self.load_actor_critic(world_model.feature_size)
         nets = build.actor_critic(self.config, self.facts.observation)
         return Agent(world_model, jax.tree.map(jnp.asarray, params["actor"]), nets)

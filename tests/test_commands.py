@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from workplace import Workplace, films, records, refused, scalars, scores
 
+import dreamer_leq as dl
 from dreamer_leq import config as configs
 from dreamer_leq.evaluation.videos import dream_grid, open_loop_grid
-from dreamer_leq.run_folder import RunFolder
 from dreamer_leq.training.checkpoints import Checkpoints
 from dreamer_leq.training.metrics import read_metrics
 
@@ -192,12 +192,12 @@ def test_eval_writes_the_videos(trained, evaluated):
 
 
 def test_the_policy_acts_in_other_peoples_code(trained):
-    agent = RunFolder(trained.path / RUN).load_agent()
-    carry = agent.initial(n=3, seed=0)
+    run = dl.load_run(trained.path / RUN)
+    carry = run.initial(n=3, seed=0)
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
     for first in (True, False):
         observation = {"image": images, "is_first": np.full(3, first)}
-        action, carry = agent.act(carry, observation)
+        action, carry = run.act(carry, observation)
         assert action.shape == (3, 6) and action.dtype == np.float32
         assert (abs(action) < 1).all()
 

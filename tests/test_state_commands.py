@@ -25,6 +25,7 @@ from dreamer_leq.training.checkpoints import Checkpoints
 from dreamer_leq.training.metrics import read_metrics
 from dreamer_leq.training.processes import VARIABLES
 
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples/ask_a_run.py"
 PHASES = ("world_model", "bc", "fqe", "leq")
 MAZE = Path("runs/pointmaze-umaze/seed0")
 HOPPER = ("--configs", "d4rl_mujoco", "debug", "--task", "hopper-medium-replay")
@@ -148,6 +149,29 @@ def test_a_maze_run_says_what_it_left(place, maze):
     assert str(MAZE / "videos/policy.mp4") in shown
     assert all((place.path / path).exists() for path in shown)
     assert "--imagine" not in maze and "open_loop" not in maze
+
+
+def test_the_example_asks_a_maze_run(place, maze):
+    """As people run it, up to how fast it is compiled; then what it draws of pixels."""
+    names = {}
+
+    def example(flags):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.argv", [EXAMPLE.name, *flags])
+            patch.setenv("MPLBACKEND", "agg")
+            exec(compile(EXAMPLE.read_text(), EXAMPLE, "exec"), names)
+
+    _, output, errors = run_here(place, example, "--logdir", MAZE, "--out", "out.png")
+    assert errors == "" and "2 members that see vector" in output
+    assert re.search(r"wrote out.png\n.*\nreturn [01] in \d+ steps\n$", output)
+    picture = imageio.imread(place.path / "out.png")
+    assert picture.shape[:2] == (480, 1560) and picture.std() > 10
+    steps = names["horizon"]
+    images = np.zeros((2, steps, 8, 8, 3), np.uint8)
+    names["expected"] = {"image": images}
+    names["episode"] |= {"image": np.zeros((names["last"] + 1, 8, 8, 3), np.uint8)}
+    names["plot_images"](figure := names["plt"].figure())
+    assert len(figure.axes) == 3 * 6 + 1  # data and 2 members, and the rewards
 
 
 def test_the_policy_is_filmed(place, maze):

@@ -12,6 +12,7 @@ import numpy as np
 from vd4rl_loader import arrays, cache, formats, statistics
 from vd4rl_loader.errors import DataError, shown
 from vd4rl_loader.layout import Source, find_source
+from vd4rl_loader.picking import pick_episode
 from vd4rl_loader.render import RenderStyle
 from vd4rl_loader.resize import resize_images
 from vd4rl_loader.validation import Findings, length_problems
@@ -87,6 +88,14 @@ class Dataset:
     offsets: np.ndarray
     spec: DatasetSpec
     source_bytes: int
+
+    def episode(self, index: int) -> dict[str, np.ndarray]:
+        """The arrays of one episode by their names, each [T, ...]; -1 is the last.
+
+        Raises:
+          DataError: there is no such episode.
+        """
+        return pick_episode(self, index)
 
     def returns(self) -> np.ndarray:
         """Undiscounted return of every episode, float [E]."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from dreamer_leq.evaluation.imagined_steps import imagine_steps
 from dreamer_leq.world_models.latent import LatentWorldModel
 from dreamer_leq.world_models.rssm import RSSMState
 
@@ -57,15 +58,9 @@ def _open_loop(
     states = _filter(world_model, seen, observe_key)
     last = jax.tree.map(lambda x: x[:, -1], states)
 
-    def step(state, xs):
-        action, key = xs
-        state, _, _ = world_model.step(state, action, key)
-        return state, state
-
-    actions = batch["action"][:, context:].swapaxes(0, 1)
-    keys = jax.random.split(imagine_key, len(actions))
-    _, imagined = jax.lax.scan(step, last, (actions, keys))
-    imagined = jax.tree.map(lambda x: x.swapaxes(0, 1), imagined)
+    action = batch["action"][:, context:].swapaxes(0, 1)
+    steps = imagine_steps(world_model, last, imagine_key, len(action), action=action)
+    imagined = jax.tree.map(lambda x: x.swapaxes(0, 1), steps.state)
     both = jax.tree.map(lambda a, b: jnp.concatenate([a, b], 1), states, imagined)
     return _frames(world_model, both)
 
@@ -95,14 +90,12 @@ def _dream(
     start = jax.tree.map(lambda x: x[:, -1], states)
 
     def member_dream(member):
-        def step(state, key):
-            action = agent.policy(world_model.features(state))
-            state, reward, _ = world_model.member_step(state, action, key, member)
-            return state, (state, reward[0])
-
-        keys = jax.random.split(imagine_key, steps)
-        _, (path, reward) = jax.lax.scan(step, start, keys)
-        return jax.tree.map(lambda x: x[:, 0], path), reward
+        path = imagine_steps(
+            *(world_model, start, imagine_key, steps),
+            policy=agent.policy,
+            member=member,
+        )
+        return jax.tree.map(lambda x: x[:, 0], (path.state, path.reward))
 
     paths, reward = jax.vmap(member_dream)(jnp.arange(world_model.members))
     return _frames(world_model, paths), reward
@@ -126,6 +119,5 @@ def _frames(world_model: LatentWorldModel, states: RSSMState) -> Array:
     """Decoded images uint8 of states with two leading axes."""
     lead = states.deter.shape[:2]
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), states)
-    images = world_model.net.decode(world_model.params, flat)
-    images = jnp.round(images * 255).astype(jnp.uint8)
+    images = world_model.decode(flat)["image"]
     return images.reshape(*lead, *images.shape[1:])

@@ -50,6 +50,14 @@ class WorldModel(Protocol):
         """The states to which the dataset's transitions of `batch` really led."""
         ...
 
+    def pack(self, state: State) -> dict[str, Array]:
+        """The states as arrays with the same leading axes, as `starts` reads them."""
+        ...
+
+    def decode(self, state: State) -> dict[str, Array]:
+        """What is seen in the states [N]: image uint8 [N, H, W, 3], vector [N, D]."""
+        ...
+
     def initial(self, n: int) -> State:
         """The states of n episodes before their first observation."""
         ...

@@ -18,6 +18,7 @@ from jax import Array
 
 from dreamer_leq.nn.distributions import (
     categorical_kl,
+    symexp,
     symexp_bins,
     symlog,
     two_hot_loss,
@@ -361,6 +362,20 @@ class LatentWorldModel:
         """A stored state: deter in any precision, stoch as class indices [..., S]."""
         one_hot = jax.nn.one_hot(stoch, self.net.config.classes)
         return RSSMState(deter.astype(jnp.float32), one_hot)
+
+    def pack(self, state: RSSMState) -> dict[str, Array]:
+        stoch = state.stoch.argmax(-1)
+        smallest = jnp.uint8 if self.net.config.classes <= 256 else jnp.int32
+        return {"deter": state.deter, "stoch": stoch.astype(smallest)}
+
+    def decode(self, state: RSSMState) -> dict[str, Array]:
+        seen = {}
+        if "image" in self.observations:
+            pixels = self.net.decode(self.params, state)
+            seen["image"] = jnp.round(pixels * 255).astype(jnp.uint8)
+        if "vector" in self.observations:
+            seen["vector"] = symexp(self.net.decode_vector(self.params, state))
+        return seen
 
     def filter(self, state: RSSMState, batch: Batch, key: Array) -> RSSMState:
         """One posterior step from `state` [N]: batch holds one observation per state,

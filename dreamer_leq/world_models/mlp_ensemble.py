@@ -189,6 +189,13 @@ class MLPEnsemble:
     def successors(self, batch: Batch) -> Array:
         return batch["next_vector"]
 
+    def pack(self, state: Array) -> dict[str, Array]:
+        return {"vector": state}
+
+    def decode(self, state: Array) -> dict[str, Array]:
+        """The state is what is observed."""
+        return {"vector": state}
+
     def initial(self, n: int) -> Array:
         return jnp.zeros((n, self.net.vector_size))
 

@@ -39,6 +39,11 @@ def test_the_packages_are_light_to_import():
     assert python(f"import vd4rl_loader\n{IMPORTED}") == "[]"
 
 
+def test_data_and_environments_need_no_jax():
+    light = "import dreamer_leq as dl\ndl.open_dataset, dl.make_env, dl.Latents"
+    assert python(f"{light}\n{IMPORTED}") == "[]"
+
+
 @pytest.mark.parametrize(
     ("command", "arguments"),
     [

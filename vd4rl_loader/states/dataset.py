@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from vd4rl_loader import statistics
+from vd4rl_loader.picking import pick_episode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +56,14 @@ class StateDataset:
     offsets: np.ndarray
     spec: StateSpec
     source_bytes: int
+
+    def episode(self, index: int) -> dict[str, np.ndarray]:
+        """The arrays of one episode by their names, each [T, ...]; -1 is the last.
+
+        Raises:
+          DataError: there is no such episode.
+        """
+        return pick_episode(self, index)
 
     def returns(self) -> np.ndarray:
         """Undiscounted return of every episode, float [E]."""

@@ -22,6 +22,10 @@ class RewardTransform:
     def __call__(self, reward):
         return reward * self.scale + self.bias
 
+    def inverse(self, reward):
+        """From what `__call__` gives back to the dataset's rewards."""
+        return (reward - self.bias) / self.scale
+
 
 IDENTITY = RewardTransform(1.0, 0.0)
 MINUS_ONE = RewardTransform(1.0, -1.0)  # AntMaze: -1 per step, 0 at the goal

@@ -385,6 +385,28 @@ def test_imagined_reward_and_cont_are_those_of_the_state_arrived_at():
     np.testing.assert_allclose(cont, 1 / (1 + np.exp(-logit)), rtol=1e-5)
 
 
+def test_a_vector_is_seen_in_its_own_units():
+    net = make_net()
+    params = make_params(net)
+    state = net.rssm.initial(3)
+    seen = jax.jit(LatentWorldModel(params, net).decode)(state)
+    assert seen.keys() == {"vector"}
+    vector = np.asarray(jax.jit(net.decode_vector)(params, state), np.float64)
+    expected = np.sign(vector) * np.expm1(np.abs(vector))
+    np.testing.assert_allclose(seen["vector"], expected, rtol=1e-4)
+
+
+def test_a_packed_state_is_where_imagination_starts():
+    world_model = LatentWorldModel(None, make_net())
+    rng = np.random.default_rng(0)
+    c = world_model.net.config
+    classes = rng.integers(0, c.classes, (5, c.stoch))
+    deter = np.float32(rng.normal(size=(5, c.deter)))
+    state = RSSMState(jnp.asarray(deter), jax.nn.one_hot(classes, c.classes))
+    again = world_model.starts(world_model.pack(state))
+    jax.tree.map(np.testing.assert_array_equal, again, state)
+
+
 def test_stored_states_come_back_as_starts_and_successors():
     net = make_net()
     model = LatentWorldModel(make_params(net), net)

@@ -1,0 +1,85 @@
+"""The environments that policies are scored in, one at a time. No JAX."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dreamer_leq.api import checks
+from dreamer_leq.api.datasets import parse_task
+from dreamer_leq.envs.suites import environment_factory
+from dreamer_leq.errors import UserError
+from vd4rl_loader import RenderStyle
+
+
+class Environment:
+    """One seeded environment in this process.
+
+    What it shows is a dict, entry t of an episode: image uint8 [S, S, 3] or vector
+    float32 [D], reward float32, and is_first, is_last and is_terminal. The next episode
+    of a seed differs from the one before.
+
+    Attributes:
+      action_size: numbers A of an action.
+    """
+
+    def __init__(
+        self, description: Mapping[str, Any], seed: int, image: bool = False
+    ) -> None:
+        """Makes the environment of a description as `envs.suites` reads it."""
+        seed = checks.at_least(0, "seed", seed)
+        self._inner = environment_factory(description, seed, image)()
+        self.action_size: int = self._inner.action_size
+        self._over = True  # until reset
+
+    def reset(self) -> dict[str, np.ndarray | np.generic]:
+        """Starts the next episode; returns its first entry."""
+        self._over = False
+        return self._inner.reset()
+
+    def step(self, action: Any) -> dict[str, np.ndarray | np.generic]:
+        """Takes an action, [A] in [-1, 1]; returns the entry to which it led.
+
+        Raises UserError for an action that is none, and where the episode is over.
+        """
+        if self._over:
+            raise UserError("the episode is over, or has not begun: call reset()")
+        action = checks.actions("action", action, self.action_size)
+        if action.ndim != 1:
+            raise UserError(
+                f"action: shape {action.shape}, expected ({self.action_size},)"
+            )
+        entry = self._inner.step(action)
+        self._over = bool(entry["is_last"])
+        return entry
+
+    def close(self) -> None:
+        """Frees simulation and rendering."""
+        self._inner.close()
+
+    def __enter__(self) -> "Environment":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def make_env(task: str, seed: int, *, image: bool = False) -> Environment:
+    """The environment of a task; that of a run, rendered as its dataset was, is
+    `LoadedRun.make_env`.
+
+    Args:
+      task: such as "hopper-medium-replay"; dm_control's are rendered as V-D4RL's, at
+        64 px. The dataset's level changes nothing here.
+      seed: of initial states and goals.
+      image: add a picture, uint8 [192, 192, 3], to the entries of a state environment.
+
+    Raises:
+      UserError: there is no such task.
+      DataError: it can't be made here, and why.
+    """
+    about = parse_task(task)
+    description = dict(about.environment)
+    if about.pixels:
+        description["render"] = RenderStyle.named("vd4rl").to_json()
+    return Environment(description, seed, image)

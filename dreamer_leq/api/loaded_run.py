@@ -1,0 +1,376 @@
+"""A run's world model and policy, to be asked from Python."""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from jax import Array
+
+from dreamer_leq.agent import Agent, Carry
+from dreamer_leq.api import checks
+from dreamer_leq.api.environment import Environment
+from dreamer_leq.api.latents import Imagined, Latents
+from dreamer_leq.config import Config
+from dreamer_leq.data import AnyDataset, open_data_at
+from dreamer_leq.errors import UserError
+from dreamer_leq.evaluation.imagined_steps import Steps, imagine_steps
+from dreamer_leq.evaluation.scores import Scores
+from dreamer_leq.evaluation.scoring import score
+from dreamer_leq.run_folder import RunFolder
+from dreamer_leq.training.latents import encode_dataset
+from dreamer_leq.world_models.interface import WorldModel
+from dreamer_leq.world_models.latent import LatentWorldModel
+
+STATES_AT_ONCE = 256  # in one program: bounds the memory that decoding takes
+
+
+def load_run(logdir: str | Path) -> "LoadedRun":
+    """The run in a folder, as its last checkpoints have it; it may be in training.
+
+    A grid's folder has a world model, but a policy have only the runs in it.
+
+    Raises:
+      UserError: it is no run's folder, or it has no world model yet.
+    """
+    return LoadedRun(logdir)
+
+
+class LoadedRun:
+    """A world model, and the policy that was trained in it. Nothing here changes it.
+
+    Attributes:
+      path: the run's folder.
+      config: every key of configs.yaml, as the run has it: `run.config.leq.horizon`.
+      observations: what the world model sees: ("image",) or ("vector",).
+      action_size: numbers A of an action.
+      members: M, the size of the ensemble; of MLPs, that of its elites.
+    """
+
+    def __init__(self, logdir: str | Path) -> None:
+        self._folder = RunFolder(logdir)
+        self._facts = self._folder.facts
+        self._world_model = self._folder.load_world_model()
+        self.path = self._folder.path
+        self.config: Config = self._folder.config
+        self.observations = self._world_model.observations
+        self.action_size = self._facts.action_size
+        self.members = self._world_model.members
+
+    def __repr__(self) -> str:
+        return f"LoadedRun({str(self.path)!r}, task={self.config.task!r})"
+
+    # --- data and environment
+
+    def open_dataset(
+        self, path: str | Path | None = None, log: Callable[[str], None] = print
+    ) -> AnyDataset:
+        """The dataset that the run was trained on, at `path` if it has moved.
+
+        Raises DataError where it isn't there or can't be used.
+        """
+        return open_data_at(path or self._facts.path, self.config, log)
+
+    def make_env(self, seed: int, *, image: bool = False) -> Environment:
+        """The run's environment, rendered as its dataset was; as `make_env`."""
+        return Environment(self._facts.environment, seed, image)
+
+    # --- the world model
+
+    def encode(self, episode: Mapping[str, Any], *, seed: int = 0) -> Latents:
+        """The states of T entries, each inferred from all that came before it.
+
+        Args:
+          episode: image uint8 [T, S, S, 3] or vector [T, D], and action [T, A] in
+            [-1, 1]: entry t holds the action that led to it. With is_first, bool [T],
+            several episodes may follow one another; other keys are ignored.
+          seed: of the sample that is drawn from each posterior.
+
+        Returns:
+          Latents of shape (T,).
+
+        Raises:
+          UserError: an array is missing, or of another type or shape.
+        """
+        entries = self._entries("episode", episode, action=True)
+        if isinstance(self._world_model, LatentWorldModel):
+            key = jax.random.key(seed)
+            return self._latents(
+                encode_dataset(self._world_model, entries, key, episodes=1)
+            )
+        return self._latents({"vector": entries["vector"]})
+
+    def imagine(
+        self,
+        start: Latents,
+        actions: Any = None,
+        *,
+        horizon: int | None = None,
+        member: int | Literal["all"] | None = None,
+        seed: int = 0,
+    ) -> Imagined:
+        """H steps from given states, under given actions or the policy's.
+
+        Args:
+          start: states of any shape [...].
+          actions: [..., H, A] in [-1, 1], or [H, A] for all states; None: the policy.
+          horizon: H with the policy; by default the run's leq.horizon.
+          member: that ensemble member; "all": each of them, with the same random
+            numbers; None: one drawn per state and step, as in training.
+          seed: of the samples drawn from each prediction.
+
+        Returns:
+          Imagined, with leading axes [...], or [M, ...] with "all".
+
+        Raises:
+          UserError: a shape, an action, a member or the horizon doesn't fit, or the
+            run has no policy yet.
+        """
+        states = self._states(start)
+        agent = self._agent if actions is None else None
+        if agent is None:
+            actions, horizon = self._actions(actions, start.shape, horizon)
+        elif horizon is None:
+            horizon = self.config.leq.horizon
+        horizon = checks.at_least(1, "horizon", horizon)
+        steps, packed, features = _imagine(
+            self._world_model,
+            agent,
+            states,
+            actions,
+            self._chosen(member),
+            jax.random.key(seed),
+            horizon,
+        )
+        lead = (self.members, *start.shape) if member == "all" else start.shape
+        shaped = partial(_shaped, lead=lead, horizon=horizon)
+        reward = self._facts.reward_transform.inverse(shaped(steps.reward))
+        latents = Latents(jax.tree.map(shaped, packed), shaped(features))
+        return Imagined(latents, shaped(steps.action), reward, shaped(steps.cont))
+
+    def decode(self, latents: Latents) -> dict[str, np.ndarray]:
+        """What is seen in states of shape [...], in the model's eyes: image uint8
+        [..., S, S, 3] or vector float32 [..., D].
+
+        Raises UserError where the states are not of this world model.
+        """
+        states = self._states(latents)
+        seen = _in_parts(_decode, self._world_model, states)
+        return {n: x.reshape(*latents.shape, *x.shape[1:]) for n, x in seen.items()}
+
+    # --- the policy
+
+    def initial(self, n: int = 1, *, seed: int = 0) -> Carry:
+        """The policy's memory before the first entry of n episodes, for `act`.
+
+        Raises UserError where the run has no policy yet.
+        """
+        return self._agent.initial(checks.at_least(1, "n", n), seed)
+
+    def act(
+        self, carry: Carry, observation: Mapping[str, Any]
+    ) -> tuple[np.ndarray, Carry]:
+        """Actions in [-1, 1] for what n environments show, and the next memory.
+
+        Args:
+          carry: of `initial`, or of the call before.
+          observation: image uint8 [n, S, S, 3] or vector [n, D], and is_first [n]; or
+            what one environment shows, all without the axis n.
+
+        Returns:
+          Actions float32 [n, A], or [A] for one environment, and the memory.
+
+        Raises:
+          UserError: an array is missing, or of another type or shape.
+        """
+        single = isinstance(observation, Mapping) and not np.ndim(
+            observation.get("is_first")
+        )
+        if single:
+            observation = {name: np.asarray(x)[None] for name, x in observation.items()}
+        entry = self._entries("observation", observation)
+        found, expected = len(entry["is_first"]), len(carry.action)
+        if found != expected:
+            raise UserError(
+                f"observation: of {found} environments, but the memory is of "
+                f"{expected}: call initial({found})"
+            )
+        action, carry = self._agent.act(carry, entry)
+        return (action[0] if single else action), carry
+
+    def evaluate(
+        self,
+        episodes: int | None = None,
+        *,
+        seed: int | None = None,
+        workers: int | None = None,
+    ) -> Scores:
+        """The policy's score in its environment, as eval.py computes it.
+
+        Args:
+          episodes: one in each of as many environments; by default eval.episodes.
+          seed: of the first environment, the others count up; by default eval.seed.
+          workers: processes, 0: as many as there are cores; by default eval.workers.
+
+        Returns:
+          What scores.json holds of an evaluation: mean, ci_low, ci_high (95 % interval
+          of the mean), normalized (percent of the task's reference), returns, …
+
+        Raises:
+          UserError: an argument doesn't fit, or the run has no policy yet.
+          WorkerError: an environment's process failed.
+        """
+        c = self.config.eval
+        return score(
+            self._agent,
+            self._facts.environment,
+            self.config.about.reference,
+            episodes=_given(1, "episodes", episodes, c.episodes),
+            seed=_given(0, "seed", seed, c.seed),
+            workers=_given(0, "workers", workers, c.workers),
+        )[0]
+
+    # --- what is behind it
+
+    @cached_property
+    def _agent(self) -> Agent:
+        return self._folder.load_agent(self._world_model)
+
+    def _entries(
+        self, name: str, given: Mapping[str, Any], action: bool = False
+    ) -> dict[str, np.ndarray]:
+        """The arrays [n, ...] that the world model reads, checked."""
+        spec = self._facts.observation
+        sizes = {"image": (spec.image_size, spec.image_size, 3)}
+        sizes["vector"] = (spec.vector_size,)
+        shapes = {key: sizes[key] for key in self.observations}
+        if action and isinstance(given, Mapping) and "action" in given:
+            first = np.arange(len(given["action"])) == 0
+            given = {"is_first": first, **given}
+        wanted = {"is_first": ()} | ({"action": (spec.action_size,)} if action else {})
+        found = checks.observations(name, given, shapes | wanted)
+        if action:
+            label = f"{name}['action']"
+            found["action"] = checks.actions(label, found["action"], spec.action_size)
+        return found
+
+    def _actions(
+        self, actions: Any, shape: tuple[int, ...], horizon: int | None
+    ) -> tuple[np.ndarray, int]:
+        """Actions [H, B, A] for states of `shape`, B of them, and H."""
+        if horizon is not None:
+            raise UserError("horizon: the actions say how many steps; leave it out")
+        found = checks.actions("actions", actions, self.action_size)
+        if found.ndim == 2:
+            found = np.broadcast_to(found, (*shape, *found.shape))
+        if found.shape[:-2] != shape:
+            axes = ", ".join(map(str, (*shape, "H", self.action_size)))
+            raise UserError(
+                f"actions: shape {found.shape}, expected ({axes}) or "
+                f"(H, {self.action_size})"
+            )
+        steps = checks.at_least(1, "horizon", found.shape[-2])
+        return found.reshape(-1, steps, self.action_size).swapaxes(0, 1), steps
+
+    def _chosen(self, member: int | str | None) -> np.ndarray | None:
+        """The members that imagine, one after the other; None: drawn ones."""
+        if member is None:
+            return None
+        if isinstance(member, str) and member == "all":
+            return np.arange(self.members)
+        if checks.at_least(0, "member", member) >= self.members:
+            raise UserError(
+                f"member {member}: the world model has members 0 to {self.members - 1}"
+            )
+        return np.array([member])
+
+    def _states(self, latents: Latents) -> dict[str, np.ndarray]:
+        """The states as flat arrays [B, ...]."""
+        if not isinstance(latents, Latents):
+            kind = type(latents).__name__
+            raise UserError(f"expected Latents, as encode() gives them, got {kind}")
+        if latents.features.shape[-1] != self._world_model.feature_size:
+            raise UserError(
+                f"latents: {latents.features.shape[-1]} features, but this run's world "
+                f"model has {self._world_model.feature_size}: are they of another run?"
+            )
+        if not latents.features.size:
+            raise UserError(f"latents: none, their shape is {latents.shape}")
+        lead = len(latents.shape)
+        return {n: x.reshape(-1, *x.shape[lead:]) for n, x in latents.state.items()}
+
+    def _latents(self, states: dict[str, np.ndarray]) -> Latents:
+        return Latents(states, _in_parts(_features, self._world_model, states))
+
+
+@partial(jax.jit, static_argnames="horizon")
+def _imagine(
+    world_model: WorldModel,
+    agent: Agent | None,
+    states: dict[str, Array],
+    action: Array | None,
+    members: Array | None,
+    key: Array,
+    horizon: int,
+) -> tuple[Steps, dict[str, Array], Array]:
+    """Steps, packed states and features of each of `members`, one after the other
+    along axis 1: [H, M * B, ...]; of drawn members [H, B, ...].
+    """
+    start = world_model.starts(states)
+
+    def path(member: Array | None) -> tuple[Steps, dict[str, Array], Array]:
+        policy = agent and agent.policy
+        steps = imagine_steps(
+            *(world_model, start, key, horizon),
+            action=action,
+            policy=policy,
+            member=member,
+        )
+        state = steps.state
+        return steps, world_model.pack(state), world_model.features(state)
+
+    if members is None:
+        return path(None)
+    out = jax.vmap(path, out_axes=1)(members)
+    return jax.tree.map(lambda x: x.reshape(horizon, -1, *x.shape[3:]), out)
+
+
+@jax.jit
+def _decode(world_model: WorldModel, states: dict[str, Array]) -> dict[str, Array]:
+    return world_model.decode(world_model.starts(states))
+
+
+@jax.jit
+def _features(world_model: WorldModel, states: dict[str, Array]) -> Array:
+    return world_model.features(world_model.starts(states))
+
+
+def _in_parts(
+    function: Callable[[WorldModel, dict[str, Array]], Any],
+    world_model: WorldModel,
+    states: dict[str, np.ndarray],
+) -> Any:
+    """`function` of states [B, ...] as NumPy arrays, some at a time.
+
+    Their number is rounded up to a power of two, so that few programs are compiled.
+    """
+    count = len(next(iter(states.values())))
+    size = min(STATES_AT_ONCE, 1 << (count - 1).bit_length())
+    parts = []
+    for first in range(0, count, size):
+        rows = np.arange(first, first + size).clip(max=count - 1)
+        part = function(world_model, {name: x[rows] for name, x in states.items()})
+        parts.append(jax.tree.map(np.asarray, part))
+    return jax.tree.map(lambda *x: np.concatenate(x)[:count], *parts)
+
+
+def _given(least: int, name: str, value: int | None, default: int) -> int:
+    return default if value is None else checks.at_least(least, name, value)
+
+
+def _shaped(x: Array, lead: tuple[int, ...], horizon: int) -> np.ndarray:
+    """[H, B, ...] -> [*lead, H, ...]"""
+    x = np.asarray(x).swapaxes(0, 1)
+    return np.ascontiguousarray(x).reshape(*lead, horizon, *x.shape[2:])

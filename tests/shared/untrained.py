@@ -1,0 +1,52 @@
+"""Folders of runs that no training has changed, for what only has to be loaded."""
+
+import jax
+import numpy as np
+
+from dreamer_leq import build
+from dreamer_leq import config as configs
+from dreamer_leq.data import open_data, reward_transform
+from dreamer_leq.run_folder import DataFacts, RunFolder
+from dreamer_leq.training.ensemble import Best
+
+
+def write_run(logdir, data, *presets, **keys):
+    """A folder as a run on `data` leaves it, its networks as they begin."""
+    keys = {"logdir": str(logdir), "data.path": str(data)} | keys
+    config = configs.from_presets(*presets, "debug", **keys)
+    dataset, path = open_data(config, log=lambda line: None)
+    transform = reward_transform(config, dataset)
+    facts = DataFacts.of(dataset, path, config.about, transform)
+    folder = RunFolder(logdir)
+    folder.begin(config, facts)
+    world_model, features = _world_model(config, facts)
+    nets = build.actor_critic(config, facts.observation)
+    actor_critic = drawn(lambda key: nets.init(key, features))
+    with folder.checkpoints(keep=1) as checkpoints:
+        checkpoints.save("world_model", 0, world_model)
+        checkpoints.save("leq", 0, {"params": actor_critic})
+    return folder
+
+
+def drawn(init):
+    """Parameters of the shapes that `init` makes, without compiling it."""
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        base = 1.0 if path[-1].key == "scale" else 0.0
+        return np.float32(base + 0.3 * rng.normal(size=leaf.shape))
+
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def _world_model(config, facts):
+    """The state that is saved, and how many features its world model has."""
+    if config.world_model == "latent":
+        net = build.latent_net(config, facts.observation)
+        return {"params": drawn(net.init)}, net.features
+    net = build.ensemble_net(config, facts.observation)
+    inputs = net.vector_size + net.action_size
+    errors = np.arange(net.config.members, dtype=np.float32)
+    spread = np.zeros(inputs, np.float32), np.ones(inputs, np.float32)
+    return {"best": Best(drawn(net.init), errors, *spread)}, net.vector_size
