@@ -16,6 +16,7 @@ class WorldModel(Protocol):
     members: int  # E, the size of the ensemble
     feature_size: int  # F
     observations: tuple[str, ...]  # what `filter` reads: "image", "vector"
+    disagreement_unit: str
 
     def step(
         self, state: State, action: Array, key: Array
@@ -34,6 +35,12 @@ class WorldModel(Protocol):
         """`step` with one given member for all samples."""
         ...
 
+    def disagreement(self, state: State, action: Array) -> Array:
+        """How far apart the members' predictions of the next state are: [N], 0 where
+        all say the same. Its unit is `disagreement_unit`.
+        """
+        ...
+
     def features(self, state: State) -> Array:
         """What actor and critic see: [N, F]."""
         ...
@@ -48,6 +55,14 @@ class WorldModel(Protocol):
 
     def successors(self, batch: dict[str, Array]) -> State:
         """The states to which the dataset's transitions of `batch` really led."""
+        ...
+
+    def pack(self, state: State) -> dict[str, Array]:
+        """The states as arrays with the same leading axes, as `starts` reads them."""
+        ...
+
+    def decode(self, state: State) -> dict[str, Array]:
+        """What is seen in the states [N]: image uint8 [N, H, W, 3], vector [N, D]."""
         ...
 
     def initial(self, n: int) -> State:

@@ -18,6 +18,7 @@ from jax import Array
 
 from dreamer_leq.nn.distributions import (
     categorical_kl,
+    symexp,
     symexp_bins,
     symlog,
     two_hot_loss,
@@ -309,6 +310,8 @@ class LatentWorldModel:
     params: Params
     net: LatentNet = struct.field(pytree_node=False)
 
+    disagreement_unit = "nats per latent"
+
     @property
     def members(self) -> int:
         return self.net.config.members
@@ -338,6 +341,18 @@ class LatentWorldModel:
             self.net.cont(self.params, state),
         )
 
+    def disagreement(self, state: RSSMState, action: Array) -> Array:
+        """Generalised Jensen-Shannon divergence of the members' priors: the entropy of
+        their mean less the mean of their entropies, in nats, meaned over latents: [N].
+        It is what a latent would tell of the member that predicted it; at most log E.
+        """
+        rssm, params = self.net.rssm, self.params["rssm"]
+        action_input = rssm.apply(params, "action_input", action)
+        deter = rssm.advance(params, state, action_input)
+        probs = jnp.exp(rssm.priors(params, deter))
+        entropy = lambda p: jax.scipy.special.entr(p).sum(-1)  # noqa: E731
+        return (entropy(probs.mean(0)) - entropy(probs).mean(0)).mean(-1)
+
     def features(self, state: RSSMState) -> Array:
         return self.net.state_features(state)
 
@@ -357,6 +372,20 @@ class LatentWorldModel:
         """A stored state: deter in any precision, stoch as class indices [..., S]."""
         one_hot = jax.nn.one_hot(stoch, self.net.config.classes)
         return RSSMState(deter.astype(jnp.float32), one_hot)
+
+    def pack(self, state: RSSMState) -> dict[str, Array]:
+        stoch = state.stoch.argmax(-1)
+        smallest = jnp.uint8 if self.net.config.classes <= 256 else jnp.int32
+        return {"deter": state.deter, "stoch": stoch.astype(smallest)}
+
+    def decode(self, state: RSSMState) -> dict[str, Array]:
+        seen = {}
+        if "image" in self.observations:
+            pixels = self.net.decode(self.params, state)
+            seen["image"] = jnp.round(pixels * 255).astype(jnp.uint8)
+        if "vector" in self.observations:
+            seen["vector"] = symexp(self.net.decode_vector(self.params, state))
+        return seen
 
     def filter(self, state: RSSMState, batch: Batch, key: Array) -> RSSMState:
         """One posterior step from `state` [N]: batch holds one observation per state,

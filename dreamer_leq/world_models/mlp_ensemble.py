@@ -136,6 +136,7 @@ class MLPEnsemble:
     termination: Termination = struct.field(pytree_node=False)
 
     observations = ("vector",)
+    disagreement_unit = "standard deviations of the dataset"
 
     @property
     def members(self) -> int:
@@ -174,6 +175,16 @@ class MLPEnsemble:
         mean, logvar = self.net.predict(one, self._inputs(state, action)[None])
         return self._outcome(state, mean[0], logvar[0], key)
 
+    def disagreement(self, state: Array, action: Array) -> Array:
+        """Standard deviation over members of the mean successor, in units of the
+        dataset's standard deviation; the root of the mean square over D: [N].
+        """
+        x = self._inputs(state, action)
+        x = jnp.broadcast_to(x, (self.members, *x.shape))
+        change = self.net.predict(self.params, x)[0][..., :-1]
+        spread = change.std(0) / self.std[: self.net.vector_size]
+        return jnp.sqrt(jnp.square(spread).mean(-1))
+
     def features(self, state: Array) -> Array:
         """symlog of the standardised vector (paper App. A): [N, D]."""
         d = self.net.vector_size
@@ -188,6 +199,13 @@ class MLPEnsemble:
 
     def successors(self, batch: Batch) -> Array:
         return batch["next_vector"]
+
+    def pack(self, state: Array) -> dict[str, Array]:
+        return {"vector": state}
+
+    def decode(self, state: Array) -> dict[str, Array]:
+        """The state is what is observed."""
+        return {"vector": state}
 
     def initial(self, n: int) -> Array:
         return jnp.zeros((n, self.net.vector_size))
