@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 
 from dreamer_leq import build
 from dreamer_leq.agent import Agent
@@ -27,6 +26,7 @@ from dreamer_leq.evaluation.scoring import open_environments
 from dreamer_leq.evaluation.verdicts import model_sentence, value_sentence
 from dreamer_leq.evaluation.windows import Windows, draw_windows
 from dreamer_leq.files import write_json
+from dreamer_leq.leq.networks import Params
 from dreamer_leq.run import PHASES
 from dreamer_leq.run_folder import RunFolder
 from dreamer_leq.world_models.interface import WorldModel
@@ -89,12 +89,8 @@ def _analyse_models(
 def _model(
     run: RunFolder, world_model: WorldModel, windows: Windows, errors: dict[str, Any]
 ) -> dict[str, Any]:
-    policy = None
-    if _trained(run):
-        actor = run.load_actor_critic(world_model.feature_size)["actor"]
-        nets = build.actor_critic(run.config, run.facts.observation)
-        policy = Partial(nets.mode, jax.tree.map(jnp.asarray, actor))
-    members = disagreement(world_model, windows, policy)
+    agent = _policy(run, world_model)[0] if _has_policy(run) else None
+    members = disagreement(world_model, windows, agent)
     units = {kind: UNITS[kind] for kind in errors}
     units["disagreement"] = world_model.disagreement_unit
     return {
@@ -112,17 +108,14 @@ def _model(
 def _value(run: RunFolder, world_model: WorldModel, workers: int) -> dict[str, Any]:
     config, facts = run.config, run.facts
     c, gamma, horizon = config.analysis, config.leq.gamma, config.leq.horizon
-    nets = build.actor_critic(config, facts.observation)
-    params = run.load_actor_critic(world_model.feature_size)
-    params = jax.tree.map(jnp.asarray, params)
-    agent = Agent(world_model, params["actor"], nets)
+    agent, params = _policy(run, world_model)
     environments = (facts.environment, c.episodes, c.seed, workers)
     with open_environments(*environments) as env:
         played = play(agent, env, c.seed, facts.reward_transform)
     at = step, episode = calibrate.chosen(played, gamma, horizon, c.states)
     state = jax.tree.map(lambda x: x[at], played.state)
     settings = dict(horizon=horizon, gamma=gamma, lam=config.leq.lam)
-    promised = calibrate.promised(world_model, nets, params, state, **settings)
+    promised = calibrate.promised(world_model, agent.nets, params, state, **settings)
     whole = calibrate.real_returns(played, gamma)[at]
     ahead = calibrate.real_sums(played, gamma, horizon)[at]
     real = {"q": whole, "lambda_return": whole, "imagined_return": ahead}
@@ -148,23 +141,31 @@ def _value(run: RunFolder, world_model: WorldModel, workers: int) -> dict[str, A
 # --- runs and files
 
 
-def _trained(run: RunFolder) -> dict[str, int]:
-    """The phases that have trained the policy or its critic, and their updates."""
+def _policy(run: RunFolder, world_model: WorldModel) -> tuple[Agent, dict[str, Params]]:
+    """The policy as the last checkpoint has it, and its parameters and the critic's."""
+    params = run.load_actor_critic(world_model.feature_size)
+    params = jax.tree.map(jnp.asarray, params)
+    nets = build.actor_critic(run.config, run.facts.observation)
+    return Agent(world_model, params["actor"], nets), params
+
+
+def _checkpoints(run: RunFolder) -> dict[str, int]:
+    """The updates behind the last checkpoint of each phase that has one: what tells the
+    state of a run from an earlier one.
+    """
     latest = run.checkpoints(run.config.checkpoint.keep).latest
-    steps = {phase: latest(phase) for phase in PHASES if phase != "world_model"}
+    steps = {phase: latest(phase) for phase in PHASES}
     return {phase: step for phase, step in steps.items() if step is not None}
 
 
+def _has_policy(run: RunFolder) -> bool:
+    return bool(_checkpoints(run).keys() & {"bc", "fqe", "leq"})
+
+
 def _has_critic(run: RunFolder) -> bool:
-    trained = _trained(run)
+    trained = _checkpoints(run)
     cloned = "bc" in trained and run.config.bc.critic != "none"
     return cloned or "fqe" in trained or "leq" in trained
-
-
-def _stamp(run: RunFolder) -> dict[str, int | None]:
-    """What tells the state of a run from an earlier one."""
-    latest = run.checkpoints(run.config.checkpoint.keep).latest
-    return {phase: latest(phase) for phase in PHASES}
 
 
 def _outdated(run: RunFolder, name: str) -> bool:
@@ -172,14 +173,14 @@ def _outdated(run: RunFolder, name: str) -> bool:
     if not file.exists():
         return True
     try:
-        return json.loads(file.read_text()).get("checkpoints") != _stamp(run)
+        return json.loads(file.read_text()).get("checkpoints") != _checkpoints(run)
     except (ValueError, AttributeError):  # no JSON, or no mapping
         return True
 
 
 def _write(run: RunFolder, name: str, found: Mapping[str, Any], log: Log) -> None:
     path = run.path / name
-    write_json(path, _plain({**found, "checkpoints": _stamp(run)}))
+    write_json(path, _plain({**found, "checkpoints": _checkpoints(run)}))
     log(f"{Path(name).stem}: {found['sentence']}")
 
 

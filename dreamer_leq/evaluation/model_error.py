@@ -1,13 +1,12 @@
 """A world model's errors by imagined step, and how far its members disagree."""
 
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.tree_util import Partial
 
 from dreamer_leq.evaluation.imagined_steps import Steps, imagine_steps
 from dreamer_leq.evaluation.scores import bootstrap_interval
@@ -17,6 +16,13 @@ from dreamer_leq.world_models.interface import State, WorldModel
 Errors = dict[str, Any]  # by kind: image, state, reward
 LARGEST = 1e6  # what an error that overflows is reported as: JSON has no infinity
 _KINDS = {"image": "image", "vector": "state"}  # what an error of the observation is
+
+
+class PolicyAgent(Protocol):
+    """A policy on a world model's features (`dreamer_leq.agent.Agent`), a pytree."""
+
+    def policy(self, features: Array) -> Array:
+        """[N, F] -> actions [N, A]."""
 
 
 def open_loop_errors(
@@ -61,20 +67,19 @@ def open_loop_errors(
 def disagreement(
     world_model: WorldModel,
     windows: Windows,
-    policy: Partial | None = None,
+    agent: PolicyAgent | None = None,
 ) -> dict[str, np.ndarray]:
     """How far the members' predictions lie apart along imagined rollouts [H], in the
     world model's `disagreement_unit`, by where the actions come from.
 
     All rollouts start where the context ends. `data` are the recorded actions, `random`
-    uniform ones, `policy` those of `policy` (features [N, F] -> actions [N, A]), where
-    there is one. Entry h compares what the members predict for step h from the state
-    that the mixture has imagined until then. A rollout that has ended keeps the last
-    value that it had.
+    uniform ones, `policy` the agent's, where there is one. Entry h compares what the
+    members predict for step h from the state that the mixture has imagined until then.
+    A rollout that has ended keeps the last value that it had.
     """
     key = jax.random.key(1)
     return _bounded(
-        _disagreement(world_model, policy, windows.arrays, windows.context, key)
+        _disagreement(world_model, agent, windows.arrays, windows.context, key)
     )
 
 
@@ -115,27 +120,29 @@ def _open_loop(
 @partial(jax.jit, static_argnums=3)
 def _disagreement(
     world_model: WorldModel,
-    policy: Partial | None,
+    agent: PolicyAgent | None,
     arrays: dict[str, Array],
     context: int,
     key: Array,
 ) -> dict[str, Array]:
-    seen_key, random_key, key = jax.random.split(key, 3)
+    seen_key, random_key, given_key, policy_key = jax.random.split(key, 4)
     start = _filter(world_model, arrays, context, seen_key)
-    recorded = arrays["action"][:, context:].swapaxes(0, 1)
-    random = jax.random.uniform(random_key, recorded.shape, minval=-1.0)
-    sources = {"data": {"action": recorded}, "random": {"action": random}}
-    if policy is not None:
-        sources["policy"] = {"policy": policy}
-    h = len(recorded)
-    return {
-        name: _along(world_model, start, imagine_steps(world_model, start, key, h, **x))
-        for name, x in sources.items()
-    }
+    data = arrays["action"][:, context:].swapaxes(0, 1)
+    random = jax.random.uniform(random_key, data.shape, minval=-1.0)
+    h, b, _ = data.shape
+    both = jax.tree.map(lambda x: jnp.concatenate([x, x]), start)
+    action = jnp.concatenate([data, random], 1)  # side by side: one program less
+    steps = imagine_steps(world_model, both, given_key, h, action=action)
+    values = _along(world_model, both, steps)
+    found = {"data": values[:, :b].mean(1), "random": values[:, b:].mean(1)}
+    if agent is not None:
+        steps = imagine_steps(world_model, start, policy_key, h, policy=agent.policy)
+        found["policy"] = _along(world_model, start, steps).mean(1)
+    return found
 
 
 def _along(world_model: WorldModel, start: State, steps: Steps) -> Array:
-    """The mean disagreement at each of the steps: [H]."""
+    """The disagreement at each of the steps: [H, N]."""
     before = jax.tree.map(
         lambda first, x: jnp.concatenate([first[None], x[:-1]]), start, steps.state
     )
@@ -150,7 +157,7 @@ def _along(world_model: WorldModel, start: State, steps: Steps) -> Array:
         return (value, alive * cont), value
 
     first = values[0], jnp.ones_like(steps.cont[0])
-    return jax.lax.scan(keep, first, (values, steps.cont))[1].mean(1)
+    return jax.lax.scan(keep, first, (values, steps.cont))[1]
 
 
 def _filter(

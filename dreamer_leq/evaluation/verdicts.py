@@ -6,6 +6,7 @@ from typing import Any
 from dreamer_leq.evaluation.calibration import Calibration
 
 _SMALL = 0.05  # share of the mean return that is not worth a warning
+_HIDDEN = 0.1  # share of the weight behind the time limit that is worth saying
 _REPEATED = {"image": "frame", "state": "state"}
 
 
@@ -20,7 +21,8 @@ def model_sentence(
     steps = len(errors[kind]["mixture"])
     said = "better than" if last < baseline else "no better than"
     text = (
-        f"{steps} steps ahead the imagined {kind} is off by {_number(last)} "
+        f"{steps} steps ahead, in episodes that it was trained on, the imagined {kind} "
+        f"is off by {_number(last)} "
         f"{units[kind]}, {said} repeating the last {_REPEATED[kind]} "
         f"({_number(baseline)})"
     )
@@ -36,7 +38,7 @@ def _dispute(disagreement: Mapping[str, Any]) -> str:
     times = policy / data
     if times > 1.25:
         far = f"{times:.1f} times as far apart on the policy's actions as on"
-        return f"the members are {far} the data's: the policy leaves the data"
+        return f"the members are {far} the data's"
     return "the members agree as well on the policy's actions as on the data's"
 
 
@@ -54,13 +56,12 @@ def value_sentence(
         text += f": a lower expectile (τ = {tau:g}) is meant to be careful"
     scale = sum(map(abs, imagined.real)) / len(imagined.real)
     text += f". {_bias(f'What {horizon} imagined steps bring', imagined, scale)}"
-    if hidden > HIDDEN_WORTH_SAYING:
-        text += f". {hidden:.0%} of the real returns' weight lies behind the time limit"
+    if hidden > _HIDDEN:
+        text += (
+            f". {_share(hidden)} of the real returns' weight lies behind the time limit"
+        )
         text += ", where rewards are taken to go on as they were"
     return text + "."
-
-
-HIDDEN_WORTH_SAYING = 0.1
 
 
 def _bias(name: str, found: Calibration, scale: float) -> str:
@@ -70,10 +71,14 @@ def _bias(name: str, found: Calibration, scale: float) -> str:
     side = "high" if found.bias > 0 else "low"
     text = f"{name} is too {side} by {_number(abs(found.bias))} ({span})"
     if scale > 0:
-        text += f", {abs(found.bias) / scale:.0%} of the mean return"
+        text += f", {_share(abs(found.bias) / scale)} of the mean return"
     return text
 
 
 def _number(x: float) -> str:
     """Three digits, no exponent where one can do without."""
     return f"{x:,.0f}" if 1000 <= abs(x) < 1e7 else f"{x:.3g}"
+
+
+def _share(x: float) -> str:
+    return f"{100 * x:.0f} %" if x >= 0.01 else "less than 1 %"
