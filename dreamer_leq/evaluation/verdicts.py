@@ -58,9 +58,9 @@ def value_sentence(
     text += f". {_bias(f'What {horizon} imagined steps bring', imagined, scale)}"
     if hidden > _HIDDEN:
         text += (
-            f". {_share(hidden)} of the real returns' weight lies behind the time limit"
+            f". {_share(hidden)} of the real returns' weight lies behind the clock's"
         )
-        text += ", where rewards are taken to go on as they were"
+        text += " end, where rewards are taken to go on as they were"
     return text + "."
 
 
