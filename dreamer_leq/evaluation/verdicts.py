@@ -57,10 +57,9 @@ def value_sentence(
     scale = sum(map(abs, imagined.real)) / len(imagined.real)
     text += f". {_bias(f'What {horizon} imagined steps bring', imagined, scale)}"
     if hidden > _HIDDEN:
-        text += (
-            f". {_share(hidden)} of the real returns' weight lies behind the clock's"
-        )
-        text += " end, where rewards are taken to go on as they were"
+        share = f"{_share(hidden)} of the real returns' weight"
+        text += f". {share} lies behind the time limit, where rewards are taken to go"
+        text += " on as they were"
     return text + "."
 
 

@@ -3,6 +3,7 @@
 from itertools import pairwise
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,8 +11,14 @@ from flax import struct
 from jax import Array
 
 from dreamer_leq import UserError
+from dreamer_leq.config import from_presets
 from dreamer_leq.evaluation.model_error import disagreement, open_loop_errors
 from dreamer_leq.evaluation.windows import draw_windows
+from dreamer_leq.world_models.latent import (
+    LatentNet,
+    LatentWorldModel,
+    ObservationSpec,
+)
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -176,6 +183,28 @@ def test_a_model_that_diverges_has_finite_errors():
     )
     assert np.isfinite(found["state"]["mixture"]).all()
     assert (found["state"]["mixture"] == 1e6).all()
+
+
+def test_a_latent_world_model_is_measured_through_the_same_interface():
+    """One that has learned nothing, of images and vectors."""
+    keys = {"data.image_size": 16, "latent.image": "patch", "latent.mults": (2, 3)}
+    config = from_presets("debug", **keys, **{"latent.depth": 4})
+    net = LatentNet(config.latent, ObservationSpec(16, 2, 2))
+    model = LatentWorldModel(net.init(jax.random.key(0)), net)
+    dataset = make_dataset()
+    corner = dataset.image[:, :1, :1]
+    dataset.image = np.broadcast_to(corner, (len(corner), 16, 16, 3))
+    found = windows(dataset)
+    errors = open_loop_errors(model, found, STD, 0.0)
+    assert set(errors) == {"image", "state", "reward"}
+    for error in errors.values():
+        assert error["members"].shape == (2, H) and error["mixture"].shape == (H,)
+    assert (errors["image"]["mixture"] > 0.3).all()  # grey in the place of black
+    values = disagreement(model, found, Right())
+    for name in ("data", "policy", "random"):
+        assert values[name].shape == (H,)
+        assert (values[name] >= 0).all() and (values[name] <= np.log(2)).all()
+    assert len({values[name][0] for name in values}) == 3
 
 
 # --- windows
