@@ -5,6 +5,7 @@ info.json       versions, commit, seed, devices, the dataset's facts and statist
 metrics.jsonl   one record a line; tensorboard/ shows the same
 checkpoints/    world_model/, bc/, fqe/, leq/, each with its last steps
 scores.json     evaluations in the environment, by updates of LEQ
+analysis/       how wrong the world model and the values are
 videos/         what the policy does, what the world model imagines
 tau*-seed*/     of a grid: its runs, each with a folder such as this one
 """
@@ -57,6 +58,11 @@ FREE_KEYS = (
     "checkpoint.keep",
     "log.wandb",
     "eval.workers",
+    "analysis.sequences",
+    "analysis.horizon",
+    "analysis.episodes",
+    "analysis.states",
+    "analysis.seed",
     "video.sequences",
     "video.length",
     "video.context",

@@ -18,7 +18,9 @@ import numpy as np
 import pytest
 from workplace import PATIENCE, Workplace, free_address, records, scores
 
+from dreamer_leq.analysis import analyse
 from dreamer_leq.cli import eval_main, train_main
+from dreamer_leq.data import open_data
 from dreamer_leq.evaluation.scores import wilson_interval
 from dreamer_leq.run_folder import RunFolder
 from dreamer_leq.training.checkpoints import Checkpoints
@@ -188,6 +190,53 @@ def test_eval_films_too(place, maze):
     assert found["returns"][0] == scores(place.path / MAZE)["20"]["returns"][0]
 
 
+def analyse_here(place, folder, monkeypatch):
+    """What `analyse` says of a run in this process, which compiles quickly."""
+    said = []
+    monkeypatch.chdir(place.path)
+    jax.config.update("jax_disable_most_optimizations", True)
+    run = RunFolder(folder)
+    dataset, _ = open_data(run.config, said.append)
+    said.clear()
+    analyse(run, dataset, said.append, workers=1)
+    jax.config.update("jax_disable_most_optimizations", False)
+    return said
+
+
+def analysis(folder):
+    """analysis/model.json and analysis/value.json, in which every number is finite."""
+
+    def refuse(number):
+        raise ValueError(number)
+
+    files = (folder / "analysis" / f"{name}.json" for name in ("model", "value"))
+    return [json.loads(file.read_text(), parse_constant=refuse) for file in files]
+
+
+def test_a_maze_is_analysed_once(place, maze, monkeypatch):
+    folder = place.path / MAZE
+    said = analyse_here(place, folder, monkeypatch)
+    model, value = analysis(folder)
+    assert said == [f"model: {model['sentence']}", f"value: {value['sentence']}"]
+    assert model["horizon"] == [1, 2, 3, 4] and model["episodes"] == 4
+    assert set(model["error"]) == {"state", "reward"}
+    for error in model["error"].values():
+        assert [len(curve) for curve in error["members"]] == [4, 4]
+        assert all(len(error[name]) == 4 for name in ("mixture", "low", "baseline"))
+    assert set(model["disagreement"]) == {"data", "policy", "random"}
+    assert value["episodes"] == 2 and value["horizon"] == 3
+    for name in ("q", "lambda_return", "imagined_return"):
+        found = value[name]
+        assert len(found["predicted"]) == len(found["real"]) == len(value["episode"])
+        error = np.subtract(found["predicted"], found["real"])
+        assert len(error) == 20 and found["bias"] == pytest.approx(error.mean())
+        assert found["low"] <= found["bias"] <= found["high"]
+    assert analyse_here(place, folder, monkeypatch) == []  # all there
+    (folder / "analysis/model.json").write_text("{")
+    assert analyse_here(place, folder, monkeypatch) == said[:1]
+    assert analysis(folder) == [model, value]  # and the same
+
+
 # --- Hopper: interrupted, taken over, scored
 
 
@@ -319,6 +368,15 @@ def test_a_member_equals_the_run_that_is_trained_alone(place, grid):
     for expected, found in pairs:
         assert expected.pop("phase") == found.pop("phase") == "leq"
         assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_each_member_of_a_grid_has_an_analysis_of_its_own(place, grid, monkeypatch):
+    analyse_here(place, grid[1], monkeypatch)
+    models, values = zip(*(analysis(grid[1] / name) for name in GRID), strict=True)
+    assert all(model["error"] == models[0]["error"] for model in models)
+    assert len({tuple(model["disagreement"]["policy"]) for model in models}) == 4
+    assert [value["tau"] for value in values] == [0.1, 0.1, 0.4, 0.4]
+    assert not (grid[1] / "analysis").exists()
 
 
 def test_eval_scores_all_members_of_a_grid(place, grid, said):

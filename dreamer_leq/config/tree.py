@@ -264,6 +264,17 @@ class Eval:
 
 
 @dataclass(frozen=True)
+class Analysis:
+    """What a run's report measures of its world model and its values."""
+
+    sequences: Count
+    horizon: Count
+    episodes: Steps
+    states: Count
+    seed: Natural
+
+
+@dataclass(frozen=True)
 class Video:
     """Imagined videos."""
 
@@ -311,6 +322,7 @@ class Config:
     expansion: Expansion
     leq: LEQ
     eval: Eval
+    analysis: Analysis
     video: Video
     checkpoint: Checkpoint
     log: Log

@@ -27,14 +27,24 @@ def score(
     score of 0 and of 100. `workers` processes, as many as there are cores with 0.
     Raises WorkerError where an environment fails.
     """
-    factories: list[Any] = [
-        environment_factory(environment, seed + i, image=i < record)
-        for i in range(episodes)
-    ]
-    cores = len(os.sched_getaffinity(0))
-    with VectorEnv(factories, workers or cores) as env:
+    with open_environments(environment, episodes, seed, workers, record) as env:
         results = evaluate(agent, env, seed, record, on_step)
     scores = summarize(
         results.returns, results.lengths, reference, seconds=results.seconds
     )
     return scores, results
+
+
+def open_environments(
+    environment: Mapping[str, Any],
+    episodes: int,
+    seed: int,
+    workers: int = 0,
+    record: int = 0,
+) -> VectorEnv:
+    """The environments of `score`; the first `record` of them are filmed."""
+    factories: list[Any] = [
+        environment_factory(environment, seed + i, image=i < record)
+        for i in range(episodes)
+    ]
+    return VectorEnv(factories, workers or len(os.sched_getaffinity(0)))

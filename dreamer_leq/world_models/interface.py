@@ -16,6 +16,7 @@ class WorldModel(Protocol):
     members: int  # E, the size of the ensemble
     feature_size: int  # F
     observations: tuple[str, ...]  # what `filter` reads: "image", "vector"
+    disagreement_unit: str
 
     def step(
         self, state: State, action: Array, key: Array
@@ -32,6 +33,12 @@ class WorldModel(Protocol):
         self, state: State, action: Array, key: Array, member: int | Array
     ) -> tuple[State, Array, Array]:
         """`step` with one given member for all samples."""
+        ...
+
+    def disagreement(self, state: State, action: Array) -> Array:
+        """How far apart the members' predictions of the next state are: [N], 0 where
+        all say the same. Its unit is `disagreement_unit`.
+        """
         ...
 
     def features(self, state: State) -> Array:

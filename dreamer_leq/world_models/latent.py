@@ -314,6 +314,8 @@ class LatentWorldModel:
     params: Params
     net: LatentNet = struct.field(pytree_node=False)
 
+    disagreement_unit = "nats per latent"
+
     @property
     def members(self) -> int:
         return self.net.config.members
@@ -342,6 +344,18 @@ class LatentWorldModel:
             self.net.reward(self.params, state),
             self.net.cont(self.params, state),
         )
+
+    def disagreement(self, state: RSSMState, action: Array) -> Array:
+        """Generalised Jensen-Shannon divergence of the members' priors: the entropy of
+        their mean less the mean of their entropies, in nats, meaned over latents: [N].
+        It is what a latent would tell of the member that predicted it; at most log E.
+        """
+        rssm, params = self.net.rssm, self.params["rssm"]
+        action_input = rssm.apply(params, "action_input", action)
+        deter = rssm.advance(params, state, action_input)
+        probs = jnp.exp(rssm.priors(params, deter))
+        entropy = lambda p: jax.scipy.special.entr(p).sum(-1)  # noqa: E731
+        return (entropy(probs.mean(0)) - entropy(probs).mean(0)).mean(-1)
 
     def features(self, state: RSSMState) -> Array:
         return self.net.state_features(state)

@@ -136,6 +136,7 @@ class MLPEnsemble:
     termination: Termination = struct.field(pytree_node=False)
 
     observations = ("vector",)
+    disagreement_unit = "standard deviations of the dataset"
 
     @property
     def members(self) -> int:
@@ -173,6 +174,16 @@ class MLPEnsemble:
         one = self.params | {"layers": layers}
         mean, logvar = self.net.predict(one, self._inputs(state, action)[None])
         return self._outcome(state, mean[0], logvar[0], key)
+
+    def disagreement(self, state: Array, action: Array) -> Array:
+        """Standard deviation over members of the mean successor, in units of the
+        dataset's standard deviation; the root of the mean square over D: [N].
+        """
+        x = self._inputs(state, action)
+        x = jnp.broadcast_to(x, (self.members, *x.shape))
+        change = self.net.predict(self.params, x)[0][..., :-1]
+        spread = change.std(0) / self.std[: self.net.vector_size]
+        return jnp.sqrt(jnp.square(spread).mean(-1))
 
     def features(self, state: Array) -> Array:
         """symlog of the standardised vector (paper App. A): [N, D]."""

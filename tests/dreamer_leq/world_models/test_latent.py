@@ -418,3 +418,39 @@ def test_stored_states_come_back_as_starts_and_successors():
     for i, state in enumerate([model.starts(batch), model.successors(batch)]):
         np.testing.assert_array_equal(state.deter, deter[i])
         np.testing.assert_array_equal(state.stoch, np.eye(4)[stoch[i]])
+
+
+# --- disagreement
+
+
+def disagreement(prior_bias):
+    """Of members that predict what `prior_bias` [E, S, C] says alone: [3]."""
+    members, stoch, classes = np.shape(prior_bias)
+    net = make_net(members=members, stoch=stoch, classes=classes, unimix=0.0)
+    params = jax.tree.map(np.array, make_params(net))
+    logits = params["rssm"]["prior"]["out"]["logits"]["linear"]
+    logits["kernel"][:] = 0
+    logits["bias"][:] = np.reshape(prior_bias, (members, -1))
+    state = net.rssm.initial(3)
+    return LatentWorldModel(params, net).disagreement(state, jnp.ones((3, ACTIONS)))
+
+
+def test_members_that_are_the_same_agree():
+    bias = np.random.default_rng(0).normal(size=(1, 4, 3))
+    np.testing.assert_allclose(disagreement(np.repeat(bias, 2, 0)), 0, atol=1e-6)
+
+
+def test_members_that_share_no_class_disagree_by_all_they_can():
+    """Two latents; the members are certain of the same class of the first one."""
+    certain = 200.0
+    bias = np.zeros((2, 2, 2))
+    bias[:, 0, 0] = certain
+    bias[[0, 1], 1, [0, 1]] = certain
+    np.testing.assert_allclose(disagreement(bias), np.log(2) / 2, rtol=1e-5)
+
+
+def test_disagreement_is_the_divergence_of_the_members_from_their_mean():
+    bias = np.random.default_rng(1).normal(size=(3, 4, 5)) * 2
+    p = np.exp(bias) / np.exp(bias).sum(-1, keepdims=True)
+    expected = (p * np.log(p / p.mean(0))).sum(-1).mean()
+    np.testing.assert_allclose(disagreement(bias), expected, rtol=1e-4)

@@ -393,3 +393,27 @@ def test_frequencies_are_octaves_of_the_inputs():
     expected = wide.predict(params, np.concatenate([x, *waves], -1))
     for found, wanted in zip(net.predict(params, x), expected, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+# --- disagreement
+
+
+def test_members_that_are_the_same_agree():
+    net = make_net()
+    params = make_params(net)
+    params["layers"] = jax.tree.map(lambda p: p[[0, 0, 0]], params["layers"])
+    found = make_model(net, params).disagreement(*inputs(5))
+    np.testing.assert_allclose(found, 0, atol=1e-6)
+
+
+def test_disagreement_is_the_members_spread_in_units_of_the_data():
+    """Members that add constants to a common prediction: the last layer's bias."""
+    net = make_net()
+    params = make_params(net)
+    layers = jax.tree.map(lambda p: p[[0, 0, 0]], params["layers"])
+    shift = np.array([[0.0, 0, 0], [3, 0, 1], [6, 0, -1]])
+    layers[-1]["bias"][:, 0, :D] += shift
+    std = np.array([2.0, 1, 4, 1, 1])
+    model = make_model(net, params | {"layers": layers}, std=std)
+    expected = np.sqrt(np.square(shift.std(0) / std[:D]).mean())
+    np.testing.assert_allclose(model.disagreement(*inputs(5)), expected, rtol=1e-4)

@@ -1,0 +1,203 @@
+"""What a critic and a world model promise, beside what the environment then gives.
+
+The comparison is made in states that the policy comes through in real episodes, against
+the discounted return that it gets there. An episode that the clock ends hides the rest
+of that return: see `real_returns` for what stands for it, and `chosen` for where too
+much of it is hidden.
+"""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from dreamer_leq.evaluation.played import Played
+from dreamer_leq.evaluation.scores import BOOTSTRAP_RESAMPLES
+from dreamer_leq.leq.imagination import imagine
+from dreamer_leq.leq.networks import ActorCritic, Params
+from dreamer_leq.world_models.interface import State, WorldModel
+
+HIDDEN = 0.05  # share of the discounted weight that may lie behind the clock's end
+SAMPLES = 8  # imagined rollouts from each state, whose mean is what is promised
+LARGEST = 1e9  # what a prediction that overflows is reported as
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """n predictions and what came of them.
+
+    `bias` is the mean of predicted - real, `low` and `high` its 95 % interval over
+    episodes. `correlation` is Pearson's, None where one side is constant.
+    """
+
+    predicted: list[float]
+    real: list[float]
+    bias: float
+    low: float
+    high: float
+    correlation: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def calibration(
+    predicted: np.ndarray, real: np.ndarray, episode: np.ndarray
+) -> Calibration:
+    """Of predictions [n] in states of the episodes `episode` [n]."""
+    predicted = np.nan_to_num(predicted, nan=LARGEST, posinf=LARGEST, neginf=-LARGEST)
+    error = predicted - real
+    low, high = episode_interval(error, episode)
+    return Calibration(
+        predicted.tolist(),
+        real.tolist(),
+        float(error.mean()),
+        low,
+        high,
+        _correlation(predicted, real),
+    )
+
+
+def episode_interval(
+    values: np.ndarray, episode: np.ndarray, seed: int = 0
+) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the mean of `values` [n].
+
+    Whole episodes are drawn, not values: those of one episode go together.
+    """
+    _, index = np.unique(episode, return_inverse=True)
+    total, count = np.bincount(index, values), np.bincount(index)
+    rng = np.random.default_rng(seed)
+    picks = rng.integers(len(count), size=(BOOTSTRAP_RESAMPLES, len(count)))
+    means = total[picks].sum(1) / count[picks].sum(1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float | None:
+    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+# --- what the environment gives
+
+
+def hidden(played: Played, gamma: float) -> np.ndarray:
+    """Share γ^(steps left) of the discounted weight that lies behind the clock's end,
+    at each step: [T, N]; 0 in episodes that the task ended.
+    """
+    left = played.length - np.arange(len(played.reward))[:, None]
+    return np.where(played.terminal, 0.0, gamma ** np.maximum(left, 0))
+
+
+def real_returns(played: Played, gamma: float) -> np.ndarray:
+    """The discounted return from each step on: [T, N].
+
+    Where the clock ends an episode, its rewards are taken to go on as they were on the
+    average of its second half: γ^(steps left) / (1 - γ) times that mean is added. It
+    would be too much of a policy that falls soon after, and says nothing of the critic.
+    With γ = 1 nothing is added.
+    """
+    t, n = played.reward.shape
+    step = np.arange(t)[:, None]
+    late = (step >= played.length // 2) & (step < played.length)
+    rate = (played.reward * late).sum(0) / late.sum(0)
+    beyond = rate / (1 - gamma) if gamma < 1 else np.zeros(n)
+    later = np.where(played.terminal, 0.0, beyond)
+    returns = np.zeros((t, n))
+    for i in reversed(range(t)):
+        ahead = played.reward[i] + gamma * later
+        later = np.where(i < played.length, ahead, later)
+        returns[i] = later
+    return returns
+
+
+def real_sums(played: Played, gamma: float, horizon: int) -> np.ndarray:
+    """The discounted sum of `horizon` rewards from each step on: [T, N]."""
+    padded = np.pad(played.reward, ((0, horizon), (0, 0)))
+    t = len(played.reward)
+    return sum(gamma**h * padded[h : h + t] for h in range(horizon))
+
+
+def chosen(
+    played: Played, gamma: float, horizon: int, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and episodes [n] of about `count` states to compare in, evenly spread.
+
+    Of an episode that the clock ended those states, in which at most `HIDDEN` of the
+    discounted weight lies behind its end; where that is more from the beginning on, or
+    nearly, those of its first half. The next `horizon` steps have to be known, too.
+    """
+    steps, episodes = [], []
+    each = -(-count // len(played.length))
+    share = hidden(played, gamma)
+    for i, length in enumerate(played.length):
+        end = length
+        if not played.terminal[i]:
+            seen = int((share[:length, i] <= HIDDEN).sum())
+            end = max(1, min(max(seen, length // 2), length - horizon + 1))
+        picks = np.unique(np.linspace(0, end - 1, min(each, end)).astype(int))
+        steps.append(picks)
+        episodes.append(np.full(len(picks), i))
+    return np.concatenate(steps), np.concatenate(episodes)
+
+
+# --- what is promised
+
+
+def promised(
+    world_model: WorldModel,
+    nets: ActorCritic,
+    params: dict[str, Params],
+    state: State,
+    *,
+    horizon: int,
+    gamma: float,
+    lam: float,
+) -> dict[str, np.ndarray]:
+    """For the policy in the states [n]: its Q, and the means over `SAMPLES` imagined
+    rollouts of their λ-return and of their discounted reward over `horizon` steps.
+
+    The policy is the deterministic one that acts, and the rollouts are LEQ's.
+    """
+    settings = (horizon, gamma, lam)
+    found = _promised(world_model, nets, params, state, jax.random.key(2), settings)
+    return {name: np.asarray(x, np.float64) for name, x in found.items()}
+
+
+@partial(jax.jit, static_argnums=(1, 5))
+def _promised(
+    world_model: WorldModel,
+    nets: ActorCritic,
+    params: dict[str, Params],
+    state: State,
+    key: Array,
+    settings: tuple[int, float, float],
+) -> dict[str, Array]:
+    horizon, gamma, lam = settings
+
+    def policy(features: Array, key: Array) -> tuple[Array, Array]:
+        del key  # deterministic
+        action = nets.mode(params["actor"], features)
+        return action, action
+
+    def critic(features: Array, action: Array) -> Array:
+        action = world_model.action_features(action)
+        return nets.q(params["critic"], features, action)
+
+    start = jax.tree.map(lambda x: jnp.repeat(x, SAMPLES, 0), state)
+    how = dict(horizon=horizon, gamma=gamma, lam=lam)
+    rollout = imagine(world_model, policy, critic, start, key, **how)
+    weight = gamma ** jnp.arange(horizon)[:, None] * rollout.alive[:-1]
+    found = {
+        "q": rollout.q[0],
+        "lambda_return": rollout.returns[0],
+        # not a product: after an imagined end anything may be predicted
+        "imagined_return": jnp.where(weight > 0, weight * rollout.reward, 0.0).sum(0),
+    }
+    return {name: x.reshape(-1, SAMPLES).mean(1) for name, x in found.items()}

@@ -1,0 +1,309 @@
+"""Predictions with known faults, in environments whose returns are known."""
+
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import struct
+from worlds import World
+
+from dreamer_leq.evaluation import calibration as c
+from dreamer_leq.evaluation.played import Played, play
+from dreamer_leq.evaluation.verdicts import model_sentence, value_sentence
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+GAMMA = 0.9
+
+
+def played(lengths, terminal, reward=None):
+    """Episodes with a reward of 1 per step, or `reward` [T, N]."""
+    t, n = max(lengths), len(lengths)
+    step = np.arange(t)[:, None]
+    reward = np.ones((t, n)) if reward is None else reward
+    reward = np.where(step < np.array(lengths), reward, 0.0)
+    state = np.broadcast_to(step[..., None] * 1.0, (t, n, 1))
+    action = np.zeros((t, n, 1), np.float32)
+    return Played(state, action, reward, np.array(lengths), np.array(terminal))
+
+
+# --- bias
+
+
+def test_a_constant_offset_is_the_bias():
+    real = np.random.default_rng(0).normal(size=60)
+    found = c.calibration(real + 3.0, real, np.repeat(np.arange(6), 10))
+    assert found.bias == pytest.approx(3.0)
+    assert found.low <= found.bias <= found.high + 1e-9
+    assert found.high - found.low < 1e-9
+    assert found.correlation == pytest.approx(1.0)
+    assert found.predicted == pytest.approx(real + 3) and found.real == list(real)
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    """Offsets that differ between episodes, of mean 1: 95 % of many intervals."""
+    rng = np.random.default_rng(1)
+    episode = np.repeat(np.arange(20), 5)
+    covered = 0
+    for _ in range(100):
+        error = 1.0 + rng.normal(size=20)[episode] + 0.1 * rng.normal(size=100)
+        low, high = c.episode_interval(error, episode)
+        covered += low <= 1.0 <= high
+    assert 85 <= covered <= 99
+
+
+def test_states_of_one_episode_are_no_new_evidence():
+    values, episode = np.array([0.0, 1.0, 2.0, 5.0]), np.arange(4)
+    once = c.episode_interval(values, episode)
+    again = c.episode_interval(np.repeat(values, 50), np.repeat(episode, 50))
+    assert again == pytest.approx(once)
+
+
+def test_episodes_count_by_their_states():
+    """One state of 10 and three of 0: the mean is 2.5."""
+    values, episode = np.array([10.0, 0, 0, 0]), np.array([7, 9, 9, 9])
+    low, high = c.episode_interval(values, episode)
+    assert (low, high) == (0.0, 10.0)
+    assert c.calibration(values, np.zeros(4), episode).bias == 2.5
+
+
+def test_correlation_is_undefined_where_nothing_varies():
+    found = c.calibration(np.ones(4), np.arange(4.0), np.arange(4))
+    assert found.correlation is None
+
+
+def test_a_prediction_that_overflows_stays_a_number():
+    found = c.calibration(np.array([np.inf, 1.0]), np.zeros(2), np.arange(2))
+    assert np.isfinite([found.bias, found.low, found.high, *found.predicted]).all()
+
+
+# --- real returns
+
+
+def test_returns_of_an_ended_episode_are_its_rewards():
+    reward = np.array([[1.0, 2.0], [4.0, 8.0], [16.0, 0.0]])
+    found = c.real_returns(played([3, 2], [True, True], reward), GAMMA)
+    last = [16.0, 0.0]
+    middle = [4 + GAMMA * 16, 8.0]
+    first = [1 + GAMMA * middle[0], 2 + GAMMA * 8]
+    np.testing.assert_allclose(found[:2], [first, middle])
+    assert found[2, 0] == last[0]
+
+
+def test_behind_the_clock_rewards_go_on_as_in_the_second_half():
+    whole = c.real_returns(played([40, 20], [False, False]), GAMMA)
+    np.testing.assert_allclose(whole[:20], 1 / (1 - GAMMA))  # for ever 1
+    reward = np.ones((10, 1))
+    reward[5:] = 3.0
+    found = c.real_returns(played([10], [False], reward), GAMMA)
+    expected = (GAMMA ** np.arange(10) * reward[:, 0]).sum() + GAMMA**10 * 3 / 0.1
+    np.testing.assert_allclose(found[0, 0], expected)
+    assert c.real_returns(played([10], [False]), 1.0)[0, 0] == 10
+
+
+def test_sums_over_the_horizon_end_with_the_episode():
+    found = c.real_sums(played([5, 3], [True, True]), GAMMA, 3)
+    three, two = 1 + GAMMA + GAMMA**2, 1 + GAMMA
+    np.testing.assert_allclose(found[:, 0], [three, three, three, two, 1])
+    np.testing.assert_allclose(found[:3, 1], [three, two, 1])
+
+
+def test_hidden_weight_is_what_the_clock_cuts_off():
+    found = c.hidden(played([4, 3], [False, True]), GAMMA)
+    np.testing.assert_allclose(found[:, 0], GAMMA ** np.array([4, 3, 2, 1]))
+    assert (found[:, 1] == 0).all()
+
+
+# --- which states
+
+
+def steps_of(found, episode):
+    step, which = found
+    return step[which == episode]
+
+
+def test_states_with_too_much_hidden_are_left_out():
+    """0.9^28 is 5.2 %, 0.9^29 is 4.7 %: of 100 steps the first 72 have 29 to go."""
+    found = c.chosen(played([100, 100], [False, True]), GAMMA, 5, 10_000)
+    np.testing.assert_array_equal(steps_of(found, 0), np.arange(72))
+    np.testing.assert_array_equal(steps_of(found, 1), np.arange(100))
+
+
+def test_of_episodes_that_are_short_for_the_discount_the_first_half_stays():
+    found = c.chosen(played([100], [False]), 0.999, 5, 10_000)
+    np.testing.assert_array_equal(steps_of(found, 0), np.arange(50))
+
+
+def test_the_horizon_has_to_be_known():
+    found = c.chosen(played([10], [False]), 0.5, 8, 10_000)
+    np.testing.assert_array_equal(steps_of(found, 0), [0, 1, 2])
+
+
+def test_no_more_states_than_asked_for_evenly_spread():
+    step, episode = c.chosen(played([100, 50, 3], [True] * 3), GAMMA, 5, 30)
+    assert np.bincount(episode).tolist() == [10, 10, 3]
+    np.testing.assert_array_equal(step[episode == 0], np.arange(10) * 11)
+
+
+# --- playing
+
+
+class Countdown:
+    """Environments with rewards of 2 that end by themselves (even ones) or by the clock
+    after `lengths` steps, and answer with 100 afterwards.
+    """
+
+    lengths = np.array([2, 4, 3])
+
+    def reset(self):
+        self.t = 0
+        return self.observe()
+
+    def step(self, actions):
+        self.t += 1
+        return self.observe()
+
+    def observe(self):
+        over = self.t > self.lengths
+        last = self.t == self.lengths
+        return {
+            "vector": np.full((3, 1), self.t, np.float32),
+            "reward": np.where(over, 100.0, 2.0),
+            "is_last": last | over,
+            "is_terminal": (last | over) & (np.arange(3) % 2 == 0),
+        }
+
+
+class Follower:
+    """Its memory's state is what it sees; its action says how often it was asked."""
+
+    def initial(self, n, seed):
+        return SimpleNamespace(state=np.zeros((n, 1)), count=-1)
+
+    def act(self, carry, obs):
+        count = carry.count + 1
+        action = np.full((3, 1), count, np.float32)
+        return action, SimpleNamespace(state=obs["vector"], count=count)
+
+
+def test_an_episode_is_recorded_from_its_first_state_to_its_end():
+    found = play(Follower(), Countdown(), 0, lambda reward: 10 * reward - 1)
+    np.testing.assert_array_equal(found.length, [2, 4, 3])
+    np.testing.assert_array_equal(found.terminal, [True, False, True])
+    inside = np.arange(4)[:, None] < found.length
+    np.testing.assert_array_equal(found.reward, np.where(inside, 19.0, 0.0))
+    np.testing.assert_array_equal(found.state[:, 1, 0], np.arange(4))
+    np.testing.assert_array_equal(found.action[:, 1, 0], np.arange(4))
+
+
+# --- what is promised, and all of it together
+
+
+@struct.dataclass
+class Corridor(World):
+    """States count steps; reward 1 + offset; the step into `end` is the last one."""
+
+    end: float
+    offset: float = 0.0
+
+    def step(self, state, action, key):
+        after = state + 1
+        reward = jnp.full(len(state), 1.0 + self.offset)
+        return after, reward, (after[:, 0] < self.end).astype(jnp.float32)
+
+
+class Values:
+    """Q of a corridor, off by the parameter `critic`."""
+
+    def __init__(self, end):
+        self.end = end
+
+    def mode(self, params, features):
+        return jnp.zeros((*features.shape[:-1], 1))
+
+    def q(self, params, features, action):
+        left = jnp.maximum(self.end - features[..., 0], 0)
+        return (1 - GAMMA**left) / (1 - GAMMA) + params
+
+
+def corridor(critic=0.0, model=0.0, length=30, horizon=3, lam=0.95):
+    """Calibrations of three episodes with the given faults."""
+    episodes = played([length] * 3, [True] * 3)
+    at = c.chosen(episodes, GAMMA, horizon, 20)
+    params = {"actor": 0.0, "critic": jnp.float32(critic)}
+    args = (Corridor(float(length), model), Values(length), params)
+    settings = dict(horizon=horizon, gamma=GAMMA, lam=lam)
+    state = jnp.float32(episodes.state[at])
+    promised = c.promised(*args, state, **settings)
+    whole = c.real_returns(episodes, GAMMA)[at]
+    ahead = c.real_sums(episodes, GAMMA, horizon)[at]
+    real = {"q": whole, "lambda_return": whole, "imagined_return": ahead}
+    return {n: c.calibration(x, real[n], at[1]) for n, x in promised.items()}
+
+
+@pytest.fixture(scope="module")
+def exact():
+    return corridor()
+
+
+def test_a_true_critic_in_a_true_model_has_no_bias(exact):
+    for name in ("q", "lambda_return", "imagined_return"):
+        assert exact[name].bias == pytest.approx(0.0, abs=1e-5)
+        assert exact[name].correlation == pytest.approx(1.0)
+
+
+def test_a_critic_that_is_off_by_a_constant_has_that_bias():
+    found = corridor(critic=2.0)
+    assert found["q"].bias == pytest.approx(2.0, rel=1e-5)
+    assert found["q"].low - 1e-5 <= 2.0 <= found["q"].high + 1e-5
+    assert 0 < found["lambda_return"].bias < 2.0
+    assert found["imagined_return"].bias == pytest.approx(0.0, abs=1e-5)
+
+
+def test_a_model_that_promises_more_is_told_from_the_critic():
+    found = corridor(model=0.5)
+    imagined = found["imagined_return"]
+    inner = 0.5 * (1 + GAMMA + GAMMA**2)  # but in the last two steps
+    assert found["q"].bias == pytest.approx(0.0, abs=1e-5)
+    assert max(np.subtract(imagined.predicted, imagined.real)) == pytest.approx(inner)
+    assert 0 < imagined.bias < inner
+    assert found["lambda_return"].bias > 0
+
+
+# --- words
+
+
+def judged(bias, low, high, real=50.0):
+    return c.Calibration([real + bias] * 2, [real] * 2, bias, low, high, None)
+
+
+def test_a_sentence_says_which_way_the_value_is_wrong():
+    fine = judged(0.1, -1.0, 1.0)
+
+    def say(q, tau=0.5, hidden=0.0):
+        return value_sentence(q, fine, tau, 5, hidden)
+
+    high, low = say(judged(12, 8, 16)), say(judged(-3, -4, -2))
+    assert high.startswith(
+        "Q is too high by 12 (95 % 8 … 16), 24 % of the mean return: the policy "
+        "believes to be better than it is. "
+    )
+    assert "too low by 3" in low and "careful" not in low
+    assert "lower expectile (τ = 0.1)" in say(judged(-3, -4, -2), tau=0.1)
+    assert "right on the average: bias 1 " in say(judged(1, -1, 3))
+    assert "believes" not in say(judged(0.5, 0.4, 0.6))  # a hundredth
+    assert "What 5 imagined steps bring is right" in say(fine)
+    assert "20 % of the real returns' weight" in say(fine, hidden=0.2)
+
+
+def test_a_sentence_says_how_far_the_model_sees():
+    units = {"state": "standard deviations"}
+    errors = {"state": {"mixture": [0.1, 0.4], "baseline": [0.3, 0.8]}}
+    dispute = {"data": [0.1, 0.2], "policy": [0.1, 0.5], "random": [0.2, 0.9]}
+    text = model_sentence(errors, dispute, units)
+    assert text.startswith("2 steps ahead") and "off by 0.4 standard dev" in text
+    assert "better than repeating the last state (0.8)" in text
+    assert "2.5 times as far apart on the policy's" in text
+    errors["state"]["baseline"] = [0.1, 0.2]
+    assert "no better than" in model_sentence(errors, {"data": [1]}, units)
