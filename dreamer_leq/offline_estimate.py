@@ -47,8 +47,8 @@ Log = Callable[[str], None]
 class Transitions:
     """The dataset as a run's world model has it, by episodes to fit and held-out ones.
 
-    `fit` draws transitions with their returns, as behaviour cloning does; `held_out` are
-    all those of the others, [N] each, whose episodes begin where `first` is.
+    `fit` draws transitions with their returns, as behaviour cloning does; `held_out`
+    are all those of the others, [N] each, whose episodes begin where `first` is.
     """
 
     world_model: WorldModel
@@ -245,10 +245,8 @@ def _batches(arrays: dict[str, np.ndarray], size: int = 4096) -> Iterator[dict]:
         yield {name: x[start : start + size] for name, x in arrays.items()}
 
 
-def _interval(name: str, values: np.ndarray) -> dict[str, float | None]:
-    low, high = None, None
-    if len(values) > 1:
-        low, high = bootstrap_interval(values, 0)
+def _interval(name: str, values: np.ndarray) -> dict[str, float]:
+    low, high = bootstrap_interval(values, 0)
     return {name: float(values.mean()), "low": low, "high": high}
 
 
@@ -256,16 +254,10 @@ def _sentence(found: dict[str, Any]) -> str:
     fqe, calibration = found["fqe"], found["calibration"]
     side = "above" if calibration["bias"] > 0 else "below"
     return (
-        f"τ {found['tau']:g}: by the data alone the policy is worth "
-        f"{fqe['value']:.1f}{_span(fqe)} from where {found['episodes']:,} held-out "
-        f"episodes begin, give or take {abs(fqe['residual']):.1f} by which that fit "
-        f"misses their rewards; they got {found['data_return']:.1f}. LEQ's critic "
-        f"says {found['critic']:.1f}, and on these episodes is "
-        f"{abs(calibration['bias']):.1f} {side} what their rewards bear out"
+        f"By the data alone the policy is worth {fqe['value']:.1f} "
+        f"({fqe['low']:.1f} … {fqe['high']:.1f}) from where {found['episodes']:,} "
+        f"held-out episodes begin, give or take {abs(fqe['residual']):.1f} by which "
+        f"that fit misses their rewards; they got {found['data_return']:.1f}. LEQ's "
+        f"critic says {found['critic']:.1f}, and on these episodes is "
+        f"{abs(calibration['bias']):.1f} {side} what their rewards bear out."
     )
-
-
-def _span(found: dict[str, Any]) -> str:
-    if found["low"] is None:
-        return ""
-    return f" ({found['low']:.1f} … {found['high']:.1f})"

@@ -3,6 +3,7 @@
 import numpy as np
 
 PERMUTATIONS = 10_000
+FEWEST = 3  # pairs that are given a correlation in words
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
@@ -40,16 +41,14 @@ def chance(x: np.ndarray, y: np.ndarray, seed: int = 0) -> float | None:
 
 
 def describe_rank_correlation(x: np.ndarray, y: np.ndarray, what: str) -> str:
-    """The rank correlation of `what`, such as "4 values of τ", and how far to trust
-    it: x, y [N].
-    """
-    if len(x) < 3:
-        return f"{what}: too few for a rank correlation, which is ±1 with any two"
+    """The rank correlation over `what`, a plural, and how far to trust it: x, y [N]."""
+    if len(x) < FEWEST:
+        return f"fewer than {FEWEST} {what}: no rank correlation, with two it is ±1"
     found = rank_correlation(x, y)
     if found is None:
-        return f"{what}: no rank correlation, since all are equal"
+        return f"{len(x)} {what}: no rank correlation, since all are equal"
     p = chance(x, y)
     return (
-        f"{what}: rank correlation {found:+.2f}, which unrelated numbers reach in "
-        f"either direction {100 * p:.0f} % of the time"
+        f"{len(x)} {what}: rank correlation {found:+.2f}; unrelated numbers reach as "
+        f"much, in either direction, {100 * p:.0f} % of the time"
     )

@@ -49,9 +49,9 @@ def excess_values(
     """How much more each episode was predicted to bring than it brought: -Σ γ^t δ_t up
     to its termination, [N] transitions -> [E] episodes.
 
-    Its mean is 0 for the policy's true Q, whoever acted in the episodes (the performance
-    difference lemma, Kakade & Langford 2002: their return is V(s_0) and the discounted
-    advantages of the actions that they took). What is cut off counts as Q has it.
+    Its mean is 0 for the policy's true Q, whoever acted in the episodes: their return
+    is V(s_0) plus the discounted advantages of the actions that were taken (performance
+    difference lemma, Kakade & Langford 2002). What is cut off counts as Q has it.
 
     first [N]: an episode begins with this transition.
     """

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dreamer_leq.evaluation.comparison.runs import ScoredRun
-from dreamer_leq.training.metrics import METRICS_FILE, RESERVED, Record, read_metrics
+from dreamer_leq.evaluation.comparison.runs import Record, ScoredRun
 
 POINTS = 300  # of a curve; longer ones are thinned by means
 _PHASES = ("world_model", "bc", "fqe", "leq")
+_NO_METRICS = ("phase", "step", "time")
 _LEFT_OUT = ("eval_std", "eval_ci_low", "eval_ci_high", "eval_normalized")
 
 
@@ -27,21 +27,20 @@ def curves(runs: Sequence[ScoredRun]) -> dict[tuple[str, str], list[Curve]]:
     """By phase and metric, in the order of training; of runs of one task."""
     found = defaultdict(list)
     for run in runs:
-        records = list(read_metrics(run.path / METRICS_FILE))
         for phase in _PHASES:
-            own = [record for record in records if record["phase"] == phase]
+            own = [record for record in run.records if record["phase"] == phase]
             for name, step, value in _series(own):
                 found[phase, name].append(Curve(run, *thinned(step, value)))
     order = {phase: i for i, phase in enumerate(_PHASES)}
-    # what is not drawn at the first update of a phase comes last
-    keys = sorted(found, key=lambda key: (order[key[0]], key[1].startswith("eval_")))
+    # a phase's evaluations before its losses
+    keys = sorted(found, key=lambda key: (order[key[0]], "eval_" not in key[1]))
     return {key: found[key] for key in keys}
 
 
 def _series(records: list[Record]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     names = dict.fromkeys(name for record in records for name in record)
     for name in names:
-        if name in RESERVED or name in _LEFT_OUT:
+        if name in _NO_METRICS or name in _LEFT_OUT:
             continue
         pairs = [(r["step"], r[name]) for r in records if name in r]
         step, value = np.array(pairs, float).T

@@ -23,6 +23,7 @@ _LAYOUT = dict(
     plot_bgcolor="rgba(0,0,0,0)",
     margin=dict(l=8, r=12, t=8, b=8),
     showlegend=False,
+    modebar=dict(bgcolor="rgba(0,0,0,0)"),
     xaxis=dict(automargin=True, zeroline=False, showgrid=False, ticks="outside"),
     yaxis=dict(automargin=True, zeroline=False, nticks=6),
 )

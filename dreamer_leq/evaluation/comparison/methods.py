@@ -38,7 +38,7 @@ def _distinguishing(runs: Sequence[ScoredRun]) -> list[str]:
 
 
 def _is_no_method(key: str) -> bool:
-    return any(key == k or k.endswith(".") and key.startswith(k) for k in _NO_METHOD)
+    return any(key == k or (k[-1] == "." and key.startswith(k)) for k in _NO_METHOD)
 
 
 def _name(flat: dict[str, Any], keys: Sequence[str]) -> str:

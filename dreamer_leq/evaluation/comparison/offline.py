@@ -10,11 +10,11 @@ from dreamer_leq.evaluation.comparison.summary import Summary
 from dreamer_leq.evaluation.rank_correlation import describe_rank_correlation
 
 TRUST = (
-    "Fitted Q evaluation is blind where the data are: a policy that leaves them is "
-    "judged by extrapolation, and LEQ has been trained on these very episodes. Its "
-    "ranking of a few τ may be chance. Use it to discard a policy that is far below the "
-    "others or below the data's own returns, not to tell close ones apart: values that "
-    "are no further apart than the fit misses the rewards are equal."
+    "Fitted Q evaluation (FQE) knows no more than the data: a policy that leaves them "
+    "is judged by extrapolation, and LEQ has been trained on these very episodes. The "
+    "order of a few methods may be chance. Use it to discard one that is far below the "
+    "others, or below what the data's own policies got, and not to tell close ones "
+    "apart: values no further apart than the fit misses the rewards are the same."
 )
 
 
@@ -61,8 +61,8 @@ def _task(task: str, methods: dict[str, list[ScoredRun]]) -> OfflineTask:
         [_row(name, runs, points[name]) for name, runs in methods.items()],
         points,
         [
-            describe_rank_correlation(*means.T, f"{len(means)} methods"),
-            describe_rank_correlation(*each.T, f"{len(each)} runs"),
+            describe_rank_correlation(*means.T, "methods"),
+            describe_rank_correlation(*each.T, "runs"),
         ],
     )
 

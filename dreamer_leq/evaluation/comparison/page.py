@@ -1,11 +1,10 @@
 """The comparison's page: one HTML file that needs nothing but itself."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import plotly.graph_objects as go
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -14,7 +13,7 @@ from dreamer_leq.evaluation.comparison.colours import method_colours, run_colour
 from dreamer_leq.evaluation.comparison.curves import curves
 from dreamer_leq.evaluation.comparison.offline import TRUST, OfflineTask, offline_tasks
 from dreamer_leq.evaluation.comparison.summary import Summary
-from dreamer_leq.evaluation.comparison.terminal import runs_cell, statistics_rows
+from dreamer_leq.evaluation.comparison.terminal import statistics_rows, task_rows
 
 PHASES = {
     "world_model": "world model",
@@ -54,12 +53,7 @@ def comparison_page(summary: Summary) -> str:
         colours=colours,
         charts=_statistics(summary, colours),
         scores=_scores(summary, colours),
-        rows=[
-            *(
-                (t, [runs_cell(summary.scores[m][t]) for m in summary.methods])
-                for t in summary.tasks
-            ),
-        ],
+        rows=task_rows(summary),
         statistics=statistics_rows(summary),
         offline=[(found, _offline(found, colours)) for found in offline],
         trust=TRUST,
@@ -155,7 +149,7 @@ def _json(figure: go.Figure) -> Markup:
     return Markup(figure.to_json().replace("<", "\\u003c"))
 
 
-def _template():
+def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("dreamer_leq.evaluation.comparison", "."),
         autoescape=True,

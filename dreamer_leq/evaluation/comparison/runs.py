@@ -11,6 +11,8 @@ from dreamer_leq import config as configs
 from dreamer_leq.config import Config
 from dreamer_leq.errors import UserError
 
+Record = dict[str, Any]  # of metrics.jsonl: phase, step and metrics
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -45,6 +47,16 @@ class ScoredRun:
         """analysis/offline.json, where there is one."""
         file = self.path / "analysis" / "offline.json"
         return _read_json(file) if file.exists() else None
+
+    @cached_property
+    def records(self) -> list[Record]:
+        """Those of metrics.jsonl."""
+        file = self.path / "metrics.jsonl"
+        lines = file.read_text().splitlines() if file.exists() else []
+        try:
+            return [json.loads(line) for line in lines]
+        except ValueError:
+            raise UserError(f"{file}: not every line is a record of metrics") from None
 
 
 def open_runs(arguments: list[str]) -> list[ScoredRun]:

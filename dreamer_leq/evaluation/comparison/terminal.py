@@ -15,13 +15,20 @@ def comparison_table(summary: Summary) -> Table:
     table.add_column("task")
     for method in summary.methods:
         table.add_column(method, justify="right")
-    for task in summary.tasks:
-        cells = [runs_cell(summary.scores[m][task]) for m in summary.methods]
+    for task, cells in task_rows(summary):
         table.add_row(task, *cells)
     table.add_section()
     for name, cells in statistics_rows(summary):
         table.add_row(name, *cells)
     return table
+
+
+def task_rows(summary: Summary) -> list[tuple[str, list[str]]]:
+    """Task and a cell for each method."""
+    return [
+        (task, [runs_cell(summary.scores[method][task]) for method in summary.methods])
+        for task in summary.tasks
+    ]
 
 
 def statistics_rows(summary: Summary) -> list[tuple[str, list[str]]]:
