@@ -86,7 +86,7 @@ def params(nets):
 
 
 @pytest.fixture(scope="module")
-def estimate(data, nets, params, config):
+def estimate(data, nets, params, config, quick_compilation):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(offline_estimate, "RETURN_UPDATES", 200)
         patch.setattr(offline_estimate, "UPDATES", 1200)

