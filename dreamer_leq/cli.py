@@ -164,7 +164,17 @@ def _eval_parser() -> argparse.ArgumentParser:
     about = "Score a run in its environment, write videos of what it does and imagines."
     parser = _Parser(prog="eval.py", description=about, allow_abbrev=False)
     add = parser.add_argument
-    add("--logdir", required=True, type=_path, help="folder of the run")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--logdir", type=_path, help="folder of the run")
+    what.add_argument(
+        "--compare",
+        nargs="+",
+        type=_path,
+        metavar="[NAME=]DIR",
+        help="compare runs and grids instead: a table and a page of curves; NAME is "
+        "that of their method (default: the keys in which they differ)",
+    )
+    add("--out", default="compare.html", type=_path, help="the page of --compare")
     add(
         "--episodes",
         type=int,
@@ -200,6 +210,10 @@ def _path(text: str) -> str:
 
 def _evaluate(argv: Sequence[str]) -> None:
     args = _eval_parser().parse_args(argv)
+    if args.compare:
+        from dreamer_leq.compare import compare
+
+        return compare(args, _log)
     with _announced(Path(args.logdir)):
         from dreamer_leq.evaluate import evaluate_run
         from dreamer_leq.training.mesh import ONE_DEVICE

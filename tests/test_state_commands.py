@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from workplace import PATIENCE, Workplace, free_address, records, scores
 
+from dreamer_leq import offline_estimate
 from dreamer_leq.analysis import analyse
 from dreamer_leq.cli import eval_main, train_main
 from dreamer_leq.data import open_data
@@ -390,6 +391,32 @@ def test_eval_scores_all_members_of_a_grid(place, grid, said):
     assert f"grid is a grid; give one of its runs: {', '.join(GRID)}" in line
     code, _, _ = run_here(place, eval_main, "--logdir", grid[1] / GRID[3])
     assert code == 0
+
+
+def test_a_grid_is_estimated_without_the_environment(place, grid, monkeypatch):
+    for name in ("RETURN_UPDATES", "UPDATES"):
+        monkeypatch.setattr(offline_estimate, name, 4)
+
+    def estimate(_):
+        offline_estimate.write_offline(RunFolder("grid"), print)
+        return 0
+
+    code, output, errors = run_here(place, estimate)
+    assert (code, errors) == (0, "")
+    assert output.count("By the data alone the policy is worth") == len(GRID)
+    files = (grid[1] / name / "analysis" / "offline.json" for name in GRID)
+    found = [json.loads(file.read_text()) for file in files]
+    assert [each["tau"] for each in found] == [float(name[3:6]) for name in GRID]
+    assert len({each["calibration"]["bias"] for each in found}) == len(GRID)
+    assert len({each["data_return"] for each in found}) == 1
+
+
+def test_a_grid_is_compared(place, grid):
+    flags = ("--compare", "grid", "--out", "grid.html")
+    code, output, errors = run_here(place, eval_main, *flags)
+    assert (code, errors) == (0, "")
+    assert "tau 0.1" in output and "interquartile mean" in output
+    assert "grid/tau0.4-seed1" in (place.path / "grid.html").read_text()
 
 
 # --- two processes

@@ -1,0 +1,1 @@
+"""Several runs beside each other: methods, their scores on tasks, and curves."""
