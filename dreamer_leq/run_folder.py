@@ -6,18 +6,20 @@ metrics.jsonl   one record a line; tensorboard/ shows the same
 checkpoints/    world_model/, bc/, fqe/, leq/, each with its last steps
 scores.json     evaluations in the environment, by updates of LEQ
 videos/         what the policy does, what the world model imagines
+report.html     all of it on one page
 tau*-seed*/     of a grid: its runs, each with a folder such as this one
 """
 
 import json
 import shutil
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dreamer_leq import build
 from dreamer_leq import config as configs
@@ -58,7 +60,8 @@ _PRETRAINING_KEYS = (
     *("actor.network", "actor.layers", "actor.units", "actor.layer_norm"),
 )
 
-_STORAGE = ("path", "environment", "statistics", "source_bytes")
+_STORAGE = ("path", "environment", "statistics", "source_bytes", "return_histogram")
+HISTOGRAM_BINS = 40
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class DataFacts:
     action_size: int
     reward: dict[str, float]  # how LEQ sees rewards: scale and bias
     statistics: dict[str, Any]
+    # of the episodes' returns: edges [K+1], counts [K]; earlier runs have none
+    return_histogram: dict[str, list[float]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -91,6 +96,7 @@ class DataFacts:
             spec.action_size,
             asdict(reward),
             dataset.statistics(),
+            _histogram(dataset.returns()),
         )
 
     @property
@@ -202,13 +208,15 @@ class RunFolder:
         if not file.exists():
             raise UserError(f"{self.path} is not a run's folder: it has no info.json")
         stored = json.loads(file.read_text())["dataset"]
-        names = [field.name for field in fields(DataFacts)]
-        if missing := [name for name in names if name not in stored]:
+        known = fields(DataFacts)
+        needed = [x.name for x in known if x.default_factory is MISSING]
+        if missing := [name for name in needed if name not in stored]:
             raise UserError(
                 f"{file} is of an earlier version: its dataset lacks {missing[0]}; "
                 "train the run again"
             )
-        return DataFacts(**{name: stored[name] for name in names})
+        found = {x.name: stored[x.name] for x in known if x.name in stored}
+        return DataFacts(**found)
 
     @property
     def members(self) -> dict[str, "RunFolder"]:
@@ -244,18 +252,24 @@ class RunFolder:
         params, _ = checkpoints.restore("world_model", expected, subtree="params")
         return LatentWorldModel(params, net)
 
+    @property
+    def policy_phase(self) -> str | None:
+        """The phase that trained the policy last; None where there is no policy yet."""
+        checkpoints = self.checkpoints(1)
+        phases = ("leq", "fqe", "bc")
+        return next((p for p in phases if checkpoints.latest(p) is not None), None)
+
     def load_actor_critic(self, features: int) -> dict[str, Params]:
         """Actor and critic as the last checkpoint of LEQ, FQE or behaviour cloning has
         them.
         """
         config = self.config
-        checkpoints = self.checkpoints(config.checkpoint.keep)
-        trained = [p for p in ("leq", "fqe", "bc") if checkpoints.latest(p) is not None]
+        checkpoints, phase = self.checkpoints(config.checkpoint.keep), self.policy_phase
         if members := self.members:
             raise UserError(
                 f"{self.path} is a grid; give one of its runs: {', '.join(members)}"
             )
-        if not trained:
+        if phase is None:
             raise UserError(
                 f"{self.path} has no policy yet: its world model is in training"
             )
@@ -263,7 +277,7 @@ class RunFolder:
         expected = jax.eval_shape(
             lambda key: nets.init(key, features), jax.random.key(0)
         )
-        return checkpoints.restore(trained[0], expected, subtree="params")[0]
+        return checkpoints.restore(phase, expected, subtree="params")[0]
 
     def load_agent(self) -> Agent:
         """The policy as the last checkpoint has it."""
@@ -271,6 +285,11 @@ class RunFolder:
         params = self.load_actor_critic(world_model.feature_size)
         nets = build.actor_critic(self.config, self.facts.observation)
         return Agent(world_model, jax.tree.map(jnp.asarray, params["actor"]), nets)
+
+
+def _histogram(returns: np.ndarray) -> dict[str, list[float]]:
+    counts, edges = np.histogram(returns, HISTOGRAM_BINS)
+    return {"edges": edges.tolist(), "counts": counts.tolist()}
 
 
 def _begins(key: str, names: tuple[str, ...]) -> bool:

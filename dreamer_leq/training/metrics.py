@@ -15,6 +15,7 @@ from typing import Any
 
 from dreamer_leq.errors import UserError
 from dreamer_leq.files import replacing
+from dreamer_leq.training.usage import usage
 
 METRICS_FILE = "metrics.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
@@ -71,7 +72,7 @@ class MetricsLogger:
         record = {"phase": phase, "step": int(step)}
         record |= {name: _number(value) for name, value in metrics.items()}
         times = {name: _number(value) for name, value in (time or {}).items()}
-        record["time"] = {"wall": clock.time(), **times}
+        record["time"] = {"wall": clock.time(), **usage(), **times}
         self._file.write((json.dumps(record) + "\n").encode())
         self._tensorboard.write(record)
         if self._wandb:
