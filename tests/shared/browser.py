@@ -73,12 +73,15 @@ class Browser:
         file.write_bytes(base64.b64decode(found["data"]))
 
     def requests(self):
-        """Addresses asked for since the last call, data inside the page left out."""
+        """Addresses asked for since the last call, without data inside the page and
+        Chromium's own start page.
+        """
         entries = self.driver.get_log("performance")
         messages = [json.loads(entry["message"])["message"] for entry in entries]
         sent = [m for m in messages if m["method"] == "Network.requestWillBeSent"]
         urls = [message["params"]["request"]["url"] for message in sent]
-        return [url for url in urls if not url.startswith(("data:", "blob:"))]
+        inside = ("data:", "blob:", "chrome:", "chrome-untrusted:")
+        return [url for url in urls if not url.startswith(inside)]
 
     def complaints(self):
         """What the console has said since the last call."""

@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dreamer_leq.evaluation.report import metric_names as names
-from dreamer_leq.evaluation.report.figures import BLUE, Chart, line, member_style
+from dreamer_leq.evaluation.report.figures import BLUE, Chart, Style, line, member_style
 from dreamer_leq.evaluation.report.numbers import thinned
 from dreamer_leq.evaluation.report.run_files import Record, RunFiles
 from dreamer_leq.evaluation.report.spent import time_of
@@ -25,7 +25,7 @@ class Source:
 
     name: str
     records: list[Record]
-    style: dict[str, str]
+    style: Style
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def _sources(run: RunFiles) -> list[Source]:
         Source(member.name, member.records, member_style(i))
         for i, member in enumerate(run.members)
     ]
-    own = Source(run.name, run.records, {"colour": BLUE, "dash": "solid"})
+    own = Source(run.name, run.records, Style(BLUE))
     return [own, *members]
 
 
@@ -80,17 +80,18 @@ def _chart(sources: list[Source], phase: str, metric: str) -> Chart | None:
         most = min(MOST_POINTS, max(FEWEST_POINTS, POINTS // len(drawn)))
         errors = {}
         if metric == "eval_mean" and len(x) <= most:
-            errors["error_y"] = _error_bars(y, low, high, source.style["colour"])
+            errors["error_y"] = _error_bars(y, low, high, source.style.colour)
         x, y = thinned(x, y, most)
-        figure.add_trace(line(source.name, x, y, **source.style, **errors))
+        figure.add_trace(line(source.name, x, y, source.style, **errors))
         seen.append(y)
     if not seen:
         return None
-    figure.update_layout(showlegend=False)
     figure.update_xaxes(rangemode="tozero")
     note, spread = names.words(metric), _spread(np.concatenate(seen))
     if spread > LOGARITHMIC:
-        figure.update_yaxes(type="log", dtick="D2" if spread < 100 else 1, nticks=None)
+        twos = dict(dtick=np.log10(2), tickformat=".4~g")
+        figure.update_yaxes(type="log", nticks=None, dtick=1)
+        figure.update_yaxes(twos if spread < 100 else {})
         note = f"{note}; logarithmic" if note else "logarithmic"
     return Chart(f"{metric} · {names.PHASES.get(phase, phase)}", note, figure)
 

@@ -6,7 +6,7 @@ coloured by style.css; what means something has a colour here that is seen on bo
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import plotly.graph_objects as go
@@ -19,7 +19,7 @@ BLUE, ORANGE, GREEN, PURPLE, RED, TEAL, PINK, GOLD = (
     *("#dc4c4c", "#1597a8", "#d6539b", "#a38200"),
 )
 GREY = "#858d99"
-MEMBER_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, TEAL, PINK, GOLD)
+MEMBER_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, TEAL, PINK, GOLD)
 DASHES = ("solid", "dash", "dot")
 
 _TEMPLATE = go.layout.Template(
@@ -32,7 +32,7 @@ _TEMPLATE = go.layout.Template(
         xaxis=dict(automargin=True, zeroline=False, showgrid=False, ticks="outside"),
         yaxis=dict(automargin=True, zeroline=False, nticks=6, exponentformat="power"),
         modebar=dict(bgcolor="rgba(0,0,0,0)", color=GREY, activecolor=BLUE),
-        legend=dict(orientation="h", x=0, y=1.02, xanchor="left", yanchor="bottom"),
+        showlegend=False,
         colorway=MEMBER_COLOURS,
     )
 )
@@ -45,14 +45,31 @@ _BUTTONS = {
 
 
 @dataclass(frozen=True)
+class Style:
+    """Colour and dash of a line, with Plotly's words."""
+
+    colour: str
+    dash: str = "solid"
+
+    @property
+    def border(self) -> str:
+        """The same in CSS."""
+        return {"dash": "dashed", "dot": "dotted"}.get(self.dash, "solid")
+
+
+@dataclass(frozen=True)
 class Chart:
-    """A plot with its title and a line of words; `height` in pixels."""
+    """A plot with its title and a line of words; `height` in pixels.
+
+    `key` says what is drawn how. The page writes it: Plotly's own key would take its
+    room from the plot.
+    """
 
     title: str
     note: str
     figure: go.Figure
     height: int = 230
-    wide: bool = False
+    key: dict[str, Style] = field(default_factory=dict)
 
 
 def plot(chart: Chart, name: str) -> Markup:
@@ -72,9 +89,8 @@ def line(
     name: str,
     x: Sequence[float],
     y: Sequence[float],
-    colour: str,
+    style: Style,
     *,
-    dash: str = "solid",
     width: float = 1.8,
     **more: object,
 ) -> go.Scatter:
@@ -84,7 +100,7 @@ def line(
         x=np.asarray(x),
         y=np.asarray(y),
         mode="lines+markers" if len(x) <= 12 else "lines",
-        line=dict(color=colour, width=width, dash=dash),
+        line=dict(color=style.colour, width=width, dash=style.dash),
         marker=dict(size=6),
         hovertemplate="%{y:.4~g}",
         **more,
@@ -103,11 +119,10 @@ def band(
         opacity=0.18,
         line=dict(width=0),
         hoverinfo="skip",
-        showlegend=False,
     )
 
 
-def member_style(index: int) -> dict[str, str]:
+def member_style(index: int) -> Style:
     """Colour of the index-th member, and a dash once the colours are used up."""
     round_, colour = divmod(index, len(MEMBER_COLOURS))
-    return {"colour": MEMBER_COLOURS[colour], "dash": DASHES[round_ % len(DASHES)]}
+    return Style(MEMBER_COLOURS[colour], DASHES[round_ % len(DASHES)])

@@ -1,5 +1,4 @@
-"""The top of the page: what was run, what came of it, and what one needs to repeat it.
-"""
+"""The top of the page: what was run, what came of it, what one needs to repeat it."""
 
 import shlex
 from dataclasses import dataclass
@@ -11,11 +10,10 @@ from dreamer_leq import config as configs
 from dreamer_leq.config import Config
 from dreamer_leq.evaluation.report.figures import (
     BLUE,
-    GREEN,
     GREY,
-    PURPLE,
     RED,
     Chart,
+    Style,
     label,
     member_style,
 )
@@ -42,6 +40,7 @@ class Header:
     no_returns: str
     notes: list[str]
     links: dict[str, str]
+    summary: str
     command: str
     facts: list[tuple[str, str]]
 
@@ -56,11 +55,14 @@ def header(run: RunFiles) -> Header:
         score=score,
         score_shown=shown(score.mean, unit) if score else "",
         score_interval=interval(score.low, score.high, unit) if score else "",
-        table=_members_table(run, members, scores, unit) if members else _table(scores, unit),
+        table=_members_table(run, members, scores, unit)
+        if members
+        else _table(scores, unit),
         returns=_returns(run, scores, members, unit),
         no_returns=_no_returns(run.info),
         notes=_notes(run, scores, bool(members)),
         links={name: f"{name}/report.html" for name in members},
+        summary=_summary(run),
         command=shlex.join(configs.command(run.config)) if run.config else "",
         facts=_facts(run),
     )
@@ -76,7 +78,9 @@ def _about(config: Config | None) -> str:
     kinds = {"latent": "an RSSM", "mlp_ensemble": "an ensemble of MLPs"}
     taus = ", ".join(f"{tau:g}" for tau in config.leq.tau)
     last = config.seed + config.seeds - 1
-    seeds = f"seeds {config.seed} to {last}" if config.seeds > 1 else f"seed {config.seed}"
+    seeds = (
+        f"seeds {config.seed} to {last}" if config.seeds > 1 else f"seed {config.seed}"
+    )
     return f"LEQ in the imagination of {kinds[config.world_model]}; τ {taus}, {seeds}"
 
 
@@ -116,24 +120,23 @@ def _returns(
         return None
     figure = go.Figure(_bars(run.info.histogram))
     top = float(run.info.histogram.counts.max())
-    policies = {"policy": (scores.policy, BLUE)}
+    policies = {"policy": (scores.policy, Style(BLUE))}
     for i, (name, own) in enumerate(members.items()):
-        policies[name] = (own.policy, member_style(i)["colour"])
-    marks = {
-        **policies,
-        "random": (scores.random, RED),
-        "dataset mean": (scores.data_mean, GREEN),
-        "dataset best": (scores.data_best, PURPLE),
+        policies[name] = (own.policy, member_style(i))
+    others = {
+        "random actions": (scores.random, Style(RED)),
+        "dataset mean": (scores.data_mean, Style(GREY, "dash")),
+        "dataset best": (scores.data_best, Style(GREY, "dot")),
     }
-    for name, (score, colour) in marks.items():
-        if score:
-            for trace in _mark(name, score, colour, top, unit):
-                figure.add_trace(trace)
-    figure.update_layout(hovermode="closest", bargap=0.06)
-    figure.update_xaxes(title=f"{unit} of an episode")
-    figure.update_yaxes(title="episodes", rangemode="tozero")
+    marks = {name: mark for name, mark in (policies | others).items() if mark[0]}
+    for name, (score, style) in marks.items():
+        figure.add_traces(_mark(name, score, style, top, unit))
+    figure.update_layout(hovermode="closest")
+    figure.update_xaxes(title=f"{unit} of an episode", nticks=8)
+    figure.update_yaxes(title="episodes", range=[0, 1.03 * top])
     note = f"{run.info.episodes:,} episodes, {run.info.steps:,} steps"
-    return Chart("The dataset's returns", note, figure, 300)
+    key = {name: style for name, (_, style) in marks.items()}
+    return Chart("The dataset's returns", note, figure, 280, key)
 
 
 def _bars(histogram: Histogram) -> go.Bar:
@@ -147,24 +150,22 @@ def _bars(histogram: Histogram) -> go.Bar:
         marker=dict(color=GREY, opacity=0.45, line=dict(width=0)),
         hovertemplate="%{customdata[0]:.4~g} … %{customdata[1]:.4~g}: %{y}"
         "<extra></extra>",
-        showlegend=False,
     )
 
 
 def _mark(
-    name: str, score: Score, colour: str, top: float, unit: str
+    name: str, score: Score, style: Style, top: float, unit: str
 ) -> list[go.Scatter]:
     """A line at a mean, and its interval as an area."""
-    x, group = score.mean, dict(legendgroup=name)
+    x = score.mean
     words = f"{name} {shown(x, unit)}"
     mark = go.Scatter(
         x=[x, x],
         y=[0, top],
         mode="lines",
         name=label(words),
-        line=dict(color=colour, width=2.2),
+        line=dict(color=style.colour, width=2.2, dash=style.dash),
         hovertemplate=f"{label(words)}<extra></extra>",
-        **group,
     )
     if score.low is None or score.high is None:
         return [mark]
@@ -172,12 +173,10 @@ def _mark(
         x=[score.low, score.low, score.high, score.high],
         y=[0, top, top, 0],
         fill="toself",
-        fillcolor=colour,
+        fillcolor=style.colour,
         opacity=0.16,
         mode="none",
         hoverinfo="skip",
-        showlegend=False,
-        **group,
     )
     return [area, mark]
 
@@ -201,6 +200,18 @@ def _notes(run: RunFiles, scores: Scores, grid: bool) -> list[str]:
             f"{run.grid.path if run.grid else run.path} --report does it."
         )
     return notes
+
+
+def _summary(run: RunFiles) -> str:
+    """The facts in a few words."""
+    used, parts = spent(run), []
+    if used.seconds:
+        parts.append(f"trained in {duration(sum(used.seconds.values()))}")
+    if used.memory is not None:
+        parts.append(f"{size(used.memory)} of memory")
+    if run.info and run.info.commit:
+        parts.append(f"commit {run.info.commit[:7]}")
+    return ", ".join(["Command, versions, time", *parts])
 
 
 def _facts(run: RunFiles) -> list[tuple[str, str]]:

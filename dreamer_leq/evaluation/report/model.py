@@ -1,5 +1,4 @@
-"""Is the model lying? Its errors over imagined steps, and how far its members differ.
-"""
+"""Is the model lying? Errors over imagined steps, and how far its members differ."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from dreamer_leq.evaluation.report.figures import (
     ORANGE,
     RED,
     Chart,
+    Style,
     band,
     line,
 )
@@ -27,7 +27,9 @@ ABOUT = (
     "actions alone. Errors that stay below the baseline carry information; where the "
     "members of the ensemble agree although the error grows, they are wrong together."
 )
-_ACTIONS = {"data": GREEN, "policy": ORANGE, "random": RED}
+HEIGHT = 260
+_MIXTURE, _MEMBERS, _BASELINE = Style(BLUE), Style(GREY), Style(ORANGE, "dash")
+_ACTIONS = {"data": Style(GREEN), "policy": Style(ORANGE), "random": Style(RED)}
 
 
 @dataclass(frozen=True)
@@ -96,28 +98,32 @@ def _section(analysis: ModelAnalysis, whose: str) -> Section:
 
 def _errors(analysis: ModelAnalysis, kind: str, seen: str) -> Chart:
     error, x = analysis.errors[kind], analysis.horizon
-    figure = go.Figure(band(x, error.low, error.high, BLUE))
+    figure = _by_horizon()
+    figure.add_trace(band(x, error.low, error.high, BLUE))
     for i, member in enumerate(error.members):
-        first = dict(legendgroup="members", showlegend=i == 0, opacity=0.55)
-        trace = line("members", x, member, GREY, width=1.0, **first)
-        figure.add_trace(trace.update(mode="lines", hoverinfo="skip"))
-        figure.data[-1].hovertemplate = None
-    figure.add_trace(line("baseline", x, error.baseline, ORANGE, dash="dash"))
-    figure.add_trace(line("mixture", x, error.mixture, BLUE, width=2.4))
-    figure.update_xaxes(title="imagined steps")
-    figure.update_yaxes(rangemode="tozero")
-    return Chart(f"Error of the {kind}", _note(analysis, kind, seen), figure, 290)
+        trace = line(f"member {i + 1}", x, member, _MEMBERS, width=1.0, opacity=0.6)
+        figure.add_trace(trace.update(mode="lines"))
+    figure.add_trace(line("baseline", x, error.baseline, _BASELINE))
+    figure.add_trace(line("mixture", x, error.mixture, _MIXTURE, width=2.4))
+    key = {"mixture": _MIXTURE, "members": _MEMBERS, "baseline": _BASELINE}
+    return Chart(
+        f"Error of the {kind}", _note(analysis, kind, seen), figure, HEIGHT, key
+    )
 
 
 def _disagreement(analysis: ModelAnalysis) -> Chart:
-    figure = go.Figure()
+    figure = _by_horizon()
     for name, values in analysis.disagreement.items():
-        trace = line(f"{name} actions", analysis.horizon, values, _ACTIONS[name])
-        figure.add_trace(trace)
-    figure.update_xaxes(title="imagined steps")
-    figure.update_yaxes(rangemode="tozero")
+        figure.add_trace(line(name, analysis.horizon, values, _ACTIONS[name]))
     note = _note(analysis, "disagreement", "of the members, by where actions come from")
-    return Chart("Disagreement", note, figure, 290)
+    key = {f"{name} actions": _ACTIONS[name] for name in analysis.disagreement}
+    return Chart("Disagreement", note, figure, HEIGHT, key)
+
+
+def _by_horizon() -> go.Figure:
+    figure = go.Figure()
+    figure.update_xaxes(title="imagined steps", nticks=6)
+    return figure.update_yaxes(rangemode="tozero")
 
 
 def _note(analysis: ModelAnalysis, kind: str, words: str) -> str:

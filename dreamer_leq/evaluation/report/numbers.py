@@ -30,12 +30,15 @@ def shown(value: float | None, unit: str = "return") -> str:
     """Three digits or the whole number; a share in percent where `unit` is success."""
     if value is None:
         return NONE
+    return _digits(value, unit).replace("-", "−")
+
+
+def _digits(value: float, unit: str) -> str:
     if unit == "success":
         return f"{100 * value:.0f} %"
-    size = abs(value)
-    if size >= 100 or value == 0:
+    if abs(value) >= 100 or value == 0:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if size >= 10 else f"{value:.3g}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def interval(low: float | None, high: float | None, unit: str = "return") -> str:

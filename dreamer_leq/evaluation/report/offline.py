@@ -73,9 +73,10 @@ def offline_section(run: RunFiles) -> Section:
         return still_missing(run.path, "The estimates from held-out data are")
     unit = run.config.about.unit if run.config else "return"
     scored = [source for source in sources if source.online]
+    several = len(sources) > 1
     charts = [_beside(scored)] if len(scored) > 1 else []
-    notes = [_ranks(scored)] if len(sources) > 1 else []
-    sentences = [(one.name, one.analysis.sentence) for one in sources]
+    notes = [_ranks(scored)] if several else []
+    sentences = [(x.name if several else "", x.analysis.sentence) for x in sources]
     return Section(ABOUT, sentences, charts, _table(sources, unit), notes)
 
 
@@ -84,9 +85,8 @@ def _sources(run: RunFiles) -> list[_Source]:
     found = []
     for i, one in enumerate(runs):
         if analysis := one.read(FILE, OfflineAnalysis.of):
-            colour = member_style(i)["colour"] if run.members else BLUE
-            name = one.name if run.members else ""
-            found.append(_Source(name, analysis, scores_of(one).policy, colour))
+            colour = member_style(i).colour if run.members else BLUE
+            found.append(_Source(one.name, analysis, scores_of(one).policy, colour))
     return found
 
 
@@ -142,7 +142,7 @@ def _beside(scored: list[_Source]) -> Chart:
             hovertemplate="FQE %{x:.4~g}<br>online %{y:.4~g}",
         )
         figure.add_trace(trace)
-    figure.update_layout(hovermode="closest", showlegend=False)
+    figure.update_layout(hovermode="closest")
     figure.update_xaxes(title="FQE on held-out data", nticks=6)
     figure.update_yaxes(title="online")
     return Chart("FQE beside the online score", "with 95 % intervals", figure, 320)
@@ -152,14 +152,14 @@ def _table(sources: list[_Source], unit: str) -> Table:
     head = ["τ", "FQE", "interval", "bias", "interval", "online", "interval"]
     rows = []
     for one in sources:
-        fqe, bias, online = one.analysis.fqe, one.analysis.bias, one.online
         row = [f"{one.analysis.tau:g}"]
-        row += [shown(fqe.value), interval(fqe.low, fqe.high)]
-        row += [shown(bias.value), interval(bias.low, bias.high)]
-        mean, low, high = (
-            (online.mean, online.low, online.high) if online else [None] * 3
-        )
-        rows.append([one.name, *row, shown(mean, unit), interval(low, high, unit)])
-    if len(sources) > 1 or sources[0].name:
-        return Table(["", *head], rows)
-    return Table(head, [row[1:] for row in rows])
+        for found in (one.analysis.fqe, one.analysis.bias):
+            row += [shown(found.value), interval(found.low, found.high)]
+        rows.append([one.name, *row, *_online(one.online, unit)])
+    return Table(["", *head], rows)
+
+
+def _online(score: Score | None, unit: str) -> list[str]:
+    if not score:
+        return ["not scored", ""]
+    return [shown(score.mean, unit), interval(score.low, score.high, unit)]

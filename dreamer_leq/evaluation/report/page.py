@@ -53,7 +53,7 @@ def page(run: RunFiles) -> str:
         films=films(run),
         sections=sections,
         groups=curves(run),
-        members={m.name: member_style(i)["colour"] for i, m in enumerate(run.members)},
+        members={m.name: member_style(i) for i, m in enumerate(run.members)},
     )
     problems = list(run.all_problems)  # all has been read by now
     template = _templates().get_template("page.html")

@@ -7,11 +7,10 @@ from dreamer_leq.evaluation.report.figures import Chart
 
 @dataclass(frozen=True)
 class Table:
-    """Texts; the columns after the first `left` hold numbers."""
+    """Texts; the columns after the first hold numbers."""
 
     head: list[str]
     rows: list[list[str]]
-    left: int = 1
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ class _Source:
 
     name: str
     analysis: ValueAnalysis
-    style: dict[str, str]
+    colour: str
 
 
 def value_section(run: RunFiles) -> Section:
@@ -104,9 +104,11 @@ def value_section(run: RunFiles) -> Section:
 def _sources(run: RunFiles) -> list[_Source]:
     if not run.members:
         found = run.read(FILE, ValueAnalysis.of)
-        return [_Source("", found, {"colour": BLUE})] if found else []
+        return [_Source("", found, BLUE)] if found else []
     read = ((m, i, m.read(FILE, ValueAnalysis.of)) for i, m in enumerate(run.members))
-    return [_Source(m.name, found, member_style(i)) for m, i, found in read if found]
+    return [
+        _Source(m.name, found, member_style(i).colour) for m, i, found in read if found
+    ]
 
 
 def _scatter(sources: list[_Source], kind: str) -> Chart:
@@ -117,7 +119,7 @@ def _scatter(sources: list[_Source], kind: str) -> Chart:
     identity = dict(mode="lines", line=line, hoverinfo="skip", name="as predicted")
     figure.add_trace(go.Scatter(x=ends, y=ends, **identity))
     for source, one in zip(sources, found, strict=True):
-        colour = source.style["colour"]
+        colour = source.colour
         dots = dict(color=colour, size=7, opacity=0.65)
         trace = go.Scatter(
             x=one.predicted,
@@ -126,10 +128,9 @@ def _scatter(sources: list[_Source], kind: str) -> Chart:
             name=label(source.name),
             marker=dots,
             hovertemplate="predicted %{x:.4~g}<br>real %{y:.4~g}",
-            showlegend=False,
         )
         figure.add_trace(trace)
-    figure.update_layout(hovermode="closest", showlegend=False)
+    figure.update_layout(hovermode="closest")
     figure.update_xaxes(title="predicted", range=ends, nticks=6)
     figure.update_yaxes(title="real", range=ends)
     return Chart(TITLES[kind], _note(sources, kind), figure, 320)
@@ -157,7 +158,7 @@ def _biases(sources: list[_Source], kind: str) -> Chart:
     """A dot with its interval for each run."""
     figure = go.Figure()
     for source in sources:
-        one, colour = source.analysis.kinds[kind], source.style["colour"]
+        one, colour = source.analysis.kinds[kind], source.colour
         spread = dict(
             type="data",
             array=[one.high - one.bias],
@@ -175,24 +176,30 @@ def _biases(sources: list[_Source], kind: str) -> Chart:
         )
         figure.add_trace(trace)
     figure.add_vline(x=0, line=dict(color=GREY, width=1.2, dash="dash"))
-    figure.update_layout(showlegend=False, hovermode="closest")
+    figure.update_layout(hovermode="closest")
     figure.update_yaxes(autorange="reversed", nticks=None, type="category")
     figure.update_xaxes(title="predicted − real")
     height = 90 + 28 * len(sources)
-    return Chart(f"Bias of {TITLES[kind]}", "with its 95 % interval", figure, height)
+    return Chart(f"Bias: {TITLES[kind]}", "with its 95 % interval", figure, height)
 
 
 def _table(sources: list[_Source]) -> Table:
-    head = ["", "τ", "what", "bias", "95 % interval", "correlation", "starts"]
-    rows = []
-    for source in sources:
-        for kind, title in TITLES.items():
-            one = source.analysis.kinds[kind]
-            related = NONE if one.correlation is None else f"{one.correlation:.2f}"
-            row = [source.name, f"{source.analysis.tau:g}", title, shown(one.bias)]
-            count = str(len(one.predicted))
-            rows.append([*row, interval(one.low, one.high), related, count])
-    if len(sources) == 1:
-        head, rows = head[2:], [row[2:] for row in rows]
-        return Table(head, rows)
-    return Table(head, rows, left=3)
+    """A row for each prediction; of several runs one for each of them."""
+    if len(sources) > 1:
+        head = ["", "τ", *(f"bias: {title}" for title in TITLES.values())]
+        return Table(head, [_biases_of(source) for source in sources])
+    head = ["", "bias", "95 % interval", "correlation", "starts"]
+    kinds = sources[0].analysis.kinds
+    return Table(head, [_row(TITLES[kind], one) for kind, one in kinds.items()])
+
+
+def _biases_of(source: _Source) -> list[str]:
+    found = source.analysis.kinds.values()
+    biases = [f"{shown(x.bias)} ({interval(x.low, x.high)})" for x in found]
+    return [source.name, f"{source.analysis.tau:g}", *biases]
+
+
+def _row(title: str, one: Calibration) -> list[str]:
+    related = NONE if one.correlation is None else f"{one.correlation:.2f}"
+    count = str(len(one.predicted))
+    return [title, shown(one.bias), interval(one.low, one.high), related, count]
