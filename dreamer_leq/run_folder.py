@@ -259,6 +259,12 @@ class RunFolder:
         phases = ("leq", "fqe", "bc")
         return next((p for p in phases if checkpoints.latest(p) is not None), None)
 
+    @property
+    def scorable(self) -> bool:
+        """Whether there is a policy, or one of each member of a grid."""
+        runs = self.members.values() or (self,)
+        return all(run.policy_phase is not None for run in runs)
+
     def load_actor_critic(self, features: int) -> dict[str, Params]:
         """Actor and critic as the last checkpoint of LEQ, FQE or behaviour cloning has
         them.

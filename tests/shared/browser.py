@@ -1,11 +1,13 @@
 """Headless Chromium, and what a page does in it."""
 
+import base64
 import contextlib
 import json
 import shutil
 
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.support.ui import WebDriverWait
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
@@ -14,6 +16,7 @@ FLAGS = (
     *("--disable-component-update", "--disable-sync", "--hide-scrollbars"),
     "--disable-dev-shm-usage",
 )
+PATIENCE = 60  # seconds
 DESKTOP, PHONE = (1280, 900), (390, 844)
 
 
@@ -43,7 +46,16 @@ class Browser:
     def open(self, file, size=DESKTOP, theme="light"):
         self.look(size, theme)
         self.driver.get(file.as_uri())
-        self.driver.set_script_timeout(30)
+        self.wait(
+            "return location.href === arguments[0] && document.readyState === "
+            "'complete' && !!document.querySelector('body > script')",
+            file.as_uri(),
+        )
+
+    def wait(self, script, *arguments):
+        """What a script gives once that is true."""
+        wait = WebDriverWait(self.driver, PATIENCE)
+        return wait.until(lambda _: self.script(script, *arguments))
 
     def look(self, size=DESKTOP, theme="light"):
         width, height = size
@@ -65,8 +77,6 @@ class Browser:
             "return [innerWidth, document.documentElement.scrollHeight]"
         )
         clip = dict(x=0, y=0, width=width, height=height or full, scale=1)
-        import base64
-
         found = self._command(
             "Page.captureScreenshot", captureBeyondViewport=True, clip=clip
         )

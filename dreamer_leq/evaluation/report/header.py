@@ -132,7 +132,7 @@ def _returns(
     for name, (score, style) in marks.items():
         figure.add_traces(_mark(name, score, style, top, unit))
     figure.update_layout(hovermode="closest")
-    figure.update_xaxes(title=f"{unit} of an episode", nticks=8)
+    figure.update_xaxes(title=f"{unit} of an episode", nticks=8, range=_range(figure))
     figure.update_yaxes(title="episodes", range=[0, 1.03 * top])
     note = f"{run.info.episodes:,} episodes, {run.info.steps:,} steps"
     key = {name: style for name, (_, style) in marks.items()}
@@ -151,6 +151,14 @@ def _bars(histogram: Histogram) -> go.Bar:
         hovertemplate="%{customdata[0]:.4~g} … %{customdata[1]:.4~g}: %{y}"
         "<extra></extra>",
     )
+
+
+def _range(figure: go.Figure) -> list[float]:
+    """A range that holds all lines and bars, with a margin."""
+    ends = [x for trace in figure.data for x in (min(trace.x), max(trace.x))]
+    low, high = min(ends), max(ends)
+    margin = 0.04 * (high - low) or 1.0
+    return [low - margin, high + margin]
 
 
 def _mark(

@@ -22,7 +22,7 @@ from dreamer_leq.files import replacing
 FILE = "report.html"
 
 
-def write_reports(folder: Path) -> list[Path]:
+def write_pages(folder: Path) -> list[Path]:
     """The page of a run; of a grid, also that of each member. Raises OSError."""
     run = RunFiles(folder)
     return [_write(run), *(_write(member) for member in run.members)]
