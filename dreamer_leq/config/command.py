@@ -12,10 +12,12 @@ from dreamer_leq.config.tree import Config
 def command(config: Config) -> list[str]:
     """Words of a command line that `load` reads as `config`: presets, then flags.
 
-    Presets are added as long as each saves more flags than it costs words.
+    Presets are added as long as each saves a flag.
     """
     book, wanted = open_book(CONFIGS), flatten(config)
-    names = min(([name] for name in book.presets), key=lambda n: _cost(book, n, wanted))
+    names = min(
+        ([name] for name in book.presets), key=lambda n: _flags(book, n, wanted)
+    )
     while better := _better(book, names, wanted):
         names = better
     rest = _rest(book, names, wanted)
@@ -26,12 +28,13 @@ def command(config: Config) -> list[str]:
 
 def _better(book: Book, names: list[str], wanted: Flat) -> list[str] | None:
     more = [[*names, name] for name in book.presets if name not in names]
-    best = min(more, key=lambda n: _cost(book, n, wanted))
-    return best if _cost(book, best, wanted) < _cost(book, names, wanted) else None
+    best = min(more, key=lambda n: _flags(book, n, wanted))
+    return best if _flags(book, best, wanted) < _flags(book, names, wanted) else None
 
 
-def _cost(book: Book, names: list[str], wanted: Flat) -> int:
-    return len(names) + sum(1 for _ in _rest(book, names, wanted))
+def _flags(book: Book, names: list[str], wanted: Flat) -> int:
+    """The flags that are needed beside presets."""
+    return sum(1 for _ in _rest(book, names, wanted))
 
 
 def _rest(book: Book, names: list[str], wanted: Flat) -> Iterator[tuple[str, Any]]:

@@ -15,11 +15,12 @@ from typing import Any
 
 from dreamer_leq.errors import UserError
 from dreamer_leq.files import replacing
-from dreamer_leq.training.usage import usage
+from dreamer_leq.training.usage import USAGE, usage
 
 METRICS_FILE = "metrics.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
 RESERVED = ("phase", "step", "time")
+CLOCKS = ("wall", *USAGE)  # for the report: no curves of training
 
 Record = dict[str, Any]
 
@@ -258,6 +259,6 @@ class _WandB:
 
 def _scalars(record: Record) -> dict[str, float]:
     """The numbers of a record by the names that plots show."""
-    times = {f"time/{k}": v for k, v in record["time"].items() if k != "wall"}
+    times = {f"time/{k}": v for k, v in record["time"].items() if k not in CLOCKS}
     metrics = {k: v for k, v in record.items() if k not in RESERVED}
     return {f"{record['phase']}/{k}": v for k, v in (metrics | times).items()}

@@ -5,6 +5,8 @@ import time
 
 import jax
 
+USAGE = ("process_seconds", "peak_memory", "peak_device_memory")
+
 _START = time.monotonic()
 
 
