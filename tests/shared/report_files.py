@@ -135,13 +135,11 @@ def write_grid(folder):
     configs.save(config, folder / "config.yaml")
     write_json(folder / "info.json", info())
     write_records(folder, world_model_records())
-    write_json(folder / "analysis/model.json", model_analysis())
     evaluated = {"random": score(41.0)}
     for i, (name, own) in enumerate(config.members.items()):
         write_run(folder / name, own)
         write_records(folder / name, leq_records(level=1.0 + i))
         (folder / name / "eval.json").unlink()
-        (folder / name / "analysis/model.json").unlink()
         evaluated[name] = score(500.0 + 10 * i)
         analysis = value_analysis(own.leq.tau[0], bias=4.0 * i)
         write_json(folder / name / "analysis/value.json", analysis)

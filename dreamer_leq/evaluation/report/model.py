@@ -8,7 +8,6 @@ import plotly.graph_objects as go
 
 from dreamer_leq.evaluation.report.figures import (
     BLUE,
-    GREEN,
     GREY,
     ORANGE,
     RED,
@@ -16,6 +15,7 @@ from dreamer_leq.evaluation.report.figures import (
     Style,
     band,
     line,
+    member_style,
 )
 from dreamer_leq.evaluation.report.numbers import curve
 from dreamer_leq.evaluation.report.run_files import RunFiles
@@ -29,7 +29,8 @@ ABOUT = (
 )
 HEIGHT = 260
 _MIXTURE, _MEMBERS, _BASELINE = Style(BLUE), Style(GREY), Style(ORANGE, "dash")
-_ACTIONS = {"data": Style(GREEN), "policy": Style(ORANGE), "random": Style(RED)}
+_ACTIONS = {"data": Style(GREY, "dash"), "random": Style(RED, "dash")}
+_POLICY = Style(BLUE)
 
 
 @dataclass(frozen=True)
@@ -73,27 +74,44 @@ class ModelAnalysis:
             horizon,
             int(data["episodes"]),
             {str(kind): error(found) for kind, found in data["error"].items()},
-            {k: by_horizon(x) for k, x in disagreement.items() if k in _ACTIONS},
+            {str(k): by_horizon(x) for k, x in disagreement.items()},
             {str(k): str(unit) for k, unit in data.get("units", {}).items()},
             str(data["sentence"]),
         )
 
 
 def model_section(run: RunFiles) -> Section:
-    """Of the run, or of the first member of a grid that has the file."""
-    for one in (run, *run.members):
-        if analysis := one.read(FILE, ModelAnalysis.of):
-            whose = "" if one is run else one.name
-            return _section(analysis, whose)
-    return still_missing(run.path, "The model's errors are")
+    """Of the run, or of the members of a grid: the model is the same, the policies
+    differ.
+    """
+    found = {one.name: one.read(FILE, ModelAnalysis.of) for one in (run, *run.members)}
+    analyses = {name: analysis for name, analysis in found.items() if analysis}
+    if not analyses:
+        return still_missing(run.path, "The model's errors are")
+    first = next(iter(analyses.values()))
+    seen = f"{first.episodes} episodes, {first.context} steps seen first"
+    charts = [_errors(first, kind, seen) for kind in first.errors]
+    styles = {member.name: member_style(i) for i, member in enumerate(run.members)}
+    if first.disagreement:
+        charts.append(_disagreement(first, _policies(analyses, styles)))
+    one = len(analyses) == 1
+    sentences = [("" if one else name, x.sentence) for name, x in analyses.items()]
+    return Section(ABOUT, sentences, charts)
 
 
-def _section(analysis: ModelAnalysis, whose: str) -> Section:
-    seen = f"{analysis.episodes} episodes, {analysis.context} steps seen first"
-    charts = [_errors(analysis, kind, seen) for kind in analysis.errors]
-    if analysis.disagreement:
-        charts.append(_disagreement(analysis))
-    return Section(ABOUT, [(whose, analysis.sentence)], charts)
+def _policies(
+    analyses: dict[str, ModelAnalysis], styles: dict[str, Style]
+) -> dict[str, tuple[np.ndarray, Style]]:
+    """Disagreement on the actions of each run's policy."""
+    several = len(analyses) > 1
+    return {
+        name if several else "policy": (
+            analysis.disagreement["policy"],
+            styles.get(name, _POLICY) if several else _POLICY,
+        )
+        for name, analysis in analyses.items()
+        if "policy" in analysis.disagreement
+    }
 
 
 def _errors(analysis: ModelAnalysis, kind: str, seen: str) -> Chart:
@@ -111,12 +129,19 @@ def _errors(analysis: ModelAnalysis, kind: str, seen: str) -> Chart:
     )
 
 
-def _disagreement(analysis: ModelAnalysis) -> Chart:
+def _disagreement(
+    analysis: ModelAnalysis, policies: dict[str, tuple[np.ndarray, Style]]
+) -> Chart:
+    lines = {
+        name: (analysis.disagreement[name], style)
+        for name, style in _ACTIONS.items()
+        if name in analysis.disagreement
+    }
     figure = _by_horizon()
-    for name, values in analysis.disagreement.items():
-        figure.add_trace(line(name, analysis.horizon, values, _ACTIONS[name]))
+    for name, (values, style) in (lines | policies).items():
+        figure.add_trace(line(name, analysis.horizon, values, style))
     note = _note(analysis, "disagreement", "of the members, by where actions come from")
-    key = {f"{name} actions": _ACTIONS[name] for name in analysis.disagreement}
+    key = {name: style for name, (_, style) in (lines | policies).items()}
     return Chart("Disagreement", note, figure, HEIGHT, key)
 
 
