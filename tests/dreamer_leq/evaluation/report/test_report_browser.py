@@ -115,7 +115,12 @@ def test_one_sees_values_and_zooms(browser, report):
     browser.script("arguments[0].scrollIntoView({block: 'center'})", plot)
     mouse = ActionChains(browser.driver)
     mouse.move_to_element(plot).perform()
-    browser.wait("return document.querySelectorAll('#curves .hoverlayer text').length")
+    hover = "[...document.querySelectorAll('#curves .hoverlayer text')]"
+    browser.wait(f"return {hover}.length")
+    # the folder's name, and not in bold
+    assert "a <b>run : " in browser.script(
+        f"return {hover}.map(text => text.textContent).join()"
+    )
     axis = "const p = document.querySelector('#curves .js-plotly-plot'); "
     axis += "return p._fullLayout.xaxis.range"
     whole = browser.script(axis)
