@@ -138,6 +138,7 @@ def _where(folder: Path) -> list[str]:
         "videos/dream.mp4": "its dream, a row per member",
         "videos/policy.mp4": "the policy in its environment",
         "scores.json": "returns in the environment",
+        "report.html": "all of it on one page: open it in a browser",
     }
     there = [name for name in made if (folder / name).exists()]
     members = sorted(folder.glob("tau*-seed*"))
@@ -196,6 +197,7 @@ def _eval_parser() -> argparse.ArgumentParser:
         type=_path,
         help="write true | imagined | difference of dataset sequences",
     )
+    add("--report", action="store_true", help="write LOGDIR/report.html, with --random")
     add("--data", type=_path, help="the dataset for imagined videos, if it has moved")
     return parser
 

@@ -21,6 +21,7 @@ from dreamer_leq.evaluation.scoring import score
 from dreamer_leq.evaluation.videos import check_video_path, episode_grid, write_video
 from dreamer_leq.imagined_videos import dream_film, open_loop_film
 from dreamer_leq.policy_scores import FILMED
+from dreamer_leq.reports import write_report
 from dreamer_leq.run_folder import RunFolder
 from vd4rl_loader import DataError, Dataset
 
@@ -41,6 +42,18 @@ def evaluate_run(args: Namespace, log: Callable[[str], None]) -> None:
         if given is not None and not least <= given <= most:
             raise UserError(f"--{name} {given}: give {least} to {most}")
     folder = RunFolder(args.logdir)
+    if args.report and not folder.scorable:
+        log("no policy yet: the report shows the training so far")
+    else:
+        _evaluate_policy(folder, args, log)
+    if args.report:
+        write_report(folder, log)
+
+
+def _evaluate_policy(
+    folder: RunFolder, args: Namespace, log: Callable[[str], None]
+) -> None:
+    """Scores, videos and eval.json."""
     config = folder.config
     imagined = args.imagine or args.open_loop
     agents = _agents(folder, alone=bool(args.video or imagined))
@@ -92,7 +105,7 @@ def _score(
 
     results = {n: run(a, FILMED if args.video else 0) for n, a in agents.items()}
     scores = {name: found for name, (found, _) in results.items()}
-    if args.random:
+    if args.random or args.report:
         scores["random"], _ = run(RandomAgent(facts.action_size), 0)
     if args.video:
         episodes = results["policy"][1]

@@ -7,6 +7,7 @@ checkpoints/    world_model/, bc/, fqe/, leq/, each with its last steps
 scores.json     evaluations in the environment, by updates of LEQ
 analysis/       how wrong the world model and the values are
 videos/         what the policy does, what the world model imagines
+report.html     all of it on one page
 tau*-seed*/     of a grid: its runs, each with a folder such as this one
 """
 
@@ -14,13 +15,14 @@ import math
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dreamer_leq import build
 from dreamer_leq import config as configs
@@ -77,12 +79,14 @@ _PRETRAINING_KEYS = (
 
 _KINDS = {
     **{"path": str, "environment": dict, "reward": dict, "statistics": dict},
+    "return_histogram": dict,
     **dict.fromkeys(("image_size", "vector_size", "action_size"), int),
 }
 _LARGEST_SIZE = 1 << 20  # numbers of an observation or action
 _MEND = "put the file back as it was, or train the run again"
 
-_STORAGE = ("path", "environment", "statistics", "source_bytes")
+_STORAGE = ("path", "environment", "statistics", "source_bytes", "return_histogram")
+HISTOGRAM_BINS = 40
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,8 @@ class DataFacts:
     action_size: int
     reward: dict[str, float]  # how LEQ sees rewards: scale and bias
     statistics: dict[str, Any]
+    # of the episodes' returns: edges [K+1], counts [K]; earlier runs have none
+    return_histogram: dict[str, list[float]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -115,6 +121,7 @@ class DataFacts:
             spec.action_size,
             asdict(reward),
             dataset.statistics(),
+            _histogram(dataset.returns()),
         )
 
     def problems(self) -> Iterator[str]:
@@ -262,13 +269,14 @@ class RunFolder:
         stored = info.get("dataset") if isinstance(info, dict) else None
         if not isinstance(stored, dict):
             raise UserError(f"{file}: dataset: missing, or without fields; {_MEND}")
-        names = [field.name for field in fields(DataFacts)]
-        if missing := [name for name in names if name not in stored]:
+        known = fields(DataFacts)
+        needed = [x.name for x in known if x.default_factory is MISSING]
+        if missing := [name for name in needed if name not in stored]:
             raise UserError(
                 f"{file} is of an earlier version: its dataset lacks {missing[0]}; "
                 "train the run again"
             )
-        facts = DataFacts(**{name: stored[name] for name in names})
+        facts = DataFacts(**{x.name: stored[x.name] for x in known if x.name in stored})
         for problem in facts.problems():
             raise UserError(f"{file}: dataset.{problem}; {_MEND}")
         return facts
@@ -319,18 +327,30 @@ class RunFolder:
         params, _ = checkpoints.restore("world_model", expected, subtree="params")
         return LatentWorldModel(params, net)
 
+    @property
+    def policy_phase(self) -> str | None:
+        """The phase that trained the policy last; None where there is no policy yet."""
+        checkpoints = self.checkpoints(1)
+        phases = ("leq", "fqe", "bc")
+        return next((p for p in phases if checkpoints.latest(p) is not None), None)
+
+    @property
+    def scorable(self) -> bool:
+        """Whether there is a policy, or one of each member of a grid."""
+        runs = self.members.values() or (self,)
+        return all(run.policy_phase is not None for run in runs)
+
     def load_actor_critic(self, features: int) -> dict[str, Params]:
         """Actor and critic as the last checkpoint of LEQ, FQE or behaviour cloning has
         them.
         """
         config = self.config
-        checkpoints = self.checkpoints(config.checkpoint.keep)
-        trained = [p for p in ("leq", "fqe", "bc") if checkpoints.latest(p) is not None]
+        checkpoints, phase = self.checkpoints(config.checkpoint.keep), self.policy_phase
         if members := self.members:
             raise UserError(
                 f"{self.path} is a grid; give one of its runs: {', '.join(members)}"
             )
-        if not trained:
+        if phase is None:
             raise UserError(
                 f"{self.path} has no policy yet: its world model is in training"
             )
@@ -338,7 +358,7 @@ class RunFolder:
         expected = jax.eval_shape(
             lambda key: nets.init(key, features), jax.random.key(0)
         )
-        return checkpoints.restore(trained[0], expected, subtree="params")[0]
+        return checkpoints.restore(phase, expected, subtree="params")[0]
 
     def load_agent(self, world_model: WorldModel | None = None) -> Agent:
         """The policy as the last checkpoint has it; `world_model` is the run's, where
@@ -352,6 +372,11 @@ class RunFolder:
 
 def _is_finite(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
+
+
+def _histogram(returns: np.ndarray) -> dict[str, list[float]]:
+    counts, edges = np.histogram(returns, HISTOGRAM_BINS)
+    return {"edges": edges.tolist(), "counts": counts.tolist()}
 
 
 def _begins(key: str, names: tuple[str, ...]) -> bool:

@@ -11,6 +11,7 @@ from dreamer_leq.fit_policy import fit_policy
 from dreamer_leq.fit_world_model import fit_world_model
 from dreamer_leq.grid import open_members
 from dreamer_leq.imagined_videos import write_dream, write_open_loop
+from dreamer_leq.reports import write_report
 from dreamer_leq.run import PHASES, Run, open_logger
 from dreamer_leq.run_folder import DataFacts, RunFolder
 from dreamer_leq.training.interrupts import Interrupts
@@ -59,6 +60,7 @@ def train(
         session.forget_unsaved(PHASES)
         run = Run(config, dataset, facts, folder, session, log)
         _run_phases(run, open_members(run, stack))
+    by_first(lambda: _try_report(folder, log))
     return folder
 
 
@@ -90,6 +92,14 @@ def _run_phases(run: Run, members: Sequence[Run]) -> None:
         run.log("writing imagined videos")
         with run.breaking_off("the videos"):
             by_first(lambda: _write_films(run, members, world_model, agents))
+
+
+def _try_report(folder: RunFolder, log: Callable[[str], None]) -> None:
+    """A run is finished without its report, too."""
+    try:
+        write_report(folder, log)
+    except UserError as error:
+        log(f"{error}")
 
 
 def _write_films(

@@ -152,7 +152,7 @@ def test_imagined_videos(trained):
 def evaluated(trained):
     """stdout of eval.py with everything."""
     code, output, errors = trained.run(
-        *("eval.py", "--logdir", RUN, "--episodes", 2, "--random"),
+        *("eval.py", "--logdir", RUN, "--episodes", 2, "--report"),
         *("--video", "out.mp4", "--imagine", "dream.mp4", "--open-loop", "open.gif"),
     )
     assert (code, errors) == (0, "")
@@ -173,6 +173,15 @@ def test_eval_prints_a_table(trained, evaluated):
         assert word in evaluated
     (row,) = [line for line in evaluated.splitlines() if "policy " in line[2:12]][-1:]
     assert f"{after['mean']:.1f}" in row and " 2 " in row and " 500 " in row
+
+
+def test_training_and_eval_write_a_report(trained, evaluated):
+    assert f"wrote {RUN}/report.html" in trained.stdout
+    assert f"wrote {RUN}/report.html" in evaluated
+    page = (trained.path / RUN / "report.html").read_text()
+    assert "random actions" in page and "The dataset&#39;s returns" in page
+    assert page.count("data:video/mp4") == 3 and "of memory" in page
+    assert "damaged" not in page
 
 
 def test_eval_writes_the_videos(trained, evaluated):

@@ -357,6 +357,16 @@ def test_a_grid_trains_every_member_against_one_world_model(whole, grid):
     assert {record["phase"] for record in records(folder)} == {"bc", "fqe"}
 
 
+def test_a_grid_has_a_page_and_each_member_its_own(grid):
+    pages = [
+        folder / "report.html" for folder in (grid[1], *map(grid[1].joinpath, GRID))
+    ]
+    whole, *own = [page.read_text() for page in pages]
+    for name, page in zip(GRID, own, strict=True):
+        assert f'<a href="{name}/report.html">' in whole
+        assert f'"name":"{name}"' in whole and "policy before LEQ" in page
+
+
 def test_a_member_equals_the_run_that_is_trained_alone(place, grid):
     flags = ("--leq.tau", "0.4", "--seed", "1", "--pretrained", "whole")
     train_here(place, *HOPPER, *flags, "--logdir", "alone")

@@ -6,6 +6,7 @@ in order, then flags such as `--leq.tau 0.3`. The comments there are the texts o
 """
 
 from dreamer_leq.config.checks import difference
+from dreamer_leq.config.command import command
 from dreamer_leq.config.files import CONFIGS, from_presets, read, save
 from dreamer_leq.config.flags import load
 from dreamer_leq.config.tree import (
@@ -45,6 +46,7 @@ __all__ = [
     "Log",
     "Optimizer",
     "Video",
+    "command",
     "difference",
     "from_presets",
     "load",

@@ -16,10 +16,12 @@ from typing import Any
 
 from dreamer_leq.errors import UserError
 from dreamer_leq.files import replacing
+from dreamer_leq.training.usage import USAGE, usage
 
 METRICS_FILE = "metrics.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
 RESERVED = ("phase", "step", "time")
+CLOCKS = ("wall", *USAGE)  # for the report: no curves of training
 
 Record = dict[str, Any]
 
@@ -72,7 +74,7 @@ class MetricsLogger:
         record = {"phase": phase, "step": int(step)}
         record |= {name: _number(value) for name, value in metrics.items()}
         times = {name: _number(value) for name, value in (time or {}).items()}
-        record["time"] = {"wall": clock.time(), **times}
+        record["time"] = {"wall": clock.time(), **usage(), **times}
         _write_whole(self._file, (json.dumps(record) + "\n").encode())
         self._tensorboard.write(record)
         if self._wandb:
@@ -322,6 +324,6 @@ class _WandB:
 
 def _scalars(record: Record) -> dict[str, float]:
     """The numbers of a record by the names that plots show."""
-    times = {f"time/{k}": v for k, v in record["time"].items() if k != "wall"}
+    times = {f"time/{k}": v for k, v in record["time"].items() if k not in CLOCKS}
     metrics = {k: v for k, v in record.items() if k not in RESERVED}
     return {f"{record['phase']}/{k}": v for k, v in (metrics | times).items()}

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # what a phase, an environment or a dataset may need, and a command line does not
 HEAVY = (
     "jax jaxlib flax optax orbax tensorboardX rich imageio matplotlib dm_control "
-    "mujoco gymnasium minari"
+    "mujoco gymnasium minari plotly jinja2 scipy"
 )
 IMPORTED = f"print(sorted(set({HEAVY.split()}) & set(sys.modules)))"
 IDLE = "from jax._src import xla_bridge; print(xla_bridge.backends_are_initialized())"

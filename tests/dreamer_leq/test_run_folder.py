@@ -85,6 +85,18 @@ def test_data_may_move_and_be_stored_in_another_way(folder):
     assert folder.facts == moved
 
 
+def test_a_run_of_before_the_histogram_goes_on(folder):
+    """Its dataset's histogram is noted from then on."""
+    histogram = {"edges": [0.0, 1.0, 2.0], "counts": [3, 4]}
+    facts = replace(FACTS, return_histogram=histogram)
+    info = json.loads((folder.path / "info.json").read_text())
+    del info["dataset"]["return_histogram"]
+    (folder.path / "info.json").write_text(json.dumps(info))
+    assert folder.facts == FACTS
+    go_on(folder, facts=facts)
+    assert folder.facts.return_histogram == histogram
+
+
 def test_a_folder_of_something_else_is_named(tmp_path):
     folder = RunFolder(tmp_path)
     for name in ("config", "facts"):

@@ -69,6 +69,16 @@ def test_what_the_clock_says_stands_apart(tmp_path):
     assert record["time"]["updates_per_second"] == 1 and "wall" in record["time"]
 
 
+def test_a_record_says_what_the_process_has_used(tmp_path):
+    with MetricsLogger(tmp_path) as logger:
+        for step in (1, 2):
+            logger.write("leq", step, {"loss": 1.0})
+    first, second = (record["time"] for record in read_metrics(tmp_path / METRICS_FILE))
+    assert 0 < first["process_seconds"] <= second["process_seconds"]
+    # NumPy and JAX alone take that, and no machine of ours has as much
+    assert 2**26 < first["peak_memory"] <= second["peak_memory"] < 2**45
+
+
 def test_names_of_the_record_itself_are_refused(tmp_path):
     with MetricsLogger(tmp_path) as logger, pytest.raises(ValueError, match="step"):
         logger.write("leq", 1, {"step": 2.0})

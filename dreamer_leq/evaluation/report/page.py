@@ -1,0 +1,72 @@
+"""report.html: everything of a run on one page that needs nothing but itself."""
+
+import itertools
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from dreamer_leq.evaluation.report import figures
+from dreamer_leq.evaluation.report.curves import curves
+from dreamer_leq.evaluation.report.figures import Chart, member_style
+from dreamer_leq.evaluation.report.header import header
+from dreamer_leq.evaluation.report.model import model_section
+from dreamer_leq.evaluation.report.offline import offline_section
+from dreamer_leq.evaluation.report.run_files import RunFiles
+from dreamer_leq.evaluation.report.value import value_section
+from dreamer_leq.evaluation.report.videos import films
+from dreamer_leq.files import replacing
+
+FILE = "report.html"
+
+
+def write_pages(folder: Path) -> list[Path]:
+    """The page of a run; of a grid, also that of each member. Raises OSError."""
+    run = RunFiles(folder)
+    return [_write(run), *(_write(member) for member in run.members)]
+
+
+def _write(run: RunFiles) -> Path:
+    file = run.path / FILE
+    html = page(run)
+    with replacing(file) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+    return file
+
+
+def page(run: RunFiles) -> str:
+    """The HTML of a run's page."""
+    numbers = itertools.count()
+
+    def plot(chart: Chart) -> Markup:
+        return figures.plot(chart, f"plot-{next(numbers)}")
+
+    sections = {
+        "Is the model lying?": model_section(run),
+        "Is the value lying?": value_section(run),
+        "Choosing τ without the environment": offline_section(run),
+    }
+    context = dict(
+        header=header(run),
+        films=films(run),
+        sections=sections,
+        groups=curves(run),
+        members={m.name: member_style(i) for i, m in enumerate(run.members)},
+    )
+    problems = list(run.all_problems)  # all has been read by now
+    template = _templates().get_template("page.html")
+    plotly = Markup(get_plotlyjs())
+    return template.render(**context, problems=problems, plot=plot, plotly=plotly)
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("dreamer_leq.evaluation.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

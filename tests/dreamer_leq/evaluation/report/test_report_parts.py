@@ -1,0 +1,101 @@
+"""The report's arithmetic: what it thins, what it adds up, how it ranks."""
+
+import numpy as np
+import pytest
+import report_files as files
+
+from dreamer_leq.evaluation.report.numbers import duration, interval, shown, thinned
+from dreamer_leq.evaluation.report.offline import _related
+from dreamer_leq.evaluation.report.run_files import RunFiles
+from dreamer_leq.evaluation.report.spent import spent
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return files.write_run(tmp_path / "run")
+
+
+def seconds(folder, records):
+    files.write_records(folder, records)
+    return spent(RunFiles(folder)).seconds
+
+
+# --- time and memory
+
+
+def test_time_between_records_is_that_of_the_later_phase(folder):
+    records = [
+        files.record("world_model", 1, 20.0),
+        files.record("world_model", 2, 50.0),
+        files.record("bc", 1, 65.0),
+        files.record("leq", 0, 70.0),
+    ]
+    assert seconds(folder, records) == {"world_model": 50.0, "bc": 15.0, "leq": 5.0}
+
+
+def test_a_break_between_two_processes_is_not_counted(folder):
+    records = [files.record("leq", 1, 100.0), files.record("leq", 2, 30.0)]
+    records[1]["time"]["wall"] = 1e9 + 5000  # the next day
+    assert seconds(folder, records) == {"leq": 130.0}
+
+
+def test_peaks_are_the_highest_of_all_processes(folder):
+    records = [files.record("leq", i, float(i)) for i in (1, 2, 3)]
+    records[1]["time"]["peak_memory"] = 5e9
+    records[2]["time"]["peak_device_memory"] = 7e9
+    files.write_records(folder, records)
+    found = spent(RunFiles(folder))
+    assert (found.memory, found.device_memory) == (5e9, 7e9)
+
+
+def test_runs_of_earlier_versions_recorded_nothing(folder):
+    record = files.record("leq", 1, 1.0) | {"time": {"wall": 1.0}}
+    assert seconds(folder, [record]) == {}
+    assert spent(RunFiles(folder)).memory is None
+
+
+def test_a_grids_time_is_that_of_its_one_process(tmp_path):
+    grid = RunFiles(files.write_grid(tmp_path / "grid"))
+    # four members write what one process did in 360 s, and then until 520 s
+    assert spent(grid).seconds == {"world_model": 360.0, "leq": 160.0}
+    assert spent(grid.members[0]).seconds == {"leq": 120.0}
+
+
+# --- numbers
+
+
+def test_thinning_keeps_ends_order_and_extremes():
+    rng = np.random.default_rng(0)
+    x, y = np.arange(10_000), rng.normal(size=10_000)
+    few_x, few_y = thinned(x, y, 100)
+    assert len(few_x) <= 100 and (few_x[0], few_x[-1]) == (0, 9_999)
+    assert (np.diff(few_x) > 0).all()
+    assert (few_y.min(), few_y.max()) == (y.min(), y.max())
+    np.testing.assert_array_equal(few_y, y[few_x.astype(int)])
+
+
+def test_short_curves_are_left_alone():
+    x, y = thinned([1, 2, 3], [3.0, 1.0, 2.0], 3)
+    assert (x.tolist(), y.tolist()) == ([1, 2, 3], [3, 1, 2])
+
+
+def test_numbers_are_written_as_one_reads_them():
+    found = [shown(x) for x in (1234.5, 99.96, 12.34, 0.1234, 0.0, -3.2, None)]
+    assert found == ["1,234", "100.0", "12.3", "0.12", "0", "−3.20", "–"]
+    assert shown(0.62, "success") == "62 %"
+    assert interval(0.5, 0.75, "success") == "50 % … 75 %"
+    assert interval(1.0, None) == "–"
+    assert [duration(x) for x in (9, 90, 9000)] == ["9 s", "1.5 min", "2.5 h"]
+
+
+# --- ranks
+
+
+def test_rank_correlation_and_what_chance_does():
+    found = _related([1.0, 2.0, 3.0, 4.0], [10.0, 30.0, 200.0, 3000.0])
+    # 2 of the 24 orders are perfect, one of them reversed
+    assert found.startswith("1.00 (a random order has as much in 8 %")
+    assert _related([4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 4.0]).startswith("-1.00")
+    # ranks 1, 2.5, 2.5 against 1, 2, 3
+    assert _related([1.0, 2.0, 2.0], [1.0, 2.0, 3.0]).startswith("0.87")
+    assert "undefined" in _related([1.0, 1.0, 1.0], [1.0, 2.0, 3.0])
