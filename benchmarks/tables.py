@@ -1,4 +1,4 @@
-"""What run.py prints: figures, ratios to older ones, and profiles."""
+"""What is printed: figures, ratios to older ones or to other code, and profiles."""
 
 from collections.abc import Iterable, Iterator
 from statistics import median
@@ -43,7 +43,7 @@ def _cells(row: Row) -> Iterator[str]:
         yield f"{1 / middle:.3g}"
         yield f"{row['flop'] / 1e9:.3g}"
         yield f"{row['flop'] / middle / 1e9:,.0f}"
-        yield f"{row['flop'] / middle / row['matmul_peak']:.0%}"
+        yield f"{_of_peak(row):.0%}"
     else:
         yield from ("", "", "", f"{row['flop'] / 1e9:.3g}", "", "")
     yield f"{row['compile_seconds']:.1f} s ({row['compile_cpu_seconds']:.1f})"
@@ -141,6 +141,40 @@ def _gains(new: Row, old: Row) -> Iterator[str]:
     yield f"{a['bytes'] / b['bytes']:.2f}" if a and b else ""
     planned = [sum(row["planned_memory"].values()) for row in (old, new)]
     yield f"{planned[0] / planned[1]:.2f}"
+
+
+def against_official(rows: list[Row], machine: Row) -> Table:
+    """A line per case; the ratio is that of the turns."""
+    columns = ("official, ms", "ours, ms", "official / ours", "from - to")
+    columns += ("GFLOP each", "of peak", "compile in CPU-s")
+    table = _table(["case", "size"], columns)
+    for row in rows:
+        table.add_row(row["case"], row["ours"]["size"], *_beside(row))
+    theirs, ours = rows[0]["official"], rows[0]["ours"]
+    table.caption = (
+        f"{machine['processor']}, one core; JAX {theirs['jax']} and {ours['jax']}; "
+        f"times are medians of {len(ours['seconds'])} turns\n"
+        "two figures: the official code's and ours; of peak: of the fastest matrix "
+        "product with the same JAX"
+    )
+    return table
+
+
+def _beside(row: Row) -> Iterator[str]:
+    theirs, ours = row["official"], row["ours"]
+    pairs = zip(theirs["seconds"], ours["seconds"], strict=True)
+    each = [a / b for a, b in pairs]
+    for side in (theirs, ours):
+        yield f"{median(side['seconds']) * 1e3:.4g}"
+    yield f"{median(each):.2f}"
+    yield f"{min(each):.2f} - {max(each):.2f}"
+    yield ", ".join(f"{side['flop'] / 1e9:.3g}" for side in (theirs, ours))
+    yield ", ".join(f"{_of_peak(side):.0%}" for side in (theirs, ours))
+    yield ", ".join(f"{side['compile_cpu_seconds']:.1f}" for side in (theirs, ours))
+
+
+def _of_peak(row: Row) -> float:
+    return row["flop"] / median(row["seconds"]) / row["matmul_peak"]
 
 
 def profiles(row: Row) -> list[Any]:
