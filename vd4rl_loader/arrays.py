@@ -137,8 +137,12 @@ def _is_whole(
     entries = {len(array) for array in arrays.values()}
     rising = offsets[0] == 0 and (np.diff(offsets) > 0).all()
     texts = [*summary["origins"], *summary["notes"]]
+    in_range = (
+        np.isfinite(arrays["reward"]).all() and (abs(arrays["action"]) <= 1).all()
+    )
     return bool(
         rising
+        and in_range
         and entries == {offsets[-1]}
         and len(summary["origins"]) == len(offsets) - 1
         and isinstance(summary["source_image_size"], int)

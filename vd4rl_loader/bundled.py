@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vd4rl_loader import npz_arrays
 from vd4rl_loader.errors import DataError
+from vd4rl_loader.stored import refuse_size
 
 _BUNDLED = Path(__file__).with_name("policies")
 _LOG_STD_RANGE = (-10.0, 2.0)
@@ -102,16 +104,23 @@ class PolicyFolder:
         """Reads the weights of one checkpoint."""
         path = _checkpoint_files(self.path)[checkpoint]
         try:
-            with np.load(path) as file:
-                arrays = {key: file[key].astype(np.float32) for key in file.files}
+            arrays = _weights(path)
             count = len(arrays) // 2
             return Policy(
                 tuple((arrays[f"w{i}"], arrays[f"b{i}"]) for i in range(count))
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise DataError(
                 f"{path}: not a policy checkpoint (arrays w0, b0, w1, b1, ...): {error}"
             ) from error
+
+
+def _weights(path: Path) -> dict[str, np.ndarray]:
+    with npz_arrays.opened(path) as archive:
+        stored = npz_arrays.declared(archive, npz_arrays.names(archive))
+        refuse_size(stored.values())
+        arrays = npz_arrays.read(archive, stored)
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
 def bundled_tasks() -> list[str]:

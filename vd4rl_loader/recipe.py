@@ -11,6 +11,7 @@ from typing import Any
 from vd4rl_loader import levels
 from vd4rl_loader.episode_files import atomic, episode_name
 from vd4rl_loader.errors import DataError
+from vd4rl_loader.layout import read_json
 from vd4rl_loader.render import RenderStyle
 
 HDF5_SIZE = 84  # V-D4RL's hdf5 shards have this image size
@@ -103,10 +104,9 @@ def _write_or_compare(path: Path, record: dict[str, Any]) -> None:
         with atomic(path) as temporary:
             temporary.write_text(json.dumps(record, indent=2) + "\n")
         return
-    try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise DataError(f"{path}: not valid JSON: {error}") from error
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: expected a JSON object")
     differing = [key for key in record if found.get(key) != record[key]]
     if differing:
         raise DataError(

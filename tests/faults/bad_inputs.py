@@ -7,6 +7,9 @@ in a folder and a process of its own. Exit code 1 where a command did what it mu
 """
 
 import argparse
+import contextlib
+import itertools
+import re
 import shutil
 import sys
 import tempfile
@@ -63,44 +66,62 @@ def _one(kind: str, number: int, seed: int, run: Path) -> tuple[str, Outcome]:
     return sandbox.in_child(work)
 
 
-def main() -> int:
+class Tally:
+    """How the inputs of each kind ended."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._found: dict[str, Counter] = defaultdict(Counter)
+        self._slowest, self._largest = 0.0, 0
+
+    def add(self, kind: str, outcome: Outcome) -> None:
+        self._found[kind][outcome.word] += 1
+        self._slowest = max(self._slowest, outcome.seconds)
+        self._largest = max(self._largest, outcome.grown)
+
+    @property
+    def total(self) -> Counter:
+        return sum(self._found.values(), Counter())
+
+    def print(self) -> None:
+        print(f"{'kind':26}" + "".join(f"{word:>9}" for word in WORDS))
+        for kind, counts in (*self._found.items(), ("all", self.total)):
+            print(f"{kind:26}" + "".join(f"{counts[word]:9}" for word in WORDS))
+        print(
+            f"slowest {self._slowest:.1f} s, "
+            f"largest growth {self._largest / 1e6:,.0f} MB, "
+            f"{time.monotonic() - self._start:.0f} s in all"
+        )
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=400, help="inputs in all")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--kind", help="only kinds whose name contains this")
-    parser.add_argument("--number", type=int, help="only this input of the kind")
+    parser.add_argument("--kind", default="", help="only kinds that this matches")
+    parser.add_argument("--number", type=int, help="only this input of each kind")
     parser.add_argument("-v", action="store_true", help="print every outcome")
-    args = parser.parse_args()
-    kinds = [kind for kind in KINDS if (args.kind or "") in kind]
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = _arguments()
+    kinds = [kind for kind in KINDS if re.search(args.kind, kind)]
     numbers = range(-(-args.count // len(kinds)))
     if args.number is not None:
         numbers = [args.number]
-    found: dict[str, Counter] = defaultdict(Counter)
-    slowest, largest = 0.0, 0
-    start = time.monotonic()
-    run = Path(tempfile.mkdtemp())
-    sandbox.in_child(lambda: bad_runs.make_run(run))
-    for number in numbers:
-        for kind in kinds:
-            what, outcome = _one(kind, number, args.seed, run)
-            found[kind][outcome.word] += 1
-            slowest = max(slowest, outcome.seconds)
-            largest = max(largest, outcome.grown)
+    tally = Tally()
+    with tempfile.TemporaryDirectory() as run, contextlib.suppress(KeyboardInterrupt):
+        sandbox.in_child(lambda: bad_runs.make_run(Path(run)))
+        for number, kind in itertools.product(numbers, kinds):
+            what, outcome = _one(kind, number, args.seed, Path(run))
+            tally.add(kind, outcome)
             if outcome.fault or args.v:
                 print(f"--- {kind} {number}: {what}: {outcome.word}")
                 print(outcome.said.strip()[-2000:])
                 print(outcome.fault[-2500:], flush=True)
-    print(f"{'kind':26}" + "".join(f"{word:>9}" for word in WORDS))
-    for kind, counts in found.items():
-        print(f"{kind:26}" + "".join(f"{counts[word]:9}" for word in WORDS))
-    total = sum(found.values(), Counter())
-    print(f"{'all':26}" + "".join(f"{total[word]:9}" for word in WORDS))
-    print(
-        f"slowest {slowest:.1f} s, largest growth {largest / 1e6:,.0f} MB, "
-        f"{time.monotonic() - start:.0f} s in all"
-    )
-    shutil.rmtree(run)
-    return int(total["fault"] > 0)
+    tally.print()
+    return int(tally.total["fault"] > 0)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import contextlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +19,7 @@ import jax
 import numpy as np
 from bad_data import DATA, Kind, Made
 from damage import Rng, damaged_bytes, damaged_tree
-from hostile_data import PLACES
+from hostile_data import ARCHIVES, PLACES
 from ruamel.yaml import YAML
 from states import layouts
 
@@ -338,7 +340,40 @@ def eval_flags(folder: Path, rng: Rng, number: int) -> Made:
     return f"{flags!r:.70}", [*EVAL, *flags]
 
 
+def processes(folder: Path, rng: Rng, number: int) -> Made:
+    """Commands as a user runs them; the first argument is the script."""
+    (folder / "bad").mkdir()
+    if number % 4 == 0:
+        ARCHIVES["a pickle"](folder / "bad" / "0.npz")
+        return "info of a pickle", ["-m", "vd4rl_loader", "info", "bad"]
+    if number % 4 == 1:
+        (folder / RUN / "config.yaml").write_bytes(_bomb("merge"))
+        return "evaluation of a bomb", ["eval.py", *EVAL]
+    if number % 4 == 2:
+        os.mkfifo(folder / "bad" / "maze.hdf5")
+        return "training on a FIFO", ["train_offline.py", *TRAIN, "--data", "bad"]
+    return "an unknown flag", ["train_offline.py", "--leq.tua", "0.1"]
+
+
+def run_process(arguments: list[str]) -> int:
+    """The exit code of a Python script, its words on this process's streams."""
+    script, *rest = arguments
+    script = script if script == "-m" else str(configs.CONFIGS.parent / script)
+    environment = os.environ | {"PYTHONPATH": str(configs.CONFIGS.parent)}
+    done = subprocess.run(
+        [sys.executable, script, *rest],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    print(done.stdout, end="")
+    print(done.stderr, end="", file=sys.stderr)
+    return done.returncode
+
+
 KINDS: dict[str, Kind] = {
+    "whole processes": processes,
     "a run's config.yaml": run_config,
     "a run's info.json": run_info,
     "a run's scores.json": run_scores,
@@ -355,4 +390,6 @@ def main_of(kind: str, arguments: list[str]) -> Callable[[list[str]], int]:
     """The command that a kind's arguments are for."""
     if kind == "configs.yaml":
         return read_book
+    if kind == "whole processes":
+        return run_process
     return train if arguments[: len(TRAIN)] == TRAIN else evaluate

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-SECONDS = 60  # after which a command hangs
+SECONDS = 180  # after which a command hangs; a busy machine takes its time
 MEMORY = 1 << 30  # bytes that it may use beside what the process has
 MAPPED = 3 << 30  # and that it may map: threads map more than they use
 LONGEST = 1000  # characters of a line for a person
@@ -26,7 +26,7 @@ _OURS = ("cache", "run", "datasets")  # of caches, runs, and data that are made
 # The log's own lines on stderr, of datasets that are read.
 _LOG = re.compile(
     r"reading |skip_bad: |\S.*: [\d,]+ transitions in |waiting for |rendering with "
-    r"|collecting |  \S"
+    r"|collecting |\S+ row \d+: dropped |  \S"
 )
 
 Main = Callable[[Sequence[str]], int]

@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SEED = 1
 # Of kinds that list their cases the first ones are few of many; the script has all.
 NUMBERS = range(3)
-SLOW = ("Minari", "the loader's commands")  # imports; programs that draw
+# imports; programs that draw; interpreters that start
+SLOW = ("Minari", "the loader's commands", "whole processes")
 
 
 @pytest.fixture(scope="module")

@@ -133,6 +133,16 @@ def test_a_cache_of_falling_offsets_is_built_again(tmp_path):
     assert again.offsets.tolist() == [0, 9, 18]
 
 
+@pytest.mark.parametrize("name", ["reward", "action"])
+def test_a_cache_of_impossible_numbers_is_built_again(tmp_path, name):
+    write_folder(tmp_path, [GOOD])
+    open_dataset(tmp_path, image_size=8, min_length=2)
+    (path,) = tmp_path.glob(f".cache/*/{name}.npy")
+    np.save(path, np.full_like(np.load(path), np.inf))
+    again = open_dataset(tmp_path, image_size=8, min_length=2)
+    np.testing.assert_array_equal(getattr(again, name), GOOD[name].astype("f4"))
+
+
 def test_names_from_a_file_do_not_reach_the_terminal(tmp_path, capsys):
     wild = {**GOOD, "a\n\x1b[31m": GOOD["reward"]}
     del wild["reward"]
