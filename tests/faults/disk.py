@@ -18,9 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-    "JAX",
-    "TF_",
-)  # variables that importing JAX here sets, and a user's shell lacks
 sys.path[:0] = [str(ROOT), str(ROOT / "tests/shared")]
 
 from workplace import records, users_environment  # noqa: E402

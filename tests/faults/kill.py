@@ -26,9 +26,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-    "JAX",
-    "TF_",
-)  # variables that importing JAX here sets, and a user's shell lacks
 sys.path[:0] = [str(ROOT), str(ROOT / "tests/shared")]
 
 import jax  # noqa: E402
