@@ -9,8 +9,12 @@ import uuid
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import h5py
 
 # V-D4RL's readers make a tensor of every key they find: there must be no others.
 _KEYS = ("image", "action", "reward", "discount", "is_first", "is_last", "is_terminal")
@@ -67,6 +71,21 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def hdf5_file(path: Path) -> Iterator[h5py.File]:
+    """Gives a new HDF5 file, in memory, which is then written to `path`.
+
+    Where the disk is full under a file of its own, the HDF5 library crashes.
+    """
+    import h5py
+
+    with h5py.File(path, "w", driver="core", backing_store=False) as file:
+        yield file
+        file.flush()
+        image = file.id.get_file_image()
+    path.write_bytes(image)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Deletes temporary files of writers that were killed."""
     for path in folder.glob(".*.part"):
@@ -79,8 +98,6 @@ def _write_npz(path: Path, episode: dict[str, np.ndarray]) -> None:
 
 
 def _write_hdf5(path: Path, episode: dict[str, np.ndarray]) -> None:
-    import h5py
-
     step_type = np.where(episode["is_first"], 0, np.where(episode["is_last"], 2, 1))
     arrays = {
         "observation": episode["image"].transpose(0, 3, 1, 2),
@@ -89,7 +106,7 @@ def _write_hdf5(path: Path, episode: dict[str, np.ndarray]) -> None:
         "discount": episode["discount"],
         "step_type": step_type,
     }
-    with h5py.File(path, "w") as file:
+    with hdf5_file(path) as file:
         for key, array in arrays.items():
             file.create_dataset(key, data=array, compression="gzip")
 

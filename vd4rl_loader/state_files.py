@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from vd4rl_loader.episode_files import atomic
+from vd4rl_loader.episode_files import atomic, hdf5_file
 from vd4rl_loader.errors import DataError
 
 Transitions = Mapping[str, np.ndarray]  # [N, ...] by D4RL's names
@@ -66,10 +66,9 @@ def write_d4rl(path: Path, arrays: Transitions, record: Mapping[str, Any]) -> No
     Raises:
       DataError: the file cannot be written.
     """
-    import h5py
 
     def write(temporary: Path) -> None:
-        with h5py.File(temporary, "w") as file:
+        with hdf5_file(temporary) as file:
             for key, array in arrays.items():
                 file.create_dataset(key, data=array, compression="gzip")
             file.create_group("metadata").attrs["provenance"] = json.dumps(record)

@@ -8,7 +8,6 @@ the same command has to end as a run that was never disturbed. Exits with 1 othe
 """
 
 import contextlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests/shared")]
 
-from workplace import records  # noqa: E402
+from workplace import records, users_environment  # noqa: E402
 
 from dreamer_leq.training.checkpoints import Checkpoints  # noqa: E402
 
@@ -71,13 +70,11 @@ def _command(*words: object) -> None:
 
 def train(disk: Path, flags: tuple[str, ...], cache: Path) -> subprocess.Popen:
     """Training with data and run on the disk; compiled programs are elsewhere."""
-    environment = {k: v for k, v in os.environ.items() if k[:3] != "JAX"}
-    environment |= {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cache)}
     command = [sys.executable, str(ROOT / "train_offline.py"), *flags]
     return subprocess.Popen(
         [*command, "--logdir", "run"],
         cwd=disk,
-        env=environment,
+        env=users_environment(cache),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

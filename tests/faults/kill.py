@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests/shared")]
 
 import jax  # noqa: E402
-from workplace import records, scores  # noqa: E402
+from workplace import records, scores, users_environment  # noqa: E402
 
 from dreamer_leq.training.checkpoints import Checkpoints  # noqa: E402
 
@@ -61,8 +61,6 @@ class Place:
     def start(self) -> subprocess.Popen:
         command = [sys.executable, ROOT / "train_offline.py", "--configs"]
         command += [*self.arguments, "--logdir", "run"]
-        environment = {k: v for k, v in os.environ.items() if k[:3] != "JAX"}
-        environment |= {"XDG_CACHE_HOME": str(self.cache), "PYTHONPATH": str(ROOT)}
         with (
             open(self.path / "stdout.txt", "w") as out,
             open(self.path / "stderr.txt", "w") as err,
@@ -70,7 +68,7 @@ class Place:
             return subprocess.Popen(
                 command,
                 cwd=self.path,
-                env=environment,
+                env=users_environment(self.cache),
                 stdout=out,
                 stderr=err,
                 start_new_session=True,

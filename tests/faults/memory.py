@@ -8,7 +8,6 @@ has to load, and with the key lowered the command has to end well. Exits with 1
 otherwise.
 """
 
-import os
 import resource
 import subprocess
 import sys
@@ -16,7 +15,9 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests/shared")]
+
+from workplace import users_environment  # noqa: E402
 
 from dreamer_leq.training.checkpoints import Checkpoints  # noqa: E402
 
@@ -32,13 +33,11 @@ TRIALS = {
 
 def train(folder: Path, *flags: object) -> tuple[int, str]:
     """Exit code and stderr."""
-    environment = {k: v for k, v in os.environ.items() if k[:3] != "JAX"}
-    environment |= {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder / "cache")}
     command = [sys.executable, ROOT / "train_offline.py", *flags]
     done = subprocess.run(
         [str(word) for word in command],
         cwd=folder,
-        env=environment,
+        env=users_environment(folder / "cache"),
         capture_output=True,
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT)),

@@ -17,7 +17,8 @@ from dreamer_leq.shortages import shortage
 from dreamer_leq.training.checkpoints import Checkpoints
 from dreamer_leq.training.metrics import METRICS_FILE, MetricsLogger, read_metrics
 from vd4rl_loader.__main__ import main as loader_main
-from vd4rl_loader.errors import disk_trouble
+from vd4rl_loader.errors import DataError, disk_trouble
+from vd4rl_loader.state_files import write_d4rl, write_neorl
 
 STATE = {"weights": jnp.arange(4096.0)}
 
@@ -110,6 +111,19 @@ def test_other_errors_are_bugs_and_keep_their_traceback(monkeypatch):
     with pytest.raises(FileNotFoundError):
         cli.train_main([])
     assert disk_trouble(ValueError("x")) is None and shortage(KeyError("x")) is None
+
+
+@pytest.mark.parametrize("suffix", [".hdf5", ".npz"])
+def test_data_that_does_not_fit_is_one_line_and_no_file(tmp_path, small_files, suffix):
+    """The HDF5 library would crash."""
+    arrays = {"observations": np.random.default_rng(0).random((4000, 3))}
+    arrays |= dict.fromkeys(("next_observations", "actions"), arrays["observations"])
+    arrays |= dict.fromkeys(("rewards", "terminals", "timeouts"), np.zeros(4000, bool))
+    write = {".hdf5": write_d4rl, ".npz": write_neorl}[suffix]
+    small_files()
+    with pytest.raises(DataError, match=r"cannot write: .*File too large"):
+        write(tmp_path / f"data{suffix}", arrays, {})
+    assert not list(tmp_path.iterdir())
 
 
 # --- memory

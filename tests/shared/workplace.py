@@ -28,11 +28,7 @@ class Workplace:
 
     def start(self, script, *arguments):
         """The command, its output going to a file."""
-        # importing JAX here has set variables that a user's shell has not
-        ours = {k: v for k, v in os.environ.items() if k[:3] not in ("JAX", "TF_")}
-        environment = ours | {"XDG_CACHE_HOME": str(self.cache), "COLUMNS": "120"}
-        environment |= self.variables
-        environment["PYTHONPATH"] = str(ROOT)  # for a script of -m
+        environment = users_environment(self.cache) | self.variables
         script = script if script == "-m" else ROOT / script
         command = [sys.executable, script, *map(str, arguments)]
         with open(self.output, "w") as output:
@@ -71,6 +67,13 @@ class Workplace:
         """What lies here, but for what the tests themselves write."""
         found = {file.relative_to(self.path) for file in self.path.rglob("*")}
         return found - {Path("output.txt")}
+
+
+def users_environment(cache):
+    """Variables as in a user's shell: importing JAX here has set some that it lacks."""
+    theirs = {k: v for k, v in os.environ.items() if k[:3] not in ("JAX", "TF_")}
+    theirs |= {"XDG_CACHE_HOME": str(cache), "COLUMNS": "120"}
+    return theirs | {"PYTHONPATH": str(ROOT)}  # for a script of -m
 
 
 def free_address():
