@@ -6,7 +6,6 @@ analysis/value.json   Q, λ-return and imagined return against the environment's
 Both are plain JSON of numbers and lists; docs/calibration.md explains every entry.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,13 @@ import numpy as np
 
 from dreamer_leq import build
 from dreamer_leq.agent import Agent
+from dreamer_leq.analysis_files import (
+    MODEL,
+    VALUE,
+    is_outdated,
+    last_checkpoints,
+    write,
+)
 from dreamer_leq.data import AnyDataset
 from dreamer_leq.evaluation import calibration as calibrate
 from dreamer_leq.evaluation.calibration import calibration
@@ -25,15 +31,12 @@ from dreamer_leq.evaluation.played import play
 from dreamer_leq.evaluation.scoring import open_environments
 from dreamer_leq.evaluation.verdicts import model_sentence, value_sentence
 from dreamer_leq.evaluation.windows import Windows, draw_windows
-from dreamer_leq.files import write_json
 from dreamer_leq.leq.networks import Params
-from dreamer_leq.run import PHASES
 from dreamer_leq.run_folder import RunFolder
 from dreamer_leq.world_models.interface import WorldModel
 
 Log = Callable[[str], None]
 
-MODEL, VALUE = "analysis/model.json", "analysis/value.json"
 SEEN = "episodes of the dataset, spread evenly; the world model was trained on them"
 UNITS = {
     "image": "of the range of a pixel",
@@ -54,8 +57,10 @@ def analyse(
     world model yet, WorkerError where an environment fails.
     """
     runs = list(folder.members.values()) or [folder]
-    models = [run for run in runs if dataset and _outdated(run, MODEL)]
-    values = [run for run in runs if _has_critic(run) and _outdated(run, VALUE)]
+    models = [run for run in runs if dataset and is_outdated(run, MODEL)]
+    values = [run for run in runs if _has_critic(run) and is_outdated(run, VALUE)]
+    wanted = folder.config.analysis
+    models, values = models * bool(wanted.sequences), values * bool(wanted.episodes)
     if not models and not values:
         return
     world_model = folder.load_world_model()
@@ -149,44 +154,19 @@ def _policy(run: RunFolder, world_model: WorldModel) -> tuple[Agent, dict[str, P
     return Agent(world_model, params["actor"], nets), params
 
 
-def _checkpoints(run: RunFolder) -> dict[str, int]:
-    """The updates behind the last checkpoint of each phase that has one: what tells the
-    state of a run from an earlier one.
-    """
-    latest = run.checkpoints(run.config.checkpoint.keep).latest
-    steps = {phase: latest(phase) for phase in PHASES}
-    return {phase: step for phase, step in steps.items() if step is not None}
-
-
 def _has_policy(run: RunFolder) -> bool:
-    return bool(_checkpoints(run).keys() & {"bc", "fqe", "leq"})
+    return bool(last_checkpoints(run).keys() & {"bc", "fqe", "leq"})
 
 
 def _has_critic(run: RunFolder) -> bool:
-    trained = _checkpoints(run)
+    trained = last_checkpoints(run)
     cloned = "bc" in trained and run.config.bc.critic != "none"
     return cloned or "fqe" in trained or "leq" in trained
 
 
-def _outdated(run: RunFolder, name: str) -> bool:
-    file = run.path / name
-    if not file.exists():
-        return True
-    try:
-        return json.loads(file.read_text()).get("checkpoints") != _checkpoints(run)
-    except (ValueError, AttributeError):  # no JSON, or no mapping
-        return True
-
-
 def _write(run: RunFolder, name: str, found: Mapping[str, Any], log: Log) -> None:
-    path = run.path / name
-    write_json(path, _plain({**found, "checkpoints": _checkpoints(run)}))
+    write(run, name, found)
     log(f"{Path(name).stem}: {found['sentence']}")
-
-
-def _plain(tree: Any) -> Any:
-    """Lists and numbers in the place of arrays."""
-    return jax.tree.map(lambda x: x.tolist() if isinstance(x, np.ndarray) else x, tree)
 
 
 # --- the dataset

@@ -4,14 +4,14 @@ videos.
 
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from functools import partial
 
 from rich.console import Console
 
 from dreamer_leq.agent import Agent, RandomAgent
 from dreamer_leq.config import Config
 from dreamer_leq.config.tree import LARGEST, MAX_EPISODES
-from dreamer_leq.data import open_data
+from dreamer_leq.data import open_data_at
 from dreamer_leq.envs.suites import environment_factory
 from dreamer_leq.errors import UserError
 from dreamer_leq.evaluation.rollouts import Agent as AnyAgent
@@ -47,7 +47,8 @@ def evaluate_run(args: Namespace, log: Callable[[str], None]) -> None:
     else:
         _evaluate_policy(folder, args, log)
     if args.report:
-        write_report(folder, log)
+        opened = partial(_dataset, folder, folder.config, args, log)
+        write_report(folder, log, opened, args.workers, estimate=True)
 
 
 def _evaluate_policy(
@@ -117,9 +118,7 @@ def _score(
 def _dataset(
     folder: RunFolder, config: Config, args: Namespace, log: Callable
 ) -> Dataset:
-    path = args.data or folder.facts.path
-    data = replace(config.data, path=path)
-    return open_data(replace(config, data=data), log)[0]
+    return open_data_at(args.data or folder.facts.path, config, log)
 
 
 def _imagine(

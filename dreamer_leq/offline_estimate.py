@@ -18,11 +18,11 @@ import optax
 from jax import Array
 
 from dreamer_leq import build
+from dreamer_leq.analysis_files import OFFLINE, write
 from dreamer_leq.config import Config
-from dreamer_leq.data import AnyDataset, open_data
+from dreamer_leq.data import AnyDataset
 from dreamer_leq.errors import UserError
 from dreamer_leq.evaluation.scores import bootstrap_interval
-from dreamer_leq.files import write_json
 from dreamer_leq.leq.networks import ActorCritic, Params
 from dreamer_leq.leq.pretrain import FQE, Pretraining
 from dreamer_leq.leq.td_errors import CriticValues, critic_values, excess_values
@@ -57,39 +57,38 @@ class Transitions:
     first: np.ndarray
 
 
-def write_offline(folder: RunFolder, log: Log, data: str = "") -> list[dict[str, Any]]:
-    """Estimate a run, or each of a grid's members, into its analysis/offline.json;
-    returns what is written.
+def write_offline(
+    folder: RunFolder, dataset: AnyDataset, log: Log
+) -> list[dict[str, Any]]:
+    """Estimate a run, or each of a grid's members, on its dataset into its
+    analysis/offline.json; returns what is written.
 
-    data: the dataset, if it has moved. Raises UserError, DataError where there is no
-    policy or no dataset.
+    Raises UserError where there is no policy.
     """
     runs = list(folder.members.values()) or [folder]
     config, world_model = folder.config, folder.load_world_model()
     policies = [run.load_actor_critic(world_model.feature_size) for run in runs]
-    transitions = open_transitions(folder, world_model, log, data)
+    transitions = open_transitions(folder, world_model, dataset, log)
     nets = build.actor_critic(config, folder.facts.observation)
     found = []
     for run, params in zip(runs, policies, strict=True):
         estimate = offline_estimate(transitions, nets, params, config)
         estimate = {"tau": run.config.leq.tau[0], **estimate}
         estimate["sentence"] = _sentence(estimate)
-        write_json(run.path / "analysis" / "offline.json", estimate)
+        write(run, OFFLINE, estimate)
         log(estimate["sentence"])
         found.append(estimate)
     return found
 
 
 def open_transitions(
-    folder: RunFolder, world_model: WorldModel, log: Log, path: str = ""
+    folder: RunFolder, world_model: WorldModel, dataset: AnyDataset, log: Log
 ) -> Transitions:
-    """The dataset of a run; `path` is where it lies, if it has moved.
+    """The dataset of a run.
 
     Raises UserError where its latents don't fit into memory or it is one episode.
     """
     config, facts = folder.config, folder.facts
-    data = replace(config.data, path=path or facts.path)
-    dataset, _ = open_data(replace(config, data=data), log)
     first = np.asarray(dataset.is_first)
     reward = facts.reward_transform(np.asarray(dataset.reward))
     reward = np.where(first, 0.0, reward).astype(np.float32)

@@ -126,10 +126,10 @@ class DataFacts:
 
     def problems(self) -> Iterator[str]:
         """What can't be, of facts that were read: field and what is wrong."""
-        for field in fields(self):
-            value, kind = getattr(self, field.name), _KINDS[field.name]
+        for known in fields(self):
+            value, kind = getattr(self, known.name), _KINDS[known.name]
             if type(value) is not kind:
-                yield f"{field.name}: is {given(value)}, expected {kind.__name__}"
+                yield f"{known.name}: is {given(value)}, expected {kind.__name__}"
                 return
         for name in ("image_size", "vector_size", "action_size"):
             if not 0 <= getattr(self, name) <= _LARGEST_SIZE:

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 from dreamer_leq.agent import Agent
 from dreamer_leq.config import Config
-from dreamer_leq.data import describe_rewards, open_data, reward_transform
+from dreamer_leq.data import AnyDataset, describe_rewards, open_data, reward_transform
 from dreamer_leq.errors import UserError
 from dreamer_leq.fit_policy import fit_policy
 from dreamer_leq.fit_world_model import fit_world_model
@@ -60,7 +60,7 @@ def train(
         session.forget_unsaved(PHASES)
         run = Run(config, dataset, facts, folder, session, log)
         _run_phases(run, open_members(run, stack))
-    by_first(lambda: _try_report(folder, log))
+    by_first(lambda: _try_report(folder, dataset, log))
     return folder
 
 
@@ -94,10 +94,12 @@ def _run_phases(run: Run, members: Sequence[Run]) -> None:
             by_first(lambda: _write_films(run, members, world_model, agents))
 
 
-def _try_report(folder: RunFolder, log: Callable[[str], None]) -> None:
+def _try_report(
+    folder: RunFolder, dataset: AnyDataset, log: Callable[[str], None]
+) -> None:
     """A run is finished without its report, too."""
     try:
-        write_report(folder, log)
+        write_report(folder, log, lambda: dataset, folder.config.eval.workers)
     except UserError as error:
         log(f"{error}")
 

@@ -33,6 +33,8 @@ PHASES = ("world_model", "bc", "fqe", "leq")
 MAZE = Path("runs/pointmaze-umaze/seed0")
 HOPPER = ("--configs", "d4rl_mujoco", "debug", "--task", "hopper-medium-replay")
 HOPPER += ("--data", "hopper.hdf5", "--expansion.interval", "8")
+ANALYSED = ("--analysis.sequences", "4", "--analysis.episodes", "2")
+HOPPER += ("--analysis.sequences", "0", "--analysis.episodes", "0")
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +218,7 @@ def analysis(folder):
 
 def test_a_maze_is_analysed_once(place, maze, monkeypatch):
     folder = place.path / MAZE
+    shutil.rmtree(folder / "analysis")  # the training's
     said = analyse_here(place, folder, monkeypatch)
     model, value = analysis(folder)
     assert said == [f"model: {model['sentence']}", f"value: {value['sentence']}"]
@@ -335,7 +338,7 @@ def test_what_comes_after_it_is_not(whole, taken_over):
 def grid(place, whole):
     """stdout and folder of a grid against the world model of another run."""
     flags = ("--leq.tau", "0.1", "0.4", "--seeds", "2", "--pretrained", "whole")
-    output = train_here(place, *HOPPER, *flags, "--logdir", "grid")
+    output = train_here(place, *HOPPER, *flags, *ANALYSED, "--logdir", "grid")
     return output, place.path / "grid"
 
 
@@ -381,8 +384,7 @@ def test_a_member_equals_the_run_that_is_trained_alone(place, grid):
         assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
-def test_each_member_of_a_grid_has_an_analysis_of_its_own(place, grid, monkeypatch):
-    analyse_here(place, grid[1], monkeypatch)
+def test_each_member_of_a_grid_has_an_analysis_of_its_own(grid):
     models, values = zip(*(analysis(grid[1] / name) for name in GRID), strict=True)
     assert all(model["error"] == models[0]["error"] for model in models)
     assert len({tuple(model["disagreement"]["policy"]) for model in models}) == 4
@@ -408,7 +410,9 @@ def test_a_grid_is_estimated_without_the_environment(place, grid, monkeypatch):
         monkeypatch.setattr(offline_estimate, name, 4)
 
     def estimate(_):
-        offline_estimate.write_offline(RunFolder("grid"), print)
+        folder = RunFolder("grid")
+        dataset = open_data(folder.config, print)[0]
+        offline_estimate.write_offline(folder, dataset, print)
         return 0
 
     code, output, errors = run_here(place, estimate)

@@ -29,7 +29,11 @@ _MOST_VALUES, _MOST_LEVELS = 20_000, 50
 CONFIGS = Path(__file__).resolve().parents[2] / "configs.yaml"
 
 # Keys that are younger than the first runs, with the values that say what those did.
-_YOUNGER = {"seeds": 1, "mesh": "", "ensemble.frequencies": 0}
+_YOUNGER = {
+    **{"seeds": 1, "mesh": "", "ensemble.frequencies": 0},
+    **{"analysis.sequences": 64, "analysis.horizon": 15, "analysis.seed": 3000},
+    **{"analysis.episodes": 10, "analysis.states": 500},
+}
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from scipy.stats import rankdata
 
+from dreamer_leq.evaluation.rank_correlation import describe_rank_correlation
 from dreamer_leq.evaluation.report.figures import (
     BLUE,
     Chart,
@@ -24,8 +24,6 @@ ABOUT = (
     "finds for the policy, and the bias of the critic there. They rank policies at "
     "best; neither is a score."
 )
-FEWEST = 3  # runs that have a rank correlation
-ORDERS = 10_000  # drawn at random, to say what chance does
 
 
 @dataclass(frozen=True)
@@ -92,34 +90,14 @@ def _sources(run: RunFiles) -> list[_Source]:
 
 def _ranks(scored: list[_Source]) -> str:
     """How far the estimates order the runs as the environment does."""
-    if len(scored) < FEWEST:
-        return (
-            f"{len(scored)} of the runs are scored in the environment: too few for a "
-            "rank correlation."
-        )
-    online = [one.online.mean for one in scored]
-    estimates = {
-        "FQE": [one.analysis.fqe.value for one in scored],
-        "a small bias": [-abs(one.analysis.bias.value) for one in scored],
-    }
-    parts = [f"{name} {_related(x, online)}" for name, x in estimates.items()]
+    online = np.array([one.online.mean for one in scored])
+    fqe = np.array([one.analysis.fqe.value for one in scored])
+    bias = np.array([abs(one.analysis.bias.value) for one in scored])
+    about_fqe = describe_rank_correlation(fqe, online, "runs")
+    about_bias = describe_rank_correlation(-bias, online, "runs")
     return (
-        f"Rank correlation with the online score over {len(scored)} runs: "
-        f"{', '.join(parts)}."
+        f"FQE and the online score of {about_fqe}. A small bias and it, {about_bias}."
     )
-
-
-def _related(estimate: list[float], online: list[float]) -> str:
-    """Spearman's rank correlation, and how often a random order has as much."""
-    a, b = (rankdata(x) - (len(x) + 1) / 2 for x in (estimate, online))
-    if not (a.any() and b.any()):
-        return "undefined, all are the same"
-    size = np.sqrt((a @ a) * (b @ b))
-    rng = np.random.default_rng(0)
-    chance = rng.permuted(np.tile(a, (ORDERS, 1)), axis=1) @ b / size
-    found = a @ b / size
-    share = np.mean(np.abs(chance) >= abs(found) - 1e-9)
-    return f"{found:.2f} (a random order has as much in {100 * share:.0f} % of cases)"
 
 
 def _beside(scored: list[_Source]) -> Chart:

@@ -5,7 +5,6 @@ import pytest
 import report_files as files
 
 from dreamer_leq.evaluation.report.numbers import duration, interval, shown, thinned
-from dreamer_leq.evaluation.report.offline import _related
 from dreamer_leq.evaluation.report.run_files import RunFiles
 from dreamer_leq.evaluation.report.spent import spent
 
@@ -86,16 +85,3 @@ def test_numbers_are_written_as_one_reads_them():
     assert interval(0.5, 0.75, "success") == "50 % … 75 %"
     assert interval(1.0, None) == "–"
     assert [duration(x) for x in (9, 90, 9000)] == ["9 s", "1.5 min", "2.5 h"]
-
-
-# --- ranks
-
-
-def test_rank_correlation_and_what_chance_does():
-    found = _related([1.0, 2.0, 3.0, 4.0], [10.0, 30.0, 200.0, 3000.0])
-    # 2 of the 24 orders are perfect, one of them reversed
-    assert found.startswith("1.00 (a random order has as much in 8 %")
-    assert _related([4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 4.0]).startswith("-1.00")
-    # ranks 1, 2.5, 2.5 against 1, 2, 3
-    assert _related([1.0, 2.0, 2.0], [1.0, 2.0, 3.0]).startswith("0.87")
-    assert "undefined" in _related([1.0, 1.0, 1.0], [1.0, 2.0, 3.0])
