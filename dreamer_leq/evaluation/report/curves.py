@@ -7,7 +7,14 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dreamer_leq.evaluation.report import metric_names as names
-from dreamer_leq.evaluation.report.figures import BLUE, Chart, Style, line, member_style
+from dreamer_leq.evaluation.report.figures import (
+    BLUE,
+    GREY,
+    Chart,
+    Style,
+    line,
+    member_style,
+)
 from dreamer_leq.evaluation.report.numbers import thinned
 from dreamer_leq.evaluation.report.run_files import Record, RunFiles
 from dreamer_leq.evaluation.report.spent import time_of
@@ -50,7 +57,7 @@ def _sources(run: RunFiles) -> list[Source]:
         Source(member.name, member.records, member_style(i))
         for i, member in enumerate(run.members)
     ]
-    own = Source(run.name, run.records, Style(BLUE))
+    own = Source(run.name, run.records, Style(GREY if members else BLUE))
     return [own, *members]
 
 
