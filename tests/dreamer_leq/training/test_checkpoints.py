@@ -215,11 +215,12 @@ def test_nothing_is_read_that_declares_to_be_another(checkpoints, monkeypatch):
     assert not read
 
 
-def test_a_pipe_in_a_checkpoint_is_not_waited_for(checkpoints, tmp_path):
-    checkpoints.save("leq", 4, make_state())
-    os.mkfifo(tmp_path / "checkpoints" / "leq" / "4" / "state" / "pipe")
+def test_a_pipe_in_a_checkpoint_is_not_waited_for(tmp_path):
+    with Checkpoints(tmp_path) as writer:
+        writer.save("leq", 4, make_state())
+    os.mkfifo(tmp_path / "leq" / "4" / "state" / "pipe")
     with pytest.raises(UserError, match="pipe is not a file"):
-        checkpoints.restore("leq", make_state())
+        Checkpoints(tmp_path).restore("leq", make_state())
 
 
 def test_a_step_is_saved_once(checkpoints):
