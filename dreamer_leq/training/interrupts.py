@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from types import FrameType
 
 
-class Interrupted(Exception):
-    """A run stopped by a signal, its state saved. `code` is the shell's exit code."""
+class Interrupted(BaseException):
+    """A run stopped by a signal, its state saved. `code` is the shell's exit code.
+
+    No library that it is raised in is to take it for a failure of its own.
+    """
 
     def __init__(self, signum: int, where: str) -> None:
         name = signal.Signals(signum).name
@@ -47,7 +50,8 @@ class Interrupts:
     @contextlib.contextmanager
     def breaking_off(self, where: str) -> Iterator[None]:
         """Raise Interrupted out of the body as soon as a signal comes, or at its
-        beginning where one has come: for what takes long and is simply done again.
+        beginning where one has come, or at its end where one was raised in a finaliser
+        and lost: for what takes long and is simply done again.
         """
         self._breakable = where
         try:
@@ -55,6 +59,7 @@ class Interrupts:
             yield
         finally:
             self._breakable = None
+        self.raise_pending(where)
 
     def raise_pending(self, where: str) -> None:
         """Raise Interrupted if a signal came; `where` says what had been reached."""

@@ -172,7 +172,9 @@ class Place:
         checkpoints = Checkpoints(self.run / "checkpoints")
         found = {"metrics": records(self.run), "scores": scores(self.run)}
         for phase in PHASES:
-            leaves = jax.tree.leaves_with_path(checkpoints.restore(phase))
+            state, extra = checkpoints.restore(phase)
+            extra.pop("unevaluated", None)  # a note to the run that went on
+            leaves = jax.tree.leaves_with_path((state, extra))
             steps = checkpoints.steps(phase)
             found[f"checkpoints/{phase}"] = [steps, [(p, _bytes(x)) for p, x in leaves]]
         files = [*self.run.glob("videos/*"), *self.path.glob("datasets/**/*")]

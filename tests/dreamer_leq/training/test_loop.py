@@ -580,6 +580,24 @@ def test_what_is_done_again_anyway_is_broken_off(signum):
             pytest.fail("began")
 
 
+class Finalised:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_no_signal_is_lost_in_other_peoples_code():
+    stopped = pytest.raises(Interrupted, match="the videos")
+    with Interrupts() as interrupts, stopped, interrupts.breaking_off("the videos"):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except Exception:
+            pytest.fail("taken for a failure")
+    stopped = pytest.raises(Interrupted, match="the videos")
+    with Interrupts() as interrupts, stopped, interrupts.breaking_off("the videos"):
+        Finalised()
+
+
 TWICE = """
 import os, signal
 from dreamer_leq.training.interrupts import Interrupts
