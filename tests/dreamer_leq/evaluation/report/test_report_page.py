@@ -259,5 +259,5 @@ def test_what_the_disk_refuses_is_one_line(folder):
 def test_the_page_replaces_the_one_before(folder):
     said = []
     for _ in range(2):
-        write_report(RunFolder(folder), said.append)
+        write_report(RunFolder(folder), said.append, lambda: None)
     assert said == [f"wrote {folder / 'report.html'}"] * 2
