@@ -10,7 +10,7 @@ import imageio.v3 as imageio
 import jax
 import numpy as np
 import pytest
-from workplace import Workplace, films, records, refused, scalars, scores
+from workplace import ANALYSED, Workplace, films, records, refused, scalars, scores
 
 import dreamer_leq as dl
 from dreamer_leq import config as configs
@@ -33,7 +33,8 @@ def cache(tmp_path_factory):
 def trained(tmp_path_factory, cache):
     """A workplace in which `--configs debug` has run, undisturbed."""
     place = Workplace(tmp_path_factory.mktemp("trained"), cache)
-    code, output, errors = place.run("train_offline.py", "--configs", "debug")
+    flags = ("--configs", "debug", *ANALYSED)
+    code, output, errors = place.run("train_offline.py", *flags)
     assert code == 0, errors
     place.stdout, place.stderr = output, errors
     return place

@@ -16,7 +16,7 @@ import imageio.v3 as imageio
 import jax
 import numpy as np
 import pytest
-from workplace import PATIENCE, Workplace, free_address, records, scores
+from workplace import ANALYSED, PATIENCE, Workplace, free_address, records, scores
 
 from dreamer_leq import offline_estimate
 from dreamer_leq.analysis import analyse
@@ -33,8 +33,6 @@ PHASES = ("world_model", "bc", "fqe", "leq")
 MAZE = Path("runs/pointmaze-umaze/seed0")
 HOPPER = ("--configs", "d4rl_mujoco", "debug", "--task", "hopper-medium-replay")
 HOPPER += ("--data", "hopper.hdf5", "--expansion.interval", "8")
-ANALYSED = ("--analysis.sequences", "4", "--analysis.episodes", "2")
-HOPPER += ("--analysis.sequences", "0", "--analysis.episodes", "0")
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +121,7 @@ def film(path):
 def maze(place):
     """stdout of a run on a maze; its folder is place.path / MAZE."""
     flags = ("--configs", "maze", "debug", "--task", "pointmaze-umaze")
-    return train_here(place, *flags)
+    return train_here(place, *flags, *ANALYSED)
 
 
 def test_a_maze_is_trained_on_data_made_here(place, maze):

@@ -52,6 +52,10 @@ Counts = Annotated[
         lambda t: 1 <= len(t) <= _MAX_LAYERS and 1 <= min(t) <= max(t) <= LARGEST,
     ),
 ]
+Played = Annotated[  # an interval takes two
+    int,
+    Rule(f"0, or 2 to {MAX_EPISODES}", lambda n: n == 0 or 2 <= n <= MAX_EPISODES),
+]
 Episodes = Annotated[
     int, Rule(f"from 1 to {MAX_EPISODES}", lambda n: 1 <= n <= MAX_EPISODES)
 ]
@@ -267,9 +271,9 @@ class Eval:
 class Analysis:
     """What a run's report measures of its world model and its values."""
 
-    sequences: Count
+    sequences: Natural
     horizon: Count
-    episodes: Steps
+    episodes: Played
     states: Count
     seed: Natural
 

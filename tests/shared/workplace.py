@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from dreamer_leq.training.metrics import read_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
+ANALYSED = ("--analysis.sequences", "4", "--analysis.episodes", "2")
 PATIENCE = 300  # seconds after which something hangs
 
 
