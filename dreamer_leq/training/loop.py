@@ -331,7 +331,7 @@ class PhaseRun:
 def _finished(tree: Any) -> Any:
     """Waits for arrays, and raises what went wrong while they were computed.
 
-    NumPy would wait for such an array without end (jax 0.10.1 on the CPU).
+    NumPy would wait for such an array without end, or abort (jax 0.10.1 on the CPU).
     """
     return jax.block_until_ready(tree)
 
