@@ -8,7 +8,6 @@ has to load, and with the key lowered the command has to end well. Exits with 1
 otherwise.
 """
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -34,16 +33,16 @@ TRIALS = {
 }
 
 
-def train(folder: Path, limit: int, *flags: object) -> tuple[int, str]:
+def train(folder: Path, limit: int | str, *flags: object) -> tuple[int, str]:
     """Exit code and stderr."""
-    command = [sys.executable, ROOT / "train_offline.py", *flags]
+    command = ["prlimit", f"--as={limit}"]
+    command += [sys.executable, ROOT / "train_offline.py", *flags]
     done = subprocess.run(
         [str(word) for word in command],
         cwd=folder,
         env=users_environment(folder / "cache"),
         capture_output=True,
         text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
         timeout=PATIENCE,
     )
     return done.returncode, done.stderr
@@ -64,7 +63,7 @@ def tried(name: str, folder: Path) -> tuple[str, list[str]]:
         except Exception as error:
             wrong.append(str(error))
     lowered = ("--logdir", folder / f"{name} lowered")
-    code, again = train(folder, resource.RLIM_INFINITY, *preset, *lowered)
+    code, again = train(folder, "unlimited", *preset, *lowered)
     if code:
         wrong.append(f"lowered: {again[-1500:]}")
     return lines[-1] if lines else "nothing", wrong
