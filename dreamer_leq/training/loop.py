@@ -101,6 +101,7 @@ class PhaseRun:
     refresh_every: int = 0
     finished: Callable[[Any], bool] = lambda state: False
     loggers: Sequence[MetricsLogger] = ()
+    section: str = ""  # of the configuration, which says how large its updates are
     _speed: float = field(default=0.0, init=False)  # updates per second, 0 = unknown
     _feed: Any = field(default=None, init=False)
     _compiling: Future | None = field(default=None, init=False)
@@ -184,7 +185,7 @@ class PhaseRun:
         if is_out_of_memory(error):
             saved = self.session.checkpoints.latest(self.name) or 0
             raise UserError(
-                f"{self.name} update {step}: {out_of_memory(error, self.name)}; the "
+                f"{self.name} update {step}: {out_of_memory(error, self.section)}; the "
                 f"same command goes on from update {saved}"
             ) from error
 
