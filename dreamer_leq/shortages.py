@@ -35,7 +35,8 @@ def out_of_memory(error: BaseException, section: str = "") -> str:
     free = " or ".join(_FREE.get(section, ("--data.placement host",)))
     go_on = f"go on with {free}, or " if free else ""
     other = ", ".join(_OTHER[section])
-    return f"out of memory ({wanted}): {go_on}start another --logdir with a smaller {other}"
+    other = f"start another --logdir with a smaller {other}"
+    return f"out of memory ({wanted}): {go_on}{other}"
 
 
 def shortage(error: BaseException) -> str | None:

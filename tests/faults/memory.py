@@ -21,7 +21,7 @@ from workplace import users_environment  # noqa: E402
 from dreamer_leq.training.checkpoints import Checkpoints  # noqa: E402
 
 LIMIT = 14 * 2**30  # bytes, of which JAX reserves 12 GiB that it never touches
-PATIENCE = 900  # seconds after which something hangs
+PATIENCE = 3600  # seconds after which something hangs, on a machine that is busy
 MAZE = ("--configs", "maze", "debug", "--task", "pointmaze-umaze")
 # By the key that the line has to name: preset, what is set too large, and the phase of
 # which there is a checkpoint.
