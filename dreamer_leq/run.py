@@ -57,7 +57,11 @@ class Run:
     ) -> PhaseRun:
         """A phase under the random key of its name."""
         key = self.key(f"{name} updates")
-        return PhaseRun(self.session, name, phase, source, updates, key)
+        training = PhaseRun(self.session, name, phase, source, updates, key)
+        ensemble = self.config.world_model == "mlp_ensemble"
+        kind = "ensemble" if ensemble else "latent"
+        training.section = kind if name == "world_model" else name
+        return training
 
 
 def open_logger(

@@ -2,14 +2,16 @@
 
 from vd4rl_loader.errors import disk_trouble
 
-# What lowers the memory that a phase needs: keys that may change while a run goes on,
-# and those that make another run of it.
+# What lowers the memory that a section of the configuration asks for: keys that may
+# change while a run goes on, and those that make another run of it. "" is any section.
 _FREE = {
-    "world_model": ("--data.placement host", "--latent.remat true"),
+    "latent": ("--data.placement host", "--latent.remat true"),
+    "ensemble": (),
     "": ("--data.placement host", "--latent.remat true"),
 }
 _OTHER = {
-    "world_model": ("latent.batch", "latent.length", "ensemble.batch"),
+    "latent": ("latent.batch", "latent.length"),
+    "ensemble": ("ensemble.batch", "ensemble.units"),
     "bc": ("bc.batch",),
     "fqe": ("fqe.batch",),
     "leq": ("leq.batch", "leq.horizon", "expansion.starts", "seeds"),
@@ -27,17 +29,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     return refused or isinstance(error, MemoryError)
 
 
-def out_of_memory(error: BaseException, phase: str = "") -> str:
-    """What to do about it: the keys that `phase`, or without one any, can do with less
-    of.
-    """
-    free = " or ".join(_FREE.get(phase, ("--data.placement host",)))
-    other = ", ".join(_OTHER[phase])
+def out_of_memory(error: BaseException, section: str = "") -> str:
+    """What to do about it: the keys of which there can be less."""
     wanted = " ".join(str(error).split())[:160]
-    return (
-        f"out of memory ({wanted}): go on with {free}, or start another --logdir with "
-        f"a smaller {other}"
-    )
+    free = " or ".join(_FREE.get(section, ("--data.placement host",)))
+    go_on = f"go on with {free}, or " if free else ""
+    other = ", ".join(_OTHER[section])
+    other = f"start another --logdir with a smaller {other}"
+    return f"out of memory ({wanted}): {go_on}{other}"
 
 
 def shortage(error: BaseException) -> str | None:

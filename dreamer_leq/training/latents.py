@@ -63,8 +63,10 @@ def encode_dataset(
             state = devices.replicate(world_model.net.rssm.initial(len(rows)))
         batch = {name: arrays[name][rows] for name in names}
         with devices.in_use():
-            state, out = _observe_all(
-                world_model, state, batch, jax.random.fold_in(key, index)
+            chunk_key = jax.random.fold_in(key, index)
+            # where memory runs out this raises, and NumPy would wait without end
+            state, out = jax.block_until_ready(
+                _observe_all(world_model, state, batch, chunk_key)
             )
         deter[rows[valid]] = np.asarray(out.deter)[valid]
         stoch[rows[valid]] = np.asarray(out.stoch.argmax(-1))[valid]

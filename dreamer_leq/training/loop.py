@@ -101,6 +101,7 @@ class PhaseRun:
     refresh_every: int = 0
     finished: Callable[[Any], bool] = lambda state: False
     loggers: Sequence[MetricsLogger] = ()
+    section: str = ""  # of the configuration, which says how large its updates are
     _speed: float = field(default=0.0, init=False)  # updates per second, 0 = unknown
     _feed: Any = field(default=None, init=False)
     _compiling: Future | None = field(default=None, init=False)
@@ -124,11 +125,11 @@ class PhaseRun:
         Raises UserError where a loss is no longer finite or memory runs out, and
         Interrupted after a signal, the state being saved.
         """
-        devices = self.session.devices
-        state, step, totals = self._resume(state)
-        if self._over(state, step):
-            return devices.local(state)
+        devices, step = self.session.devices, 0
         try:
+            state, step, totals = self._resume(_finished(state))
+            if self._over(state, step):
+                return devices.local(state)
             feed = self._open_feed(step)
             if self._compiling:
                 self._compiling.result()
@@ -169,7 +170,7 @@ class PhaseRun:
                 done = _advance(
                     read, self.phase, data, state, totals, self.key, step, n
                 )
-                return jax.block_until_ready(done)
+                return _finished(done)
         except Exception as error:
             gone = any(x.is_deleted() for x in jax.tree.leaves((state, totals)))
             if is_out_of_memory(error) and not gone and not self.session.devices.mesh:
@@ -182,9 +183,9 @@ class PhaseRun:
     def _explain(self, error: Exception, step: int) -> None:
         """Raise UserError where `error` means that memory ran out."""
         if is_out_of_memory(error):
-            saved = self.session.checkpoints.latest(self.name)
+            saved = self.session.checkpoints.latest(self.name) or 0
             raise UserError(
-                f"{self.name} update {step}: {out_of_memory(error, self.name)}; the "
+                f"{self.name} update {step}: {out_of_memory(error, self.section)}; the "
                 f"same command goes on from update {saved}"
             ) from error
 
@@ -283,7 +284,7 @@ class PhaseRun:
         refreshed = {}
         if self.refresh and step % self.refresh_every == 0:
             with session.devices.in_use():
-                state, refreshed = self.refresh(state, step)
+                state, refreshed = _finished(self.refresh(state, step))
         if self._due(state, step, session.log_every):
             speed = {"updates_per_second": session.progress.rate}
             self._write(step, means, speed)
@@ -338,6 +339,14 @@ class PhaseRun:
             + f"; the checkpoint of update {saved} is from before: lower the "
             "learning rate or look at the data"
         )
+
+
+def _finished(tree: Any) -> Any:
+    """Waits for arrays, and raises what went wrong while they were computed.
+
+    NumPy would wait for such an array without end, or abort (jax 0.10.1 on the CPU).
+    """
+    return jax.block_until_ready(tree)
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=(3, 4))

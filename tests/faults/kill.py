@@ -35,12 +35,13 @@ from dreamer_leq.training.checkpoints import Checkpoints  # noqa: E402
 
 MAZE = ("maze", "debug", "--task", "pointmaze-umaze", "--expansion.interval", "8")
 RUNS = {
-    "state": (*MAZE, "--collect.steps", "20000", "--eval.workers", "2"),
+    "state": (*MAZE, "--eval.workers", "2"),
     "pixel": ("debug", "--eval.workers", "2"),
 }
 PHASES = ("world_model", "bc", "fqe", "leq")
 KILLS_PER_RUN = 6
 TEMPORARY = ("tmp", ".part", ".probe")
+PATIENCE = 3600  # seconds after which something hangs, on a machine that is busy
 SECONDS_TO_END = 5.0  # for the processes that a killed one had started
 
 
@@ -78,7 +79,7 @@ class Place:
         """Lets it end; how long that took."""
         start = time.monotonic()
         process = self.start()
-        if process.wait(600):
+        if process.wait(PATIENCE):
             self.faults.append(f"ended with {process.returncode}: {self._errors()}")
         self._look_at_errors()
         self.faults += [f"left {path}" for path in sorted(self.temporary())]

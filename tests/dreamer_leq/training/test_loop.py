@@ -717,7 +717,7 @@ def test_a_lack_of_memory_names_what_to_lower(
     with monkeypatch.context() as patch, pytest.raises(UserError) as error:
         run_out_at(patch, 11, taken)
         patch.setitem(shortages._OTHER, "fit", ("fit.batch", "fit.length"))
-        Run(tmp_path).train()
+        Run(tmp_path).train(section="fit")
     message = str(error.value)
     assert message.startswith("fit update 11: out of memory (RESOURCE_EXHAUSTED")
     assert "--data.placement host" in message and "fit.batch, fit.length" in message
