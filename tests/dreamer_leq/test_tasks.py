@@ -59,7 +59,7 @@ def test_neorl(name, level, version):
 
 
 @pytest.mark.parametrize("version", ["", "-v0", "-v2"])
-@pytest.mark.parametrize("name", ANTMAZES)
+@pytest.mark.parametrize("name", sorted(ANTMAZES))
 def test_antmaze(name, version):
     task = tasks.parse(f"antmaze-{name}{version}")
     maze, _, level = name.partition("-")
