@@ -98,7 +98,7 @@ def value_analysis(tau=0.1, bias=4.0):
 
 
 def offline_analysis(tau=0.1, value=50.0):
-    fqe = dict(value=value, low=value - 5, high=value + 5)
+    fqe = dict(value=value, low=value - 5, high=value + 5, residual=-1.0)
     calibration = dict(bias=-0.5, low=-1.0, high=0.25)
     about = dict(tau=tau, fqe=fqe, calibration=calibration)
     return dict(**about, sentence=OFFLINE_SENTENCE)

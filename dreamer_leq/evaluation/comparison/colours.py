@@ -4,16 +4,13 @@ import colorsys
 from collections import Counter
 from collections.abc import Sequence
 
-# Seen on white and on near-black, and told apart by colour-blind people.
-HUES = (
-    *("#3b82d6", "#d97706", "#2f9e5c", "#9a6ae0"),
-    *("#dc4c4c", "#1597a8", "#d6539b", "#a38200"),
-)
+from dreamer_leq.evaluation.pages.palette import COLOURS
+
 _LIGHTEST, _DARKEST = 0.13, -0.13  # shades beside the method's own
 
 
 def method_colours(methods: Sequence[str]) -> dict[str, str]:
-    return {name: HUES[i % len(HUES)] for i, name in enumerate(methods)}
+    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(methods)}
 
 
 def run_colours(names: Sequence[str], hues: dict[str, str]) -> list[str]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dreamer_leq.evaluation.comparison.runs import Record, ScoredRun
+from dreamer_leq.evaluation.pages.phases import PHASES
+from dreamer_leq.evaluation.pages.thinning import thinned
 
-POINTS = 300  # of a curve; longer ones are thinned by means
-_PHASES = ("world_model", "bc", "fqe", "leq")
+POINTS = 300  # of a curve; longer ones are thinned
 _NO_METRICS = ("phase", "step", "time")
 _LEFT_OUT = ("eval_std", "eval_ci_low", "eval_ci_high", "eval_normalized")
 
@@ -27,11 +28,11 @@ def curves(runs: Sequence[ScoredRun]) -> dict[tuple[str, str], list[Curve]]:
     """By phase and metric, in the order of training; of runs of one task."""
     found = defaultdict(list)
     for run in runs:
-        for phase in _PHASES:
+        for phase in PHASES:
             own = [record for record in run.records if record["phase"] == phase]
             for name, step, value in _series(own):
-                found[phase, name].append(Curve(run, *thinned(step, value)))
-    order = {phase: i for i, phase in enumerate(_PHASES)}
+                found[phase, name].append(Curve(run, *thinned(step, value, POINTS)))
+    order = {phase: i for i, phase in enumerate(PHASES)}
     # a phase's evaluations before its losses
     keys = sorted(found, key=lambda key: (order[key[0]], "eval_" not in key[1]))
     return {key: found[key] for key in keys}
@@ -45,13 +46,3 @@ def _series(records: list[Record]) -> Iterator[tuple[str, np.ndarray, np.ndarray
         pairs = [(r["step"], r[name]) for r in records if name in r]
         step, value = np.array(pairs, float).T
         yield name, step, value
-
-
-def thinned(
-    step: np.ndarray, value: np.ndarray, most: int = POINTS
-) -> tuple[np.ndarray, np.ndarray]:
-    """[N], [N] -> at most `most` points, each the mean of its neighbours."""
-    if len(step) <= most:
-        return step, value
-    parts = [np.array_split(x, most) for x in (step, value)]
-    return tuple(np.array([part.mean() for part in split]) for split in parts)

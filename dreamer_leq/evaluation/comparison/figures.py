@@ -1,9 +1,5 @@
-"""The plots of the comparison's page.
+"""The plots of the comparison's page."""
 
-What has to follow dark and light (text, grid, background) is coloured by style.css.
-"""
-
-import html
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,33 +9,13 @@ from dreamer_leq.evaluation.aggregates import Estimate
 from dreamer_leq.evaluation.comparison.curves import Curve
 from dreamer_leq.evaluation.comparison.offline import OfflineTask
 from dreamer_leq.evaluation.comparison.summary import Summary
-
-GREY = "#858d99"
-# A range as wide as this, of positive values, is drawn on a logarithmic axis.
-LOGARITHMIC = 30.0
-_LAYOUT = dict(
-    font=dict(family="system-ui, sans-serif", size=12),
-    paper_bgcolor="rgba(0,0,0,0)",
-    plot_bgcolor="rgba(0,0,0,0)",
-    margin=dict(l=8, r=12, t=8, b=8),
-    showlegend=False,
-    modebar=dict(bgcolor="rgba(0,0,0,0)"),
-    xaxis=dict(automargin=True, zeroline=False, showgrid=False, ticks="outside"),
-    yaxis=dict(automargin=True, zeroline=False, nticks=6),
-)
-_TEMPLATE = go.layout.Template(layout=_LAYOUT)
-
-Names = Sequence[tuple[str, str]]  # of what is drawn, with its colour
-
-
-def label(text: str) -> str:
-    """Text for a plot: Plotly reads a few HTML tags in it."""
-    return html.escape(text, quote=False)
+from dreamer_leq.evaluation.pages.charts import label, line, scale_values
+from dreamer_leq.evaluation.pages.palette import GREY, Style
 
 
 def score_figure(summary: Summary, colours: dict[str, str]) -> go.Figure:
     """The runs' scores by task, a column of points for each method, with its mean."""
-    figure = _figure()
+    figure = go.Figure()
     for method in summary.methods:
         by_task = summary.scores[method]
         where = [task for task in summary.tasks for _ in by_task[task]]
@@ -76,7 +52,7 @@ def estimate_figure(
     middle: float | None = None,
 ) -> go.Figure:
     """A statistic of each row with its 95 % interval; `middle` is a vertical line."""
-    figure = _figure()
+    figure = go.Figure()
     for (name, found), colour in zip(rows, colours, strict=True):
         errors = {}
         if found.low is not None:
@@ -96,6 +72,7 @@ def estimate_figure(
             hovertemplate="%{x:.3~g}<extra></extra>",
             **errors,
         )
+    figure.update_layout(hovermode="closest")
     figure.update_yaxes(autorange="reversed", nticks=len(rows))
     figure.update_xaxes(showgrid=True)
     if middle is not None:
@@ -103,29 +80,24 @@ def estimate_figure(
     return figure
 
 
-def curve_figure(drawn: Sequence[Curve], styles: Names) -> go.Figure:
-    """The curves of one metric, each with its name and colour."""
-    figure = _figure()
-    for curve, (name, colour) in zip(drawn, styles, strict=True):
-        few = len(curve.step) <= 12
-        figure.add_scatter(
-            x=curve.step.astype(np.float32),
-            y=curve.value.astype(np.float32),
-            name=label(name),
-            mode="lines+markers" if few else "lines",
-            line=dict(color=colour, width=1.6),
-            marker=dict(size=6),
-            hovertemplate="%{y:.4~g}",
-        )
-    figure.update_layout(hovermode="x unified")
-    if _spreads(np.concatenate([curve.value for curve in drawn])):
-        figure.update_yaxes(type="log", dtick=1, nticks=None)
-    return figure
+def curve_figure(
+    drawn: Sequence[Curve], styles: Sequence[tuple[str, Style]]
+) -> tuple[go.Figure, str]:
+    """The curves of one metric, each with its name and style, and a word on their axis,
+    or none.
+    """
+    figure = go.Figure()
+    for curve, (name, style) in zip(drawn, styles, strict=True):
+        # half the bytes of what is not read that exactly
+        x, y = curve.step.astype(np.float32), curve.value.astype(np.float32)
+        figure.add_trace(line(name, x, y, style, width=1.6))
+    values = np.concatenate([curve.value for curve in drawn])
+    return figure, scale_values(figure, values)
 
 
 def offline_figure(task: OfflineTask, colours: dict[str, str]) -> go.Figure:
     """The estimate of every run against its return in the environment."""
-    figure = _figure()
+    figure = go.Figure()
     for method, points in task.points.items():
         figure.add_scatter(
             x=points[:, 0],
@@ -141,17 +113,6 @@ def offline_figure(task: OfflineTask, colours: dict[str, str]) -> go.Figure:
     return figure
 
 
-def _figure() -> go.Figure:
-    return go.Figure(layout=dict(template=_TEMPLATE))
-
-
 def _faint(colour: str) -> str:
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.4)"
-
-
-def _spreads(values: np.ndarray) -> bool:
-    values = values[np.isfinite(values)]
-    if not len(values) or values.min() <= 0:
-        return False
-    return values.max() / values.min() > LOGARITHMIC

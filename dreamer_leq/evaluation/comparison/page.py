@@ -3,43 +3,26 @@
 from dataclasses import dataclass
 from itertools import combinations
 
-import plotly.graph_objects as go
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
 from dreamer_leq.evaluation.comparison import figures
 from dreamer_leq.evaluation.comparison.colours import method_colours, run_colours
 from dreamer_leq.evaluation.comparison.curves import curves
 from dreamer_leq.evaluation.comparison.offline import TRUST, OfflineTask, offline_tasks
 from dreamer_leq.evaluation.comparison.summary import Summary
 from dreamer_leq.evaluation.comparison.terminal import statistics_rows, task_rows
+from dreamer_leq.evaluation.pages.charts import Chart
+from dreamer_leq.evaluation.pages.palette import Style
+from dreamer_leq.evaluation.pages.phases import PHASES
+from dreamer_leq.evaluation.pages.templates import render
 
-PHASES = {
-    "world_model": "world model",
-    "bc": "behaviour cloning",
-    "fqe": "fitted Q evaluation",
-    "leq": "LEQ",
-}
 _ROW = 34  # pixels of a row in a plot of intervals
 
 
 @dataclass(frozen=True)
-class Chart:
-    """A plot with its title and a line of words; `height` in pixels."""
-
-    title: str
-    note: str
-    figure: go.Figure
-    height: int = 230
-
-
-@dataclass(frozen=True)
 class TaskCurves:
-    """The curves of one task's runs; `key` is their names and colours."""
+    """The curves of one task's runs; `key` is their names and styles."""
 
     task: str
-    key: list[tuple[str, str]]
+    key: list[tuple[str, Style]]
     charts: list[Chart]
 
 
@@ -48,9 +31,10 @@ def comparison_page(summary: Summary) -> str:
     colours = method_colours(summary.methods)
     offline = offline_tasks(summary)
     shown = {task: _task_curves(summary, task, colours) for task in summary.tasks}
-    return _template().render(
+    return render(
+        "comparison/page.html",
         summary=summary,
-        colours=colours,
+        methods={name: Style(colour) for name, colour in colours.items()},
         charts=_statistics(summary, colours),
         scores=_scores(summary, colours),
         rows=task_rows(summary),
@@ -59,8 +43,6 @@ def comparison_page(summary: Summary) -> str:
         trust=TRUST,
         curves=shown.values(),
         runs=list(zip(summary.runs, summary.names, strict=True)),
-        json=_json,
-        plotly=Markup(get_plotlyjs()),
     )
 
 
@@ -126,35 +108,17 @@ def _task_curves(summary: Summary, task: str, colours: dict[str, str]) -> TaskCu
     hues = method_colours(names) | colours  # a run may be of behaviour cloning alone
     shades = run_colours(names, hues)
     key = [
-        (f"{name} · seed {run.seed}", shade)
+        (f"{name} · seed {run.seed}", Style(shade))
         for run, name, shade in zip(runs, names, shades, strict=True)
     ]
-    style = {run.path: of for run, of in zip(runs, key, strict=True)}
-    charts = [
-        Chart(
-            _title(*what), "", figures.curve_figure(c, [style[x.run.path] for x in c])
-        )
-        for what, c in curves(runs).items()
-    ]
+    styles = {run.path: of for run, of in zip(runs, key, strict=True)}
+    charts = []
+    for what, drawn in curves(runs).items():
+        figure, axis = figures.curve_figure(drawn, [styles[x.run.path] for x in drawn])
+        charts.append(Chart(_title(*what), axis, figure))
     return TaskCurves(task, key, charts)
 
 
 def _title(phase: str, metric: str) -> str:
     name = {"eval_mean": "return in the environment", "eval_length": "episode length"}
     return f"{name.get(metric, metric).replace('_', ' ')} · {PHASES[phase]}"
-
-
-def _json(figure: go.Figure) -> Markup:
-    """For a script element; Plotly escapes what could end it."""
-    return Markup(figure.to_json())
-
-
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("dreamer_leq.evaluation.comparison", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html")

@@ -6,23 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
+from dreamer_leq.evaluation.pages.charts import Chart, line, scale_values
+from dreamer_leq.evaluation.pages.palette import BLUE, GREY, Style, member_style
+from dreamer_leq.evaluation.pages.phases import PHASES
+from dreamer_leq.evaluation.pages.thinning import thinned
 from dreamer_leq.evaluation.report import metric_names as names
-from dreamer_leq.evaluation.report.figures import (
-    BLUE,
-    GREY,
-    Chart,
-    Style,
-    line,
-    member_style,
-)
-from dreamer_leq.evaluation.report.numbers import thinned
 from dreamer_leq.evaluation.report.run_files import Record, RunFiles
 from dreamer_leq.evaluation.report.spent import time_of
 
 POINTS = 4000  # of all curves of a plot together
 MOST_POINTS, FEWEST_POINTS = 600, 60  # of one curve
-# A range as wide as this, of positive values, is drawn on a logarithmic axis.
-LOGARITHMIC = 10.0
 NOT_METRICS = ("phase", "step", "time", *names.HIDDEN)
 
 
@@ -72,7 +65,7 @@ def _metrics(sources: list[Source]) -> Iterator[tuple[str, str]]:
         for name in (*record, *names.CLOCK)
         if name not in NOT_METRICS
     }
-    order = {name: i for i, name in enumerate((*names.PHASES, *names.METRICS))}
+    order = {name: i for i, name in enumerate((*PHASES, *names.METRICS))}
     last = len(order)
     yield from sorted(
         found, key=lambda pair: [(order.get(word, last), word) for word in pair]
@@ -94,13 +87,9 @@ def _chart(sources: list[Source], phase: str, metric: str) -> Chart | None:
     if not seen:
         return None
     figure.update_xaxes(rangemode="tozero")
-    note, spread = names.words(metric), _spread(np.concatenate(seen))
-    if spread > LOGARITHMIC:
-        twos = dict(dtick=np.log10(2), tickformat=".4~g")
-        figure.update_yaxes(type="log", nticks=None, dtick=1)
-        figure.update_yaxes(twos if spread < 100 else {})
-        note = f"{note}; logarithmic" if note else "logarithmic"
-    return Chart(f"{metric} · {names.PHASES.get(phase, phase)}", note, figure)
+    words = (names.words(metric), scale_values(figure, np.concatenate(seen)))
+    note = "; ".join(word for word in words if word)
+    return Chart(f"{metric} · {PHASES.get(phase, phase)}", note, figure)
 
 
 def _points(
@@ -133,11 +122,3 @@ def _error_bars(y: np.ndarray, low: np.ndarray, high: np.ndarray, colour: str) -
         thickness=1.2,
         width=4,
     )
-
-
-def _spread(values: np.ndarray) -> float:
-    """How often the lowest goes into the highest; 1 where that says nothing."""
-    values = values[np.isfinite(values)]
-    if not len(values) or values.min() <= 0:
-        return 1.0
-    return float(values.max() / values.min())

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from dreamer_leq import config as configs
 from dreamer_leq.config import Config
-from dreamer_leq.evaluation.report.figures import Chart
+from dreamer_leq.evaluation.pages.charts import Chart
+from dreamer_leq.evaluation.pages.phases import PHASES
 from dreamer_leq.evaluation.report.info import Info
-from dreamer_leq.evaluation.report.metric_names import PHASES
 from dreamer_leq.evaluation.report.numbers import duration, interval, shown, size
 from dreamer_leq.evaluation.report.returns import returns_chart
 from dreamer_leq.evaluation.report.run_files import RunFiles

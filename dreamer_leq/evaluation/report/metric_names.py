@@ -9,12 +9,6 @@ WORLD_MODEL, VALUES, POLICY, EVALUATION, SPEED = (
 )
 GROUPS = (WORLD_MODEL, VALUES, POLICY, EVALUATION, SPEED)
 
-PHASES = {
-    "world_model": "world model",
-    "bc": "behaviour cloning",
-    "fqe": "fitted Q evaluation",
-    "leq": "LEQ",
-}
 # The group of what is not named below.
 _BY_PHASE = {"bc": POLICY, "fqe": VALUES, "leq": VALUES}
 

@@ -6,15 +6,13 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from dreamer_leq.evaluation.report.figures import (
+from dreamer_leq.evaluation.pages.charts import Chart, band, line
+from dreamer_leq.evaluation.pages.palette import (
     BLUE,
     GREY,
     ORANGE,
     RED,
-    Chart,
     Style,
-    band,
-    line,
     member_style,
 )
 from dreamer_leq.evaluation.report.numbers import curve

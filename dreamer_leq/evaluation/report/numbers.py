@@ -1,6 +1,5 @@
 """Numbers of files checked, and written as one reads them."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -58,21 +57,3 @@ def size(number_of_bytes: float) -> str:
     if number_of_bytes >= 1e9:
         return f"{number_of_bytes / 1e9:.1f} GB"
     return f"{number_of_bytes / 1e6:.0f} MB"
-
-
-def thinned(
-    x: Sequence[float], y: Sequence[float], most: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """At most `most` points of a curve, [N] -> [<= most]: the ends, and of each stretch
-    between them the lowest and the highest, so that spikes stay.
-    """
-    x, y = np.asarray(x, float), np.asarray(y, float)
-    if len(x) <= most:
-        return x, y
-    stretches = np.array_split(np.arange(1, len(x) - 1), max(1, (most - 2) // 2))
-    filled = np.where(np.isnan(y), 0.0, y)
-    kept = {0, len(x) - 1}
-    for rows in stretches:
-        kept |= {rows[filled[rows].argmin()], rows[filled[rows].argmax()]}
-    index = np.array(sorted(kept))
-    return x[index], y[index]

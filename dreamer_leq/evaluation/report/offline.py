@@ -6,13 +6,9 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from dreamer_leq.evaluation.pages.charts import Chart, label
+from dreamer_leq.evaluation.pages.palette import BLUE, member_style
 from dreamer_leq.evaluation.rank_correlation import describe_rank_correlation
-from dreamer_leq.evaluation.report.figures import (
-    BLUE,
-    Chart,
-    label,
-    member_style,
-)
 from dreamer_leq.evaluation.report.numbers import interval, number, shown
 from dreamer_leq.evaluation.report.run_files import RunFiles
 from dreamer_leq.evaluation.report.scores import Score, scores_of

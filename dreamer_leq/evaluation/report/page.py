@@ -1,16 +1,10 @@
 """report.html: everything of a run on one page that needs nothing but itself."""
 
-import itertools
-from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
-from dreamer_leq.evaluation.report import figures
+from dreamer_leq.evaluation.pages.palette import member_style
+from dreamer_leq.evaluation.pages.templates import render
 from dreamer_leq.evaluation.report.curves import curves
-from dreamer_leq.evaluation.report.figures import Chart, member_style
 from dreamer_leq.evaluation.report.header import header
 from dreamer_leq.evaluation.report.model import model_section
 from dreamer_leq.evaluation.report.offline import offline_section
@@ -38,11 +32,6 @@ def _write(run: RunFiles) -> Path:
 
 def page(run: RunFiles) -> str:
     """The HTML of a run's page."""
-    numbers = itertools.count()
-
-    def plot(chart: Chart) -> Markup:
-        return figures.plot(chart, f"plot-{next(numbers)}")
-
     sections = {
         "Is the model lying?": model_section(run),
         "Is the value lying?": value_section(run),
@@ -56,17 +45,4 @@ def page(run: RunFiles) -> str:
         members={m.name: member_style(i) for i, m in enumerate(run.members)},
     )
     problems = list(run.all_problems)  # all has been read by now
-    template = _templates().get_template("page.html")
-    plotly = Markup(get_plotlyjs())
-    return template.render(**context, problems=problems, plot=plot, plotly=plotly)
-
-
-@cache
-def _templates() -> Environment:
-    return Environment(
-        loader=PackageLoader("dreamer_leq.evaluation.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    return render("report/page.html", **context, problems=problems)

@@ -3,15 +3,8 @@
 import numpy as np
 import plotly.graph_objects as go
 
-from dreamer_leq.evaluation.report.figures import (
-    BLUE,
-    GREY,
-    RED,
-    Chart,
-    Style,
-    label,
-    member_style,
-)
+from dreamer_leq.evaluation.pages.charts import Chart, label
+from dreamer_leq.evaluation.pages.palette import BLUE, GREY, RED, Style, member_style
 from dreamer_leq.evaluation.report.info import Histogram
 from dreamer_leq.evaluation.report.numbers import shown
 from dreamer_leq.evaluation.report.run_files import RunFiles

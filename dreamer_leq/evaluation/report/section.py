@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from dreamer_leq.evaluation.report.figures import Chart
+from dreamer_leq.evaluation.pages.charts import Chart
 
 
 @dataclass(frozen=True)

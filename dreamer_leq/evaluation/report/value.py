@@ -6,13 +6,8 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from dreamer_leq.evaluation.report.figures import (
-    BLUE,
-    GREY,
-    Chart,
-    label,
-    member_style,
-)
+from dreamer_leq.evaluation.pages.charts import Chart, label
+from dreamer_leq.evaluation.pages.palette import BLUE, GREY, member_style
 from dreamer_leq.evaluation.report.numbers import (
     NONE,
     curve,

@@ -3,6 +3,7 @@
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from dreamer_leq import config as configs
 from dreamer_leq.cli import eval_main
 from dreamer_leq.errors import UserError
-from dreamer_leq.evaluation.comparison.curves import curves, thinned
+from dreamer_leq.evaluation.comparison.curves import POINTS, curves
 from dreamer_leq.evaluation.comparison.offline import offline_tasks
 from dreamer_leq.evaluation.comparison.page import comparison_page
 from dreamer_leq.evaluation.comparison.runs import open_runs
@@ -185,11 +186,14 @@ def test_curves_are_by_phase_and_metric(runs):
     assert found["leq", "q"][0].step.tolist() == [5, 10, 15, 20]
 
 
-def test_long_curves_are_thinned_by_means():
-    step, value = thinned(np.arange(1000), np.arange(1000) % 2, most=100)
-    assert len(step) == len(value) == 100
-    np.testing.assert_allclose(value, 0.5)
-    assert step[0] == 4.5
+def test_long_curves_are_thinned_and_keep_their_spikes(runs):
+    records = [{"phase": "leq", "step": n, "q": n % 7} for n in range(5000)]
+    records[3333]["q"] = 99.0
+    lines = (json.dumps(record) + "\n" for record in records)
+    (Path(runs[0]) / "metrics.jsonl").write_text("".join(lines))
+    (curve,) = curves(open_runs(runs[:1]))["leq", "q"]
+    assert POINTS / 2 < len(curve.step) == len(curve.value) <= POINTS
+    assert curve.value.max() == 99.0
 
 
 def test_offline_estimates_beside_the_scores(runs):

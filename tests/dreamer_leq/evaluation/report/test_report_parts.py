@@ -1,10 +1,9 @@
 """The report's arithmetic: what it thins, what it adds up, how it ranks."""
 
-import numpy as np
 import pytest
 import report_files as files
 
-from dreamer_leq.evaluation.report.numbers import duration, interval, shown, thinned
+from dreamer_leq.evaluation.report.numbers import duration, interval, shown
 from dreamer_leq.evaluation.report.run_files import RunFiles
 from dreamer_leq.evaluation.report.spent import spent
 
@@ -61,21 +60,6 @@ def test_a_grids_time_is_that_of_its_one_process(tmp_path):
 
 
 # --- numbers
-
-
-def test_thinning_keeps_ends_order_and_extremes():
-    rng = np.random.default_rng(0)
-    x, y = np.arange(10_000), rng.normal(size=10_000)
-    few_x, few_y = thinned(x, y, 100)
-    assert len(few_x) <= 100 and (few_x[0], few_x[-1]) == (0, 9_999)
-    assert (np.diff(few_x) > 0).all()
-    assert (few_y.min(), few_y.max()) == (y.min(), y.max())
-    np.testing.assert_array_equal(few_y, y[few_x.astype(int)])
-
-
-def test_short_curves_are_left_alone():
-    x, y = thinned([1, 2, 3], [3.0, 1.0, 2.0], 3)
-    assert (x.tolist(), y.tolist()) == ([1, 2, 3], [3, 1, 2])
 
 
 def test_numbers_are_written_as_one_reads_them():

@@ -1,7 +1,7 @@
-"""How every plot of the page looks, and its HTML.
+"""How every plot of the pages looks, and what the page's script draws it from.
 
 Plotly draws SVG: what has to follow dark and light (text, grid, background) is
-coloured by style.css; what means something has a colour here that is seen on both.
+coloured by style.css; what means something has a colour of the palette.
 """
 
 import html
@@ -11,17 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import plotly.graph_objects as go
 from markupsafe import Markup
-from plotly.io import to_html
 
-# Seen on white and on near-black, and told apart by colour-blind people.
-BLUE, ORANGE, GREEN, PURPLE, RED, TEAL, PINK, GOLD = (
-    *("#3b82d6", "#d97706", "#2f9e5c", "#9a6ae0"),
-    *("#dc4c4c", "#1597a8", "#d6539b", "#a38200"),
-)
-GREY = "#858d99"
-MEMBER_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, TEAL, PINK, GOLD)
-DASHES = ("solid", "dash", "dot")
+from dreamer_leq.evaluation.pages.palette import BLUE, GREY, MEMBER_COLOURS, Style
 
+# A range as wide as this, of positive values, is drawn on a logarithmic axis.
+LOGARITHMIC = 10.0
 _TEMPLATE = go.layout.Template(
     layout=dict(
         font=dict(family="system-ui, sans-serif", size=12),
@@ -36,25 +30,6 @@ _TEMPLATE = go.layout.Template(
         colorway=MEMBER_COLOURS,
     )
 )
-_BUTTONS = {
-    "displaylogo": False,
-    "displayModeBar": "hover",
-    "modeBarButtons": [["zoom2d", "pan2d", "resetScale2d"]],
-    "responsive": True,
-}
-
-
-@dataclass(frozen=True)
-class Style:
-    """Colour and dash of a line, with Plotly's words."""
-
-    colour: str
-    dash: str = "solid"
-
-    @property
-    def border(self) -> str:
-        """The same in CSS."""
-        return {"dash": "dashed", "dot": "dotted"}.get(self.dash, "solid")
 
 
 @dataclass(frozen=True)
@@ -71,13 +46,11 @@ class Chart:
     height: int = 230
     key: dict[str, Style] = field(default_factory=dict)
 
-
-def plot(chart: Chart, name: str) -> Markup:
-    """HTML of a chart's plot under an id of its own."""
-    chart.figure.update_layout(template=_TEMPLATE)
-    options = dict(config=_BUTTONS, include_plotlyjs=False, full_html=False)
-    sizes = dict(default_width="100%", default_height=f"{chart.height}px")
-    return Markup(to_html(chart.figure, div_id=name, **options, **sizes))
+    @property
+    def json(self) -> Markup:
+        """The figure for a script element; Plotly escapes what could end it."""
+        self.figure.update_layout(template=_TEMPLATE)
+        return Markup(self.figure.to_json())
 
 
 def label(text: str) -> str:
@@ -122,7 +95,22 @@ def band(
     )
 
 
-def member_style(index: int) -> Style:
-    """Colour of the index-th member, and a dash once the colours are used up."""
-    round_, colour = divmod(index, len(MEMBER_COLOURS))
-    return Style(MEMBER_COLOURS[colour], DASHES[round_ % len(DASHES)])
+def scale_values(figure: go.Figure, values: np.ndarray) -> str:
+    """Makes the y-axis logarithmic where `values` spread widely; the word for that,
+    or none.
+    """
+    spread = _spread(values)
+    if spread <= LOGARITHMIC:
+        return ""
+    twos = dict(dtick=np.log10(2), tickformat=".4~g")
+    figure.update_yaxes(type="log", nticks=None, dtick=1)
+    figure.update_yaxes(twos if spread < 100 else {})
+    return "logarithmic"
+
+
+def _spread(values: np.ndarray) -> float:
+    """How often the lowest goes into the highest; 1 where that says nothing."""
+    values = values[np.isfinite(values)]
+    if not len(values) or values.min() <= 0:
+        return 1.0
+    return float(values.max() / values.min())
