@@ -105,7 +105,9 @@ def test_the_readme_shows_every_program():
     shown = {words[0] for words in FOUND}
     assert {"train_offline.py", "eval.py", "-m"} <= shown
     assert ["train_offline.py"] in FOUND  # the one command that needs nothing
-    assert "pytest -n 2 --dist loadfile".split() in list(readme.commands((ROOT / "README.md").read_text()))
+    assert ["pytest", "-n", "2", "--dist", "loadfile"] in list(
+        readme.commands((ROOT / "README.md").read_text())
+    )
 
 
 def test_commands_of_a_sample():
