@@ -56,7 +56,7 @@ def analyse(
     processes, as many as there are cores with 0. Raises UserError where the run has no
     world model yet, WorkerError where an environment fails.
     """
-    runs = list(folder.members.values()) or [folder]
+    runs = folder.runs
     models = [run for run in runs if dataset and is_outdated(run, MODEL)]
     values = [run for run in runs if _has_critic(run) and is_outdated(run, VALUE)]
     wanted = folder.config.analysis
@@ -75,7 +75,7 @@ def _analyse_models(
     runs: list[RunFolder], world_model: WorldModel, dataset: AnyDataset, log: Log
 ) -> None:
     """The members of a grid share the world model, and so its errors."""
-    config, reward = runs[0].config, _rewards(runs[0], dataset)
+    config, reward = runs[0].config, runs[0].facts.rewards(dataset)
     windows = draw_windows(
         dataset,
         world_model.observations,
@@ -94,7 +94,7 @@ def _analyse_models(
 def _model(
     run: RunFolder, world_model: WorldModel, windows: Windows, errors: dict[str, Any]
 ) -> dict[str, Any]:
-    agent = _policy(run, world_model)[0] if _has_policy(run) else None
+    agent = run.load_agent(world_model) if run.policy_phase else None
     members = disagreement(world_model, windows, agent)
     units = {kind: UNITS[kind] for kind in errors}
     units["disagreement"] = world_model.disagreement_unit
@@ -154,10 +154,6 @@ def _policy(run: RunFolder, world_model: WorldModel) -> tuple[Agent, dict[str, P
     return Agent(world_model, params["actor"], nets), params
 
 
-def _has_policy(run: RunFolder) -> bool:
-    return bool(last_checkpoints(run).keys() & {"bc", "fqe", "leq"})
-
-
 def _has_critic(run: RunFolder) -> bool:
     trained = last_checkpoints(run)
     cloned = "bc" in trained and run.config.bc.critic != "none"
@@ -170,12 +166,6 @@ def _write(run: RunFolder, name: str, found: Mapping[str, Any], log: Log) -> Non
 
 
 # --- the dataset
-
-
-def _rewards(run: RunFolder, dataset: AnyDataset) -> np.ndarray:
-    """Rewards as LEQ sees them: float32 [N], 0 where an episode begins."""
-    reward = run.facts.reward_transform(np.asarray(dataset.reward))
-    return np.where(np.asarray(dataset.is_first), 0.0, reward).astype(np.float32)
 
 
 def _vector_std(dataset: AnyDataset) -> np.ndarray:

@@ -1,13 +1,13 @@
 """Files of a run's analysis, and of which state of the run each of them is."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from dreamer_leq.files import write_json
+from dreamer_leq.errors import UserError
+from dreamer_leq.files import read_json, write_json
 from dreamer_leq.run import PHASES
 from dreamer_leq.run_folder import RunFolder
 
@@ -31,9 +31,10 @@ def is_outdated(run: RunFolder, name: str) -> bool:
     if not file.exists():
         return True
     try:
-        stamp = json.loads(file.read_text()).get("checkpoints")
-    except (ValueError, AttributeError):  # no JSON, or no mapping
+        found = read_json(file)
+    except UserError:
         return True
+    stamp = found.get("checkpoints") if isinstance(found, dict) else None
     return stamp != last_checkpoints(run)
 
 

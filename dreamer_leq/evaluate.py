@@ -76,8 +76,10 @@ def _agents(folder: RunFolder, alone: bool) -> dict[str, Agent]:
     policy is needed.
     """
     members = {} if alone else folder.members
-    each = {name: member.load_agent() for name, member in members.items()}
-    return each or {"policy": folder.load_agent()}
+    if not members:
+        return {"policy": folder.load_agent()}
+    world_model = folder.load_world_model()  # which they share
+    return {name: member.load_agent(world_model) for name, member in members.items()}
 
 
 def _score(

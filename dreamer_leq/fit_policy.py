@@ -16,14 +16,11 @@ from dreamer_leq.leq.pretrain import FQE, Pretraining
 from dreamer_leq.nn.parallel import everywhere
 from dreamer_leq.policy_scores import record_scores
 from dreamer_leq.run import Run
-from dreamer_leq.training.latents import LatentData
-from dreamer_leq.training.loop import PhaseRun, named_key
+from dreamer_leq.training.loop import PhaseRun
 from dreamer_leq.training.processes import by_first
 from dreamer_leq.training.sources import Source
-from dreamer_leq.training.vectors import VectorData
+from dreamer_leq.transition_data import Data, transition_data
 from dreamer_leq.world_models.interface import WorldModel
-
-Data = LatentData | VectorData
 
 
 def fit_policy(
@@ -42,14 +39,10 @@ def _transitions(run: Run, world_model: WorldModel) -> Data:
     """The dataset's transitions as states of the world model."""
     c = run.config
     gamma = c.leq.gamma if c.bc.critic == "monte_carlo" else None
-    where = (c.data.placement, run.log, run.devices)
     if c.world_model == "mlp_ensemble":
         run.log(f"imagined ends: {build.describe_ends(c)}")
-        return VectorData(world_model, run.dataset, run.reward, gamma, *where)
-    # the same for all seeds: members of a grid share them
-    key = named_key(0, "latents")
-    facts = (run.dataset, run.reward, key, gamma, c.latent.length)
-    return LatentData(world_model, *facts, *where)
+    facts = (world_model, c, run.dataset, run.reward, gamma)
+    return transition_data(*facts, run.log, run.devices)
 
 
 def _pretrain(

@@ -30,7 +30,7 @@ from dreamer_leq.run_folder import RunFolder
 from dreamer_leq.training.latents import LatentData
 from dreamer_leq.training.loop import named_key
 from dreamer_leq.training.sources import Source, update_key
-from dreamer_leq.training.vectors import VectorData
+from dreamer_leq.transition_data import transition_data
 from dreamer_leq.world_models.interface import WorldModel
 
 # Not of a run's configuration: estimates are compared, and have to be made alike.
@@ -65,7 +65,7 @@ def write_offline(
 
     Raises UserError where there is no policy.
     """
-    runs = list(folder.members.values()) or [folder]
+    runs = folder.runs
     config, world_model = folder.config, folder.load_world_model()
     policies = [run.load_actor_critic(world_model.feature_size) for run in runs]
     transitions = open_transitions(folder, world_model, dataset, log)
@@ -89,33 +89,13 @@ def open_transitions(
     Raises UserError where its latents don't fit into memory or it is one episode.
     """
     config, facts = folder.config, folder.facts
-    first = np.asarray(dataset.is_first)
-    reward = facts.reward_transform(np.asarray(dataset.reward))
-    reward = np.where(first, 0.0, reward).astype(np.float32)
-    source = _source(config, world_model, dataset, reward, log)
-    held = held_out_episodes(int(first.sum()))
-    return divide(world_model, source, first, held)
-
-
-def _source(
-    config: Config,
-    world_model: WorldModel,
-    dataset: AnyDataset,
-    reward: np.ndarray,
-    log: Log,
-) -> Source:
-    gamma, placement = config.leq.gamma, config.data.placement
-    if config.world_model == "mlp_ensemble":
-        vectors = VectorData(world_model, dataset, reward, gamma, placement, log)
-        return vectors.source(BATCH)
-    # the latents that the policy was trained on
-    key, length = named_key(0, "latents"), config.latent.length
-    latents = LatentData(
-        world_model, dataset, reward, key, gamma, length, placement, log
-    )
-    if not latents.fits:
+    first, gamma = np.asarray(dataset.is_first), config.leq.gamma
+    reward = facts.rewards(dataset)
+    data = transition_data(world_model, config, dataset, reward, gamma, log)
+    if isinstance(data, LatentData) and not data.fits:
         raise UserError("the latents of the dataset don't fit into memory")
-    return latents.source(BATCH)
+    held = held_out_episodes(int(first.sum()))
+    return divide(world_model, data.source(BATCH), first, held)
 
 
 def held_out_episodes(episodes: int) -> np.ndarray:

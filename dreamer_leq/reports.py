@@ -53,5 +53,4 @@ def _tried(part: Callable[[], Any], log: Log) -> Any:
 
 
 def _unestimated(folder: RunFolder) -> bool:
-    runs = list(folder.members.values()) or [folder]
-    return any(is_outdated(run, OFFLINE) for run in runs)
+    return any(is_outdated(run, OFFLINE) for run in folder.runs)

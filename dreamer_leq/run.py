@@ -38,10 +38,8 @@ class Run:
 
     @cached_property
     def reward(self) -> np.ndarray:
-        """Rewards as LEQ sees them: float32 [N], 0 where an episode begins."""
-        reward = self.facts.reward_transform(np.asarray(self.dataset.reward))
-        first = np.asarray(self.dataset.is_first)
-        return np.where(first, 0.0, reward).astype(np.float32)
+        """Of the dataset's entries, as `DataFacts.rewards` has them."""
+        return self.facts.rewards(self.dataset)
 
     def key(self, name: str) -> jax.Array:
         return named_key(self.config.seed, name)

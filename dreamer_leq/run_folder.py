@@ -124,6 +124,11 @@ class DataFacts:
             _histogram(dataset.returns()),
         )
 
+    def rewards(self, dataset: AnyDataset) -> np.ndarray:
+        """Rewards as LEQ sees them: float32 [N], 0 where an episode begins."""
+        reward = self.reward_transform(np.asarray(dataset.reward))
+        return np.where(np.asarray(dataset.is_first), 0.0, reward).astype(np.float32)
+
     def problems(self) -> Iterator[str]:
         """What can't be, of facts that were read: field and what is wrong."""
         for known in fields(self):
@@ -286,6 +291,11 @@ class RunFolder:
         """The folders of a grid's members by name; empty for one run."""
         return {name: RunFolder(self.path / name) for name in self.config.members}
 
+    @property
+    def runs(self) -> list["RunFolder"]:
+        """A grid's members, or this run."""
+        return list(self.members.values()) or [self]
+
     def checkpoints(self, keep: int) -> Checkpoints:
         return Checkpoints(self.path / "checkpoints", keep)
 
@@ -337,8 +347,7 @@ class RunFolder:
     @property
     def scorable(self) -> bool:
         """Whether there is a policy, or one of each member of a grid."""
-        runs = self.members.values() or (self,)
-        return all(run.policy_phase is not None for run in runs)
+        return all(run.policy_phase is not None for run in self.runs)
 
     def load_actor_critic(self, features: int) -> dict[str, Params]:
         """Actor and critic as the last checkpoint of LEQ, FQE or behaviour cloning has
