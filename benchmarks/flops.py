@@ -5,6 +5,7 @@ own cost analysis takes a loop's body once, and the updates of a world model or 
 are loops over time; without loops both counts are the same. A multiply-add counts as
 two. Everything else (activations, norms, the optimiser) is left out, so that the share
 of the matmul peak that follows from it says how much of the machine the products get.
+So are the sums over rows that are written as products where that is faster.
 """
 
 from collections.abc import Iterator
@@ -32,7 +33,8 @@ def _of_program(program: Jaxpr) -> int:
 def _of_equation(equation: JaxprEqn) -> int:
     name = equation.primitive.name
     if name == "dot_general":
-        return _of_product(equation)
+        is_sum = "sum_of_rows" in str(equation.source_info.name_stack)
+        return 0 if is_sum else _of_product(equation)
     if name == "conv_general_dilated":
         return _of_convolution(equation)
     inner = [_of_program(program) for program in _inner(equation.params)]

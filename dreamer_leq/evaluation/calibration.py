@@ -181,18 +181,19 @@ def _promised(
 ) -> dict[str, Array]:
     horizon, gamma, lam = settings
 
-    def policy(features: Array, key: Array) -> tuple[Array, Array]:
-        del key  # deterministic
+    def policy(features: Array, key: Array, taps: None) -> tuple[Array, Array, None]:
+        del key, taps  # deterministic, without gradients
         action = nets.mode(params["actor"], features)
-        return action, action
+        return action, action, None
 
-    def critic(features: Array, action: Array) -> Array:
+    def critic(features: Array, action: Array, taps: None) -> tuple[Array, None]:
+        del taps
         action = world_model.action_features(action)
-        return nets.q(params["critic"], features, action)
+        return nets.q(params["critic"], features, action), None
 
     start = jax.tree.map(lambda x: jnp.repeat(x, SAMPLES, 0), state)
     how = dict(horizon=horizon, gamma=gamma, lam=lam)
-    rollout = imagine(world_model, policy, critic, start, key, **how)
+    rollout, _ = imagine(world_model, policy, critic, start, key, **how)
     weight = gamma ** jnp.arange(horizon)[:, None] * rollout.alive[:-1]
     found = {
         "q": rollout.q[0],

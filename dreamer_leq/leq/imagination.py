@@ -8,10 +8,33 @@ from flax import struct
 from jax import Array
 
 from dreamer_leq.leq.returns import lambda_return, lambda_weights
+from dreamer_leq.nn.taps import Taps
 from dreamer_leq.world_models.interface import State, WorldModel
 
-Policy = Callable[[Array, Array], tuple[Array, Array]]
-CriticFn = Callable[[Array, Array], Array]
+Policy = Callable[[Array, Array, Taps | None], tuple[Array, Array, Taps | None]]
+CriticFn = Callable[[Array, Array, Taps | None], tuple[Array, Taps | None]]
+
+
+@struct.dataclass
+class Shifts:
+    """Zeros that are added to what a rollout computes, and as a gradient what the sum
+    of its λ-returns receives there.
+    """
+
+    action: Array | None = None  # [H+1, N, A]; as a gradient dy_t/da_t
+    policy: tuple[Taps, Taps] | None = None  # of t < H [H, N, ...], and of H [N, ...]
+    critic: Taps | None = None  # [H+1, N, ...]; as a gradient that of Q_t alone
+
+
+@struct.dataclass
+class LayerInputs:
+    """What the layers saw whose outputs were shifted, as in `Shifts`."""
+
+    policy: tuple[Taps | None, Taps | None]
+    critic: Taps | None
+
+
+NO_SHIFTS = Shifts()
 
 
 @struct.dataclass
@@ -67,43 +90,49 @@ def imagine(
     horizon: int,
     gamma: float,
     lam: float,
-    perturbation: Array | None = None,
-) -> Rollout:
+    shifts: Shifts = NO_SHIFTS,
+) -> tuple[Rollout, LayerInputs]:
     """Roll the policy out for `horizon` steps from `start` (leading axis N).
 
-    policy(features, key) -> (action, pre_tanh); critic(features, action) -> q.
-    `perturbation` [H+1, N, A] is added to the actions. The cotangent that flows from
-    s_{t+1} back into step t is multiplied by e_t γ cont_{t+1}: see `action_gradients`.
+    policy(features, key, taps) -> (action, pre_tanh, layers' inputs) and
+    critic(features, action, taps) -> (q, layers' inputs), the last None without taps.
+    Cotangents are scaled on their way: see `action_gradients`.
     """
     shares = lambda_weights(horizon, lam)
+    deltas, last_delta = None, None
+    if shifts.action is not None:
+        deltas, last_delta = shifts.action[:-1], shifts.action[-1]
+    taps, last_taps = shifts.policy or (None, None)
 
-    def act(state, key, delta):
+    def act(state, key, delta, taps):
         features = world_model.features(state)
-        action, pre_tanh = policy(features, key)
+        action, pre_tanh, inputs = policy(features, key, taps)
         action = action if delta is None else action + delta
-        return features, action, pre_tanh
+        return (features, action, pre_tanh), inputs
 
     def step(state, xs):
-        share, key, delta = xs
+        share, key, *shifts = xs
         policy_key, model_key = jax.random.split(key)
-        features, action, pre_tanh = act(state, policy_key, delta)
-        state, reward, cont = world_model.step(state, action, model_key)
+        path, inputs = act(state, policy_key, *shifts)
+        state, reward, cont = world_model.step(state, path[1], model_key)
         state = scale_gradient(state, share * gamma * jax.lax.stop_gradient(cont))
-        return state, (features, action, pre_tanh, reward, cont)
+        return state, (path, inputs, reward, cont)
 
     keys = jax.random.split(key, horizon + 1)
-    deltas, last_delta = None, None
-    if perturbation is not None:
-        deltas, last_delta = perturbation[:-1], perturbation[-1]
-    last, steps = jax.lax.scan(step, start, (shares, keys[:-1], deltas))
-    end = act(last, keys[-1], last_delta)
-    *path, reward, cont = steps
-    features, action, pre_tanh = (
-        jnp.concatenate([x, y[None]]) for x, y in zip(path, end, strict=True)
-    )
-    q = critic(features, action)
+    last, steps = jax.lax.scan(step, start, (shares, keys[:-1], deltas, taps))
+    path, inputs, reward, cont = steps
+    end, last_inputs = act(last, keys[-1], last_delta, last_taps)
+    features, action, pre_tanh = jax.tree.map(_append, path, end)
+    own_shares = jnp.append(1 - shares, 1.0)  # of Q_t in y_t
+    seen = scale_gradient((features, action), own_shares)
+    q, critic_inputs = critic(*seen, shifts.critic)
     returns = lambda_return(reward, cont, q, gamma, lam)
-    return Rollout(features, action, pre_tanh, reward, cont, q, returns)
+    rollout = Rollout(features, action, pre_tanh, reward, cont, q, returns)
+    return rollout, LayerInputs((inputs, last_inputs), critic_inputs)
+
+
+def _append(x: Array, last: Array) -> Array:
+    return jnp.concatenate([x, last[None]])
 
 
 def action_gradients(
@@ -112,14 +141,14 @@ def action_gradients(
     critic: CriticFn,
     start: State,
     key: Array,
+    shifts: Shifts,
     *,
     horizon: int,
     gamma: float,
     lam: float,
-    action_size: int,
-) -> tuple[Array, Rollout]:
-    """dy_t/da_t of every λ-return to its own action [H+1, N, A] (Eq. 11), and the
-    rollout.
+) -> tuple[Shifts, Rollout, LayerInputs]:
+    """dy_t/da_t of every λ-return to its own action [H+1, N, A] (Eq. 11), as
+    `Shifts.action`, and the rollout.
 
     Later actions stay closed-loop: they react to the states that a_t leads to. One
     backward pass gives all of them. With e_t of `lambda_weights`,
@@ -131,10 +160,15 @@ def action_gradients(
     through s_{t+1} is e_t γ c_{t+1} times the cotangent that s_{t+1} has received for
     y_{t+1}, which is the factor that `imagine` puts on the way. Later returns thus
     enter y_t with their own weight, and never as objectives of their own.
+
+    The factor 1 - e_t too is put on the way, between Q_t and what the critic sees.
+    Within the critic the gradient is that of Q_t, and within the policy dy_t/da_t on
+    its way to the states: what their own losses go back along, row for row. With
+    `shifts` for their layers it is kept for them (nn/taps.py).
     """
 
-    def objective(perturbation):
-        rollout = imagine(
+    def objective(shifts):
+        rollout, inputs = imagine(
             world_model,
             policy,
             critic,
@@ -143,14 +177,12 @@ def action_gradients(
             horizon=horizon,
             gamma=gamma,
             lam=lam,
-            perturbation=perturbation,
+            shifts=shifts,
         )
         e = lambda_weights(horizon, lam)[:, None]
         later = jax.lax.stop_gradient(rollout.returns[1:])
-        ahead = rollout.reward + gamma * rollout.cont * later
-        local = (1 - e) * rollout.q[:-1] + e * ahead
-        return local.sum() + rollout.q[-1].sum(), rollout
+        ahead = e * (rollout.reward + gamma * rollout.cont * later)
+        return ahead.sum() + rollout.q.sum(), (rollout, inputs)
 
-    n = jax.tree.leaves(start)[0].shape[0]
-    zero = jnp.zeros((horizon + 1, n, action_size))
-    return jax.grad(objective, has_aux=True)(zero)
+    gradients, (rollout, inputs) = jax.grad(objective, has_aux=True)(shifts)
+    return gradients, rollout, inputs

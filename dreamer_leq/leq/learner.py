@@ -15,7 +15,9 @@ from dreamer_leq.leq.expansion import ExpandedData, expand
 from dreamer_leq.leq.imagination import Rollout, action_gradients, imagine
 from dreamer_leq.leq.losses import stop
 from dreamer_leq.leq.networks import ActorCritic, Params, moving_average
+from dreamer_leq.leq.recordings import NOTHING, Recordings, open_shifts, recordings
 from dreamer_leq.nn.distributions import tanh_normal_log_prob
+from dreamer_leq.nn.taps import Taps
 from dreamer_leq.world_models.interface import State, WorldModel
 
 Batch = dict[str, Array]
@@ -62,16 +64,19 @@ class LEQ:
         self, state: LEQState, batch: Batch, key: Array
     ) -> tuple[LEQState, Metrics]:
         """One step of critic, policy and (REINFORCE) value. The world model stays."""
-        gradient, rollout = self.imagine(state, self.starts(state, batch, key), key)
+        start = self.starts(state, batch, key)
+        gradient, rollout, kept = self.imagine(state, start, key)
         return_range = self.track_returns(state.return_range, rollout.returns)
 
         def total_loss(params):
             data_loss, metrics = self.critic_data_loss(params, state, batch)
-            model_loss, model_metrics = self.critic_model_loss(params, state, rollout)
+            model_loss, model_metrics = self.critic_model_loss(
+                params, state, rollout, kept
+            )
             beta = self.config.leq.beta
             critic_loss = beta * model_loss + (1 - beta) * data_loss  # Eq. 7
             actor_loss, actor_metrics = self.actor_loss(
-                params, state, batch, rollout, gradient, return_range
+                params, state, batch, rollout, gradient, return_range, kept
             )
             metrics |= model_metrics | actor_metrics
             metrics |= {"critic_loss": critic_loss, "actor_loss": actor_loss}
@@ -123,26 +128,39 @@ class LEQ:
 
     def imagine(
         self, state: LEQState, start: State, key: Array
-    ) -> tuple[Array | None, Rollout]:
-        """Rollouts from `start` [N]; with `dpg` also dy_t/da_t [H+1, N, A]."""
+    ) -> tuple[Array | None, Rollout, Recordings]:
+        """Rollouts from `start` [N]; with `dpg` also dy_t/da_t [H+1, N, A], and what is
+        kept of the backward pass that gave it.
+        """
         c, params = self.config.leq, state.params
-        critic = lambda f, a: self.q(params["critic"], f, a)  # noqa: E731
-        policy = lambda f, key: self.policy(params["actor"], f, key)  # noqa: E731
         settings = dict(horizon=c.horizon, gamma=c.gamma, lam=c.lam)
+
+        def policy(features, key, taps):
+            return self.policy(params["actor"], features, key, taps)
+
+        def critic(features, action, taps):
+            action = self.world_model.action_features(action)
+            return self.nets.q_tapped(params["critic"], features, action, taps)
+
         args = (self.world_model, policy, critic, start, key)
-        if self.config.actor.update == "dpg":
-            size = self.nets.action_size
-            return action_gradients(*args, **settings, action_size=size)
-        return None, imagine(*args, **settings)
+        if self.config.actor.update != "dpg":
+            return None, imagine(*args, **settings)[0], NOTHING
+        features = jax.eval_shape(self.world_model.features, start)
+        shifts = open_shifts(self.nets, params, features, c.horizon)
+        gradients, rollout, inputs = action_gradients(*args, shifts, **settings)
+        kept = recordings(self.nets, rollout, gradients, inputs)
+        return gradients.action, rollout, kept
 
     def policy(
-        self, params: Params, features: Array, key: Array
-    ) -> tuple[Array, Array]:
-        """The action in imagination and what its tanh was applied to, both [..., A]."""
-        mean, std = self.nets.actor(params, features)
+        self, params: Params, features: Array, key: Array, taps: Taps | None = None
+    ) -> tuple[Array, Array, Taps | None]:
+        """The action in imagination, what its tanh was applied to, both [..., A], and
+        the inputs of the layers where they have `taps`.
+        """
+        (mean, std), inputs = self.nets.actor_tapped(params, features, taps)
         if self.nets.stochastic:
             mean = mean + std * jax.random.normal(key, mean.shape)
-        return jnp.tanh(mean), mean
+        return jnp.tanh(mean), mean, inputs
 
     def q(self, params: Params, features: Array, action: Array) -> Array:
         """Q(s, a) of an action in [-1, 1]: [..., F], [..., A] -> [...]."""
@@ -150,14 +168,24 @@ class LEQ:
         return self.nets.q(params, features, action)
 
     def critic_model_loss(
-        self, params: dict[str, Params], state: LEQState, rollout: Rollout
+        self,
+        params: dict[str, Params],
+        state: LEQState,
+        rollout: Rollout,
+        kept: Recordings = NOTHING,
     ) -> tuple[Array, Metrics]:
         """Lower expectile of λ-returns over imagined steps t < H (Eq. 9), and Eq. 6."""
         features, action = stop((rollout.features[:-1], rollout.action[:-1]))
         target, old = rollout.returns[:-1], rollout.q[:-1]
         steps = jnp.arange(len(target))[:, None]
         weight = stop(self.config.leq.gamma**steps * rollout.alive[:-1])
-        loss = self.regression(params, state, features, action, target, state.tau)
+        seen = features, self.world_model.action_features(action)
+        q = kept.q(params["critic"])
+        if q is None:
+            out = self.nets.critic_out(params["critic"], *seen)
+        else:
+            out = q[:-1, :, None]
+        loss = self.regression(out, state, *seen, target, state.tau)
         metrics = {"return_above_q": (target > old).mean()}
         return (weight * loss).mean(), metrics
 
@@ -172,27 +200,27 @@ class LEQ:
         gamma = self.config.leq.gamma
         target = losses.bellman_target(batch["reward"], batch["cont"], next_q, gamma)
         tau = self.config.leq.data_tau
-        loss = self.regression(params, state, features, batch["action"], target, tau)
+        seen = features, self.world_model.action_features(batch["action"])
+        out = self.nets.critic_out(params["critic"], *seen)
+        loss = self.regression(out, state, *seen, target, tau)
         return loss.mean(), {"data_target": target.mean()}
 
     def regression(
         self,
-        params: dict[str, Params],
+        out: Array,
         state: LEQState,
         features: Array,
-        action: Array,
+        action_features: Array,
         target: Array,
         tau: Array | float,
     ) -> Array:
-        """Expectile regression to `target`, held near the moving average (Eq. 6):
-        [...].
+        """Expectile regression of the critic's output to `target`, held near its
+        moving average (Eq. 6): [...].
         """
         values = self.nets.values
-        seen = self.world_model.action_features(action)
-        out = self.nets.critic_out(params["critic"], features, seen)
         loss = values.loss(out, target)
         loss = losses.expectile_loss(loss, values.mean(out), target, tau)
-        slow = self.nets.q(state.target_critic, features, seen)
+        slow = self.nets.q(state.target_critic, features, action_features)
         return loss + self.config.critic.ema_weight * values.loss(out, slow)
 
     def actor_loss(
@@ -203,6 +231,7 @@ class LEQ:
         rollout: Rollout,
         gradient: Array | None,
         return_range: Array,
+        kept: Recordings = NOTHING,
     ) -> tuple[Array, Metrics]:
         """The policy's loss after `actor.update`, plus the optional behaviour cloning.
 
@@ -211,7 +240,8 @@ class LEQ:
         scale = self.return_scale(return_range)
         update = self.config.actor.update
         if update == "dpg":
-            loss = self.expectile_policy_loss(params, state, rollout, gradient, scale)
+            args = (params, state, rollout, gradient, scale, kept)
+            loss = self.expectile_policy_loss(*args)
         elif update == "reinforce":
             loss = self.reinforce_loss(params, state, rollout, scale)
         elif update == "q":
@@ -222,7 +252,9 @@ class LEQ:
         action = self.nets.mode(params["actor"], features)
         cloning = losses.behaviour_cloning_loss(action, batch["action"]).mean()
         metrics = {"bc_loss": cloning, "return_scale": scale}
-        return loss + self.config.actor.bc_weight * cloning, metrics
+        if self.config.actor.bc_weight:  # a gradient times 0 is computed all the same
+            loss = loss + self.config.actor.bc_weight * cloning
+        return loss, metrics
 
     def expectile_policy_loss(
         self,
@@ -231,18 +263,22 @@ class LEQ:
         rollout: Rollout,
         gradient: Array,
         scale: Array,
+        kept: Recordings = NOTHING,
     ) -> Array:
         """Eq. 11 over all imagined steps that are reached."""
         weight = jnp.full_like(rollout.q, 0.5)
         if self.config.actor.conservative:
             weight = losses.expectile_weight(rollout.returns, rollout.q, state.tau)
             weight = weight.at[-1].set(0.5)  # y_H = Q_H: neither above nor below
+        reached = weight * rollout.alive
+        gain = kept.policy_gain(params["actor"])
+        if gain is not None:
+            return losses.deterministic_policy_loss(gain, reached, scale).mean()
         mean, std = self.nets.actor(params["actor"], stop(rollout.features))
         noise = stop((rollout.pre_tanh - mean) / std) if self.nets.stochastic else 0.0
         pre_tanh = mean + std * noise
-        action = jnp.tanh(pre_tanh)
-        reached = weight * rollout.alive
-        loss = losses.deterministic_policy_loss(action, gradient, reached, scale)
+        gain = (jnp.tanh(pre_tanh) * stop(gradient)).sum(-1)
+        loss = losses.deterministic_policy_loss(gain, reached, scale)
         if self.nets.stochastic:
             log_prob = tanh_normal_log_prob(mean, std, pre_tanh)
             loss += self.config.actor.entropy * stop(rollout.alive) * log_prob

@@ -33,15 +33,12 @@ def bellman_target(reward: Array, cont: Array, next_q: Array, gamma: float) -> A
     return stop(reward + gamma * cont * next_q)
 
 
-def deterministic_policy_loss(
-    action: Array, action_gradient: Array, weight: Array, scale: Array
-) -> Array:
-    """Surrogate of Eq. 11: its gradient is that of -Σ_t w_t y_t / scale, [..., A] ->
-    [...].
+def deterministic_policy_loss(gain: Array, weight: Array, scale: Array) -> Array:
+    """Surrogate of Eq. 11: its gradient is that of -Σ_t w_t y_t / scale: [...].
 
-    action [..., A]: π(s_t) with s_t constant; action_gradient [..., A]: dy_t/da_t.
+    gain [...]: Σ_a π(s_t) dy_t/da_t, of which the policy's parameters alone vary.
     """
-    return -stop(weight / scale) * (action * stop(action_gradient)).sum(-1)
+    return -stop(weight / scale) * gain
 
 
 def score_function_loss(

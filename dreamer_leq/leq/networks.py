@@ -11,6 +11,7 @@ from jax import Array
 
 from dreamer_leq.nn.distributions import symexp_bins, two_hot_loss, two_hot_mean
 from dreamer_leq.nn.layers import MLP, Linear, PlainMLP
+from dreamer_leq.nn.taps import Taps, tapped
 
 Params = Any
 
@@ -174,6 +175,14 @@ class ActorCritic:
     def actor(self, params: Params, features: Array) -> tuple[Array, Array]:
         return self.actor_net.apply({"params": params}, features)
 
+    def actor_tapped(
+        self, params: Params, features: Array, taps: Taps | None
+    ) -> tuple[tuple[Array, Array], Taps | None]:
+        """The same, and the inputs of the layers where they have `taps`."""
+        if taps is None:
+            return self.actor(params, features), None
+        return tapped(self.actor_net, params, features, taps)
+
     def mode(self, params: Params, features: Array) -> Array:
         """The deterministic policy tanh(mean): [..., F] -> [..., A]."""
         return jnp.tanh(self.actor(params, features)[0])
@@ -188,6 +197,16 @@ class ActorCritic:
     def q(self, params: Params, features: Array, action: Array) -> Array:
         """Q(s, a): [..., F], [..., A] -> [...]."""
         return self.values.mean(self.critic_out(params, features, action))
+
+    def q_tapped(
+        self, params: Params, features: Array, action: Array, taps: Taps | None
+    ) -> tuple[Array, Taps | None]:
+        """The same, and the inputs of the layers where they have `taps`."""
+        if taps is None:
+            return self.q(params, features, action), None
+        x = jnp.concatenate([features, action], -1)
+        out, inputs = tapped(self.critic_net, params, x, taps)
+        return self.values.mean(out), inputs
 
     def value_out(self, params: Params, features: Array) -> Array:
         return self.critic_net.apply({"params": params}, features)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dreamer_leq.nn.convolution import conv, conv_transpose
-from dreamer_leq.nn.products import affine
+from dreamer_leq.nn.products import affine, scaled, shifted
 
 # Standard deviation of a unit normal truncated to [-2, 2].
 TRUNCATED_STD = 0.87962566103423978
@@ -40,7 +40,23 @@ class RMSNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         x = x.astype(jnp.float32)
         x = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), -1, keepdims=True) + self.eps)
-        return (x * scale).astype(self.dtype)
+        return scaled(x, scale).astype(self.dtype)
+
+
+class LayerNorm(nn.Module):
+    """(x - mean) / sqrt(variance + eps) * scale + bias over the last axis."""
+
+    eps: float = 1e-6
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        x = x.astype(jnp.float32)
+        x = x - x.mean(-1, keepdims=True)
+        x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.eps)
+        return shifted(scaled(x, scale), bias).astype(self.dtype)
 
 
 class Dense(nn.Module):
@@ -128,7 +144,7 @@ class BlockLinear(nn.Module):
         x = x.swapaxes(0, 1).reshape(*lead, self.features)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
-            x = x + bias.astype(self.dtype)
+            x = shifted(x, bias.astype(self.dtype))
         return x
 
 
@@ -168,7 +184,7 @@ class PlainMLP(nn.Module):
         for i in range(self.layers):
             x = dense(self.units, f"layer{i}")(x)
             if self.layer_norm:
-                x = nn.LayerNorm(dtype=self.dtype, name=f"norm{i}")(x)
+                x = LayerNorm(dtype=self.dtype, name=f"norm{i}")(x)
             x = jax.nn.relu(x)
         return dense(self.outputs, "out")(x).astype(jnp.float32)
 
@@ -189,4 +205,4 @@ class Conv(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         layer = conv_transpose if self.transpose else conv
         x = layer(x.astype(self.dtype), kernel.astype(self.dtype), self.stride)
-        return x + bias.astype(self.dtype)
+        return shifted(x, bias.astype(self.dtype))

@@ -10,7 +10,7 @@ from flax import struct
 from jax import Array
 
 from dreamer_leq.config import from_presets
-from dreamer_leq.leq.imagination import action_gradients, imagine
+from dreamer_leq.leq.imagination import Shifts, action_gradients, imagine
 from dreamer_leq.leq.networks import ActorCritic
 from dreamer_leq.world_models.latent import (
     LatentNet,
@@ -52,13 +52,13 @@ def make_toy(ending, seed=0):
     toy = Toy(jnp.array(rng.normal(size=(3, 3))), rng.normal(size=(ACTIONS, 3)), ending)
     to_action, to_q = rng.normal(size=(6, ACTIONS)), rng.normal(size=(6 + ACTIONS, 5))
 
-    def policy(features, key):
+    def policy(features, key, taps):
         x = features @ to_action
         x = x + 0.2 * jax.random.normal(key, x.shape)
-        return jnp.tanh(x), x
+        return jnp.tanh(x), x, taps
 
-    def critic(features, action):
-        return jnp.tanh(jnp.concatenate([features, action], -1) @ to_q).sum(-1)
+    def critic(features, action, taps):
+        return jnp.tanh(jnp.concatenate([features, action], -1) @ to_q).sum(-1), taps
 
     start = {"s": jnp.array(rng.uniform(-1, 1, (N, 3)))}
     return toy, policy, critic, start, jax.random.key(seed)
@@ -80,12 +80,12 @@ def make_latent():
     shapes = jax.eval_shape(init, jax.random.key(0))
     params, agent = jax.tree_util.tree_map_with_path(draw, shapes)
 
-    def policy(features, key):
+    def policy(features, key, taps):
         mean, std = nets.actor(agent["actor"], features)
         pre_tanh = mean + std * jax.random.normal(key, mean.shape)
-        return jnp.tanh(pre_tanh), pre_tanh
+        return jnp.tanh(pre_tanh), pre_tanh, taps
 
-    critic = lambda f, a: nets.q(agent["critic"], f, a)  # noqa: E731
+    critic = lambda f, a, taps: (nets.q(agent["critic"], f, a), taps)  # noqa: E731
     model = LatentWorldModel(params, net)
     deter = rng.normal(size=(N, net.config.deter)).astype(np.float32)
     stoch = rng.integers(0, 4, (N, net.config.stoch))
@@ -120,10 +120,10 @@ def plain_loop(world, horizon, perturbation):
         # the last action needs no second key, its step is not made
         both = jax.random.split(keys[t]) if t < horizon else [keys[t]]
         features = model.features(state)
-        action, pre_tanh = policy(features, both[0])
+        action, pre_tanh, _ = policy(features, both[0], None)
         action = action + perturbation[t]
         now = dict(features=features, action=action, pre_tanh=pre_tanh)
-        now["q"] = critic(features, action)
+        now["q"] = critic(features, action, None)[0]
         if t < horizon:
             state, now["reward"], now["cont"] = model.step(state, action, both[1])
         for name, x in now.items():
@@ -137,6 +137,10 @@ def settings(horizon):
     return dict(horizon=horizon, gamma=GAMMA, lam=LAM)
 
 
+def no_shifts(horizon):
+    return Shifts(jnp.zeros((horizon + 1, N, ACTIONS)))
+
+
 def full_jacobian(world, horizon):
     """dy_t/da_t' for all pairs: [H+1, H+1, N, A]; samples don't touch each other."""
     zero = jnp.zeros((horizon + 1, N, ACTIONS))
@@ -148,11 +152,9 @@ def full_jacobian(world, horizon):
 
 
 def one_pass(world, horizon):
-    gradients = functools.partial(
-        action_gradients, *world[:3], **settings(horizon), action_size=ACTIONS
-    )
-    gradient, rollout = jax.jit(gradients)(*world[3:])
-    return np.asarray(gradient), rollout
+    gradients = functools.partial(action_gradients, *world[:3], **settings(horizon))
+    gradient, rollout, _ = jax.jit(gradients)(*world[3:], no_shifts(horizon))
+    return np.asarray(gradient.action), rollout
 
 
 def diagonal(jacobian):
@@ -206,9 +208,9 @@ def test_the_price_is_one_backward_pass():
         return cost["flops"]
 
     args, given = (toy, policy, critic), settings(8)
-    forward = flops(lambda s, k: imagine(*args, s, k, **given).returns)
+    forward = flops(lambda s, k: imagine(*args, s, k, **given)[0].returns)
     gradient = flops(
-        lambda s, k: action_gradients(*args, s, k, **given, action_size=ACTIONS)[0]
+        lambda s, k: action_gradients(*args, s, k, no_shifts(8), **given)[0]
     )
     assert gradient < 4 * forward
 
@@ -221,9 +223,8 @@ def test_a_rollout_is_a_plain_loop(ending):
     horizon = 5
     with jax.enable_x64(True):
         world = make_toy(ending)
-        rollout = jax.jit(functools.partial(imagine, *world[:3], **settings(horizon)))(
-            *world[3:]
-        )
+        run = jax.jit(functools.partial(imagine, *world[:3], **settings(horizon)))
+        rollout, _ = run(*world[3:])
         zero = np.zeros((horizon + 1, N, ACTIONS))
         expected = plain_loop(world, horizon, zero)
         alive = np.asarray(rollout.alive)
@@ -248,7 +249,7 @@ def test_a_perturbation_is_added_to_the_actions_taken():
     with jax.enable_x64(True):
         world = make_toy("soft")
         push = np.random.default_rng(3).normal(size=(4, N, ACTIONS))
-        rollout = imagine(*world, **settings(3), perturbation=jnp.asarray(push))
+        rollout, _ = imagine(*world, **settings(3), shifts=Shifts(jnp.asarray(push)))
         expected = plain_loop(world, 3, push)
     for name, x in expected.items():
         np.testing.assert_allclose(getattr(rollout, name), x, rtol=1e-10, atol=1e-12)
@@ -257,8 +258,8 @@ def test_a_perturbation_is_added_to_the_actions_taken():
 def test_the_key_decides_the_rollout():
     world = make_toy("soft")
     roll = jax.jit(functools.partial(imagine, *world[:3], **settings(3)))
-    first, again = roll(*world[3:]), roll(*world[3:])
-    other = roll(world[3], jax.random.key(99))
+    (first, _), (again, _) = roll(*world[3:]), roll(*world[3:])
+    other, _ = roll(world[3], jax.random.key(99))
     np.testing.assert_array_equal(first.action, again.action)
     assert np.abs(first.action - other.action).min(0).max() > 0
 
@@ -266,8 +267,8 @@ def test_the_key_decides_the_rollout():
 def test_every_step_draws_its_own_noise():
     """With equal states and actions, what differs is the noise alone."""
     toy = Toy(jnp.zeros((3, 3)), jnp.zeros((ACTIONS, 3)), "soft")
-    policy = lambda f, key: (jnp.zeros((N, ACTIONS)),) * 2  # noqa: E731
-    critic = lambda f, a: jnp.zeros(f.shape[:-1])  # noqa: E731
+    policy = lambda f, k, taps: (*[jnp.zeros((N, ACTIONS))] * 2, taps)  # noqa: E731
+    critic = lambda f, a, taps: (jnp.zeros(f.shape[:-1]), taps)  # noqa: E731
     start = {"s": jnp.zeros((N, 3))}
-    rollout = imagine(toy, policy, critic, start, jax.random.key(4), **settings(5))
+    rollout, _ = imagine(toy, policy, critic, start, jax.random.key(4), **settings(5))
     assert len(np.unique(rollout.reward)) == rollout.reward.size

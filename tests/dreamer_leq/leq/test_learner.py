@@ -115,7 +115,7 @@ def make_all(hard=False, tau=0.3, **keys):
     state, batch = learner.init(make_params(learner)), make_batch()
     other = make_params(learner, seed=9)["critic"]  # an average that differs
     state = state.replace(target_critic=other, tau=jnp.float32(tau))
-    gradient, rollout = jax.jit(learner.imagine)(
+    gradient, rollout, _ = jax.jit(learner.imagine)(
         state, batch["state"], jax.random.key(3)
     )
     return learner, state, batch, gradient, rollout
@@ -323,7 +323,7 @@ def test_reinforce_on_a_bandit_has_the_analytic_gradient():
     batch = {"state": ones, "next_state": ones, "action": ones}
 
     def loss(params, key):
-        _, rollout = learner.imagine(state, ones, key)
+        _, rollout, _ = learner.imagine(state, ones, key)
         return learner.actor_loss(params, state, batch, rollout, None, jnp.zeros(2))[0]
 
     grads = jax.jit(jax.grad(loss))(params, jax.random.key(5))["actor"]

@@ -13,7 +13,7 @@ import pytest
 
 from dreamer_leq.config import from_presets
 from dreamer_leq.leq.expansion import ExpandedData
-from dreamer_leq.leq.imagination import action_gradients
+from dreamer_leq.leq.imagination import Shifts, action_gradients
 from dreamer_leq.leq.learner import LEQ
 from dreamer_leq.leq.networks import ActorCritic
 from dreamer_leq.leq.pretrain import FQE
@@ -99,7 +99,7 @@ def make_rollout(stochastic=False):
     """The gradients and the rollouts of one update; they depend on no other key."""
     learner, state, batch = make_some(actor__stochastic=stochastic)
     imagine = jax.jit(learner.imagine)
-    gradient, rollout = imagine(state, batch["vector"], jax.random.key(3))
+    gradient, rollout, _ = imagine(state, batch["vector"], jax.random.key(3))
     assert set(np.unique(rollout.alive)) == {0, 1}
     return gradient, rollout
 
@@ -230,14 +230,14 @@ def float64_world():
     model = make_world(make_config(ensemble__members=3, ensemble__elites=3), np.float64)
     to_action, to_q = rng.normal(size=(D, A)), rng.normal(size=(D + A, 5))
 
-    def policy(features, key):
+    def policy(features, key, taps):
         x = features @ to_action
         x = x + 0.2 * jax.random.normal(key, x.shape)
-        return jnp.tanh(x), x
+        return jnp.tanh(x), x, taps
 
-    def critic(features, action):
+    def critic(features, action, taps):
         x = jnp.concatenate([features, model.action_features(action)], -1)
-        return jnp.tanh(x @ to_q).sum(-1)
+        return jnp.tanh(x @ to_q).sum(-1), taps
 
     return model, policy, critic, make_batch(np.float64)["vector"], jax.random.key(5)
 
@@ -249,8 +249,8 @@ def one_by_one(world, perturbation, lam, horizon):
 
     def act(state, key, delta):
         features = model.features(state)
-        action = policy(features, key)[0] + delta
-        return action, critic(features, action)
+        action = policy(features, key, None)[0] + delta
+        return action, critic(features, action, None)[0]
 
     def step(state, given):
         key, delta = given
@@ -289,9 +289,10 @@ def test_one_pass_is_the_diagonal_of_the_full_jacobian():
 
         jacobian, y = jax.jit(jax.jacrev(returns, has_aux=True))(zero)
         for i, lam in enumerate(kinds):
-            settings = dict(horizon=horizon, gamma=GAMMA, lam=lam, action_size=A)
+            settings = dict(horizon=horizon, gamma=GAMMA, lam=lam)
             one_pass = functools.partial(action_gradients, *world[:3], **settings)
-            gradient, rollout = jax.jit(one_pass)(*world[3:])
+            gradient, rollout, _ = jax.jit(one_pass)(*world[3:], Shifts(zero))
+            gradient = gradient.action
             assert gradient.dtype == np.float64
             expected = np.stack([jacobian[i, t, t] for t in range(horizon + 1)])
             np.testing.assert_allclose(gradient, expected, rtol=1e-8, atol=1e-10)

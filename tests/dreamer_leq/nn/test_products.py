@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamer_leq.nn.products import affine
+from dreamer_leq.nn.products import affine, scaled, shifted
 
 F64 = pytest.mark.usefixtures("float64")
 
@@ -37,6 +37,27 @@ def test_values_and_gradients_are_those_of_a_product(lead, biased):
     which = tuple(range(len(parts)))
     actual = jax.value_and_grad(loss(affine), which)(*parts)
     expected = jax.value_and_grad(loss(plain), which)(*parts)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-12), actual, expected)
+
+
+@F64
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_few_outputs(outputs):
+    x, kernel, weight = draw((3, 5, 6), (6, outputs), (3, 5, outputs))
+    loss = lambda f: lambda *parts: (weight * jnp.sin(f(*parts))).sum()  # noqa: E731
+    actual = jax.grad(loss(affine), (0, 1))(x, kernel)
+    expected = jax.grad(loss(plain), (0, 1))(x, kernel)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-12), actual, expected)
+
+
+@F64
+@pytest.mark.parametrize("lead", [(7,), (3, 4), (2, 3, 5)])
+@pytest.mark.parametrize("function, same", [(shifted, jnp.add), (scaled, jnp.multiply)])
+def test_every_row_is_shifted_and_scaled(function, same, lead):
+    x, by, weight = draw((*lead, 6), (6,), (*lead, 6))
+    loss = lambda f: lambda *parts: (weight * jnp.sin(f(*parts))).sum()  # noqa: E731
+    actual = jax.value_and_grad(loss(function), (0, 1))(x, by)
+    expected = jax.value_and_grad(loss(same), (0, 1))(x, by)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-12), actual, expected)
 
 

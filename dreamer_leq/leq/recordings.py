@@ -1,0 +1,79 @@
+"""What is kept of the λ-returns' backward pass, for policy and critic to learn from.
+
+Their losses go back through the same networks at the same imagined states, along the
+same gradients up to a number for each row: Eq. 11 along dy_t/da_t, which the pass
+brings to the policy, and Eq. 9 along that of Q_t, where the critic's output is Q
+itself. So what is kept gives these losses' gradients without another pass.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import Array
+
+from dreamer_leq.leq.imagination import LayerInputs, Rollout, Shifts
+from dreamer_leq.leq.networks import ActorCritic, Params
+from dreamer_leq.nn.taps import Recording, zeros
+
+
+@struct.dataclass
+class Recordings:
+    """None where a loss needs more than a number for each row: a stochastic policy's
+    entropy and the cross entropy of a two-hot critic have gradients of their own.
+    """
+
+    steps: Recording | None = None  # Σ_a π(s_t) dy_t/da_t of t < H: [H, N]
+    end: Recording | None = None  # and of t = H: [N]
+    critic: Recording | None = None  # Q(s_t, a_t) [H+1, N]
+
+    def policy_gain(self, params: Params) -> Array | None:
+        """Σ_a π(s_t) dy_t/da_t as a function of the policy's parameters: [H+1, N]."""
+        if self.steps is None or self.end is None:
+            return None
+        gains = self.steps.replay(params), self.end.replay(params)[None]
+        return jnp.concatenate(gains)
+
+    def q(self, params: Params) -> Array | None:
+        """Q(s_t, a_t) as a function of the critic's parameters: [H+1, N]."""
+        return None if self.critic is None else self.critic.replay(params)
+
+
+NOTHING = Recordings()
+
+
+def open_shifts(
+    nets: ActorCritic,
+    params: dict[str, Params],
+    features: jax.ShapeDtypeStruct,
+    horizon: int,
+) -> Shifts:
+    """Those of the actions, and of the layers whose gradients are kept; features
+    [N, F] have a shape and a type.
+    """
+    n, f = features.shape
+    rows = lambda *lead: jax.ShapeDtypeStruct((*lead, f), features.dtype)  # noqa: E731
+    policy = critic = None
+    if not nets.stochastic:
+        shifted = (rows(horizon, n), rows(n))
+        policy = tuple(zeros(nets.actor_net, params["actor"], x) for x in shifted)
+    if nets.values.outputs == 1:
+        size = f + nets.action_size
+        x = jax.ShapeDtypeStruct((horizon + 1, n, size), features.dtype)
+        critic = zeros(nets.critic_net, params["critic"], x)
+    action = jnp.zeros((horizon + 1, n, nets.action_size), features.dtype)
+    return Shifts(action, policy, critic)
+
+
+def recordings(
+    nets: ActorCritic, rollout: Rollout, gradients: Shifts, inputs: LayerInputs
+) -> Recordings:
+    """Of the pass that gave `gradients`."""
+    steps = end = critic = None
+    if gradients.policy is not None:
+        gain = (rollout.action * gradients.action).sum(-1)
+        parts = zip((gain[:-1], gain[-1]), inputs.policy, gradients.policy, strict=True)
+        steps, end = (Recording(nets.actor_net, *part) for part in parts)
+    if gradients.critic is not None:
+        kept = (rollout.q, inputs.critic, gradients.critic)
+        critic = Recording(nets.critic_net, *kept)
+    return Recordings(steps, end, critic)

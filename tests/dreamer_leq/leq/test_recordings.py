@@ -1,0 +1,115 @@
+"""An update from what the backward pass left, against one that goes back anew."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import struct
+from jax import Array
+from worlds import World
+
+from dreamer_leq.config import from_presets
+from dreamer_leq.leq import learner as learning
+from dreamer_leq.leq.learner import LEQ
+from dreamer_leq.leq.networks import ActorCritic
+from dreamer_leq.leq.recordings import NOTHING
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+N, ACTIONS, STATE = 8, 2, 3
+MLP = {"actor.network": "mlp", "critic.network": "mlp", "critic.output": "scalar"}
+BOTH = {"steps", "end", "critic"}
+KINDS = {
+    "states": (MLP, BOTH),
+    "states, H-step returns": (MLP | {"leq.lam": float("inf")}, BOTH),
+    "states, one step": (MLP | {"leq.horizon": 1}, BOTH),
+    "states, cloning": (MLP | {"actor.bc_weight": 0.4}, BOTH),
+    "states, not conservative": (MLP | {"actor.conservative": False}, BOTH),
+    "states, stochastic": (MLP | {"actor.stochastic": True}, {"critic"}),
+    "pixels": ({}, {"steps", "end"}),
+    "pixels, stochastic": ({"actor.stochastic": True}, set()),
+    "pixels, REINFORCE": ({"actor.update": "reinforce"}, set()),
+}
+
+
+@struct.dataclass
+class Curved(World):
+    """s' = tanh(A s + B a); ends for good in a part of the space."""
+
+    mix: Array
+    push: Array
+
+    def step(self, state, action, key):
+        s = jnp.tanh(state @ self.mix + action @ self.push)
+        return s, 5 * jnp.sin(3 * s).sum(-1), (s[:, 1] < 0.6).astype(s.dtype)
+
+
+def one_update(keys):
+    """What an update makes of the parameters with the rate 1, and its metrics."""
+    config = from_presets("debug", **{"leq.horizon": 4, "leq.tau": [0.2]} | keys)
+    rng = np.random.default_rng(3)
+    draw = lambda *shape: jnp.float32(rng.normal(size=shape))  # noqa: E731
+    world = Curved(draw(STATE, STATE), draw(ACTIONS, STATE))
+    nets = ActorCritic(config.actor, config.critic, ACTIONS)
+    learner = LEQ(world, nets, optax.sgd(1.0), config)
+    shapes = jax.eval_shape(lambda key: nets.init(key, STATE), jax.random.key(0))
+    params, slow = (jax.tree.map(lambda x: 0.4 * draw(*x.shape), shapes) for _ in "ab")
+    state = learner.init(params).replace(target_critic=slow["critic"])
+    batch = {
+        "state": draw(N, STATE),
+        "next_state": draw(N, STATE),
+        "action": jnp.tanh(draw(N, ACTIONS)),
+        "reward": draw(N),
+        "cont": jnp.ones(N),
+    }
+    kept = learner.imagine(state, batch["state"], jax.random.key(1))[-1]
+    after, metrics = jax.jit(learner.update)(state, batch, jax.random.key(1))
+    moved = jax.tree.map(jnp.subtract, after.params, params)
+    return moved, metrics, {name for name, x in vars(kept).items() if x is not None}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_update_is_that_of_passes_made_anew(kind, monkeypatch):
+    keys, expected_kept = KINDS[kind]
+    moved, metrics, kept = one_update(keys)
+    monkeypatch.setattr(learning, "recordings", lambda *_: NOTHING)
+    anew, metrics_anew, nothing = one_update(keys)
+    assert kept == expected_kept and not nothing
+    for name in ("actor", "critic"):
+        assert optax.tree.norm(moved[name]) > 1e-3
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+        (moved, metrics),
+        (anew, metrics_anew),
+    )
+
+
+def test_it_saves_passes(monkeypatch):
+    """Of seven passes forward or back through policy or critic three are made."""
+
+    net = {"layers": 3, "units": 128}
+    sizes = {f"{name}.{k}": v for name in ("actor", "critic") for k, v in net.items()}
+
+    def work():
+        config = from_presets("debug", **MLP | sizes)
+        world = Curved(jnp.eye(STATE), jnp.ones((ACTIONS, STATE)))
+        nets = ActorCritic(config.actor, config.critic, ACTIONS)
+        learner = LEQ(world, nets, optax.sgd(1.0), config)
+        state = learner.init(nets.init(jax.random.key(0), STATE))
+        kept = learner.imagine(state, jnp.ones((N, STATE)), jax.random.key(1))
+
+        def losses(params, kept):
+            _, rollout, recordings = kept
+            model, _ = learner.critic_model_loss(params, state, rollout, recordings)
+            policy = learner.expectile_policy_loss(
+                params, state, rollout, kept[0], jnp.ones(()), recordings
+            )
+            return model + policy
+
+        compiled = jax.jit(jax.grad(losses)).lower(state.params, kept).compile()
+        return compiled.cost_analysis()["flops"]
+
+    kept = work()
+    monkeypatch.setattr(learning, "recordings", lambda *_: NOTHING)
+    assert kept < 0.65 * work()
