@@ -47,6 +47,7 @@ def open_data(config: Config, log: Log) -> tuple[AnyDataset, str]:
         image_size=config.data.image_size,
         min_length=config.latent.length,
         skip_bad=config.data.skip_bad,
+        cache_dir=config.data.cache_dir or None,
         log=log,
     )
     return dataset, str(path)

@@ -54,6 +54,7 @@ FREE_KEYS = (
     "mesh",
     "data.path",
     "data.skip_bad",
+    "data.cache_dir",
     "data.placement",
     "latent.remat",
     "checkpoint.every",

@@ -14,6 +14,7 @@ from workplace import ANALYSED, Workplace, films, records, refused, scalars, sco
 
 import dreamer_leq as dl
 from dreamer_leq import config as configs
+from dreamer_leq.data import open_data
 from dreamer_leq.evaluation.videos import dream_grid, open_loop_grid
 from dreamer_leq.training.checkpoints import Checkpoints
 from dreamer_leq.training.metrics import read_metrics
@@ -369,6 +370,16 @@ def test_a_damaged_file_is_named(dataset, fresh):
     assert not (fresh.path / "run").exists()
     leftovers = {path.suffix for path in folder.glob(".cache/*")}
     assert leftovers <= {".lock"}
+
+
+def test_the_cache_goes_where_the_user_says(dataset, tmp_path):
+    folder = tmp_path / "64px"
+    shutil.copytree(dataset, folder, ignore=shutil.ignore_patterns(".*"))
+    where = {"data.path": str(folder), "data.cache_dir": str(tmp_path / "cache")}
+    config = configs.from_presets("debug", **where)
+    open_data(config, lambda line: None)
+    assert list((tmp_path / "cache").rglob("image.npy"))
+    assert not (folder / ".cache").exists()
 
 
 # --- help

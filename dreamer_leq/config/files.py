@@ -30,7 +30,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs.yaml"
 
 # Keys that are younger than the first runs, with the values that say what those did.
 _YOUNGER = {
-    **{"seeds": 1, "mesh": "", "ensemble.frequencies": 0},
+    **{"seeds": 1, "mesh": "", "ensemble.frequencies": 0, "data.cache_dir": ""},
     **{"analysis.sequences": 64, "analysis.horizon": 15, "analysis.seed": 3000},
     **{"analysis.episodes": 10, "analysis.states": 500},
 }

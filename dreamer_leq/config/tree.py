@@ -89,6 +89,7 @@ class Data:
 
     path: PathText
     skip_bad: bool
+    cache_dir: PathText
     image_size: Pixels
     placement: Literal["auto", "device", "host"]
 

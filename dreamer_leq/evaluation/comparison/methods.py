@@ -9,9 +9,9 @@ from dreamer_leq.evaluation.comparison.runs import ScoredRun
 
 # Keys and sections that make no other method of a run.
 _NO_METHOD = (
-    *("task", "seed", "seeds", "logdir", "pretrained", "mesh"),
-    *("data.path", "data.skip_bad", "data.placement"),
-    *("eval.", "video.", "checkpoint.", "log."),
+    *("task", "seed", "seeds", "logdir", "pretrained", "mesh", "latent.remat"),
+    *("data.path", "data.skip_bad", "data.cache_dir", "data.placement"),
+    *("eval.", "video.", "checkpoint.", "log.", "analysis."),
 )
 
 

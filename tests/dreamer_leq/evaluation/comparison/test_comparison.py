@@ -82,6 +82,15 @@ def test_a_tasks_own_settings_make_no_method(tmp_path):
     assert summary.methods == ["BC", "LEQ"]
 
 
+def test_what_changes_no_result_makes_no_method(tmp_path):
+    changed = {"analysis.episodes": 3, "latent.remat": True, "data.cache_dir": "cache"}
+    given = [
+        write_run(tmp_path / name, 0.5, seed=seed, **flags)
+        for seed, (name, flags) in enumerate([("a", {}), ("b", changed)])
+    ]
+    assert summarize(open_runs(map(str, given))).methods == ["BC", "LEQ"]
+
+
 def test_keys_of_the_same_name_are_told_apart(tmp_path):
     write_run(tmp_path / "a", 1.0, **{"bc.batch": 16})
     write_run(tmp_path / "b", 1.0, **{"bc.batch": 32, "actor.conservative": False})
