@@ -180,7 +180,7 @@ class LEQ:
         steps = jnp.arange(len(target))[:, None]
         weight = stop(self.config.leq.gamma**steps * rollout.alive[:-1])
         seen = features, self.world_model.action_features(action)
-        q = kept.q(params["critic"])
+        q = kept.q(params["critic"], len(target))
         if q is None:
             out = self.nets.critic_out(params["critic"], *seen)
         else:

@@ -1,5 +1,6 @@
 """Actor, critic and value networks over the features of any world model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ from jax import Array
 
 from dreamer_leq.nn.distributions import symexp_bins, two_hot_loss, two_hot_mean
 from dreamer_leq.nn.layers import MLP, Linear, PlainMLP
+from dreamer_leq.nn.scan import rows, steps
 from dreamer_leq.nn.taps import Taps, tapped
 
 Params = Any
@@ -191,8 +193,8 @@ class ActorCritic:
         """What `values` reads Q(s, a) from: [..., outputs]. `action` is as the world
         model's `action_features` gives it.
         """
-        x = jnp.concatenate([features, action], -1)
-        return self.critic_net.apply({"params": params}, x)
+        net = lambda x: self.critic_net.apply({"params": params}, x)  # noqa: E731
+        return _of_rows(net, jnp.concatenate([features, action], -1))
 
     def q(self, params: Params, features: Array, action: Array) -> Array:
         """Q(s, a): [..., F], [..., A] -> [...]."""
@@ -201,15 +203,26 @@ class ActorCritic:
     def q_tapped(
         self, params: Params, features: Array, action: Array, taps: Taps | None
     ) -> tuple[Array, Taps | None]:
-        """The same, and the inputs of the layers where they have `taps`."""
+        """Q(s, a) of a rollout, [T, N, F], [T, N, A] -> [T, N], and the inputs of the
+        layers, with the rows in one axis as in their `taps`, where they have those.
+        """
         if taps is None:
             return self.q(params, features, action), None
-        x = jnp.concatenate([features, action], -1)
+        x = rows(jnp.concatenate([features, action], -1))
         out, inputs = tapped(self.critic_net, params, x, taps)
-        return self.values.mean(out), inputs
+        return steps(self.values.mean(out), len(features)), inputs
 
     def value_out(self, params: Params, features: Array) -> Array:
         return self.critic_net.apply({"params": params}, features)
+
+
+def _of_rows(net: Callable[[Array], Array], x: Array) -> Array:
+    """net(x), a rollout's [T, N, ...] with all rows in one axis.
+
+    Several critics side by side have theirs before it then, and not between the two,
+    where every product of many rows would have to bring them together.
+    """
+    return steps(net(rows(x)), len(x)) if x.ndim == 3 else net(x)
 
 
 def moving_average(average: Params, params: Params, decay: float) -> Params:

@@ -13,6 +13,7 @@ from jax import Array
 
 from dreamer_leq.leq.imagination import LayerInputs, Rollout, Shifts
 from dreamer_leq.leq.networks import ActorCritic, Params
+from dreamer_leq.nn.scan import rows, steps
 from dreamer_leq.nn.taps import Recording, zeros
 
 
@@ -24,7 +25,7 @@ class Recordings:
 
     steps: Recording | None = None  # Σ_a π(s_t) dy_t/da_t of t < H: [H, N]
     end: Recording | None = None  # and of t = H: [N]
-    critic: Recording | None = None  # Q(s_t, a_t) [H+1, N]
+    critic: Recording | None = None  # Q(s_t, a_t) [N * (H+1)]
 
     def policy_gain(self, params: Params) -> Array | None:
         """Σ_a π(s_t) dy_t/da_t as a function of the policy's parameters: [H+1, N]."""
@@ -33,9 +34,11 @@ class Recordings:
         gains = self.steps.replay(params), self.end.replay(params)[None]
         return jnp.concatenate(gains)
 
-    def q(self, params: Params) -> Array | None:
+    def q(self, params: Params, horizon: int) -> Array | None:
         """Q(s_t, a_t) as a function of the critic's parameters: [H+1, N]."""
-        return None if self.critic is None else self.critic.replay(params)
+        if self.critic is None:
+            return None
+        return steps(self.critic.replay(params), horizon + 1)
 
 
 NOTHING = Recordings()
@@ -51,14 +54,14 @@ def open_shifts(
     [N, F] have a shape and a type.
     """
     n, f = features.shape
-    rows = lambda *lead: jax.ShapeDtypeStruct((*lead, f), features.dtype)  # noqa: E731
+    like = lambda *lead: jax.ShapeDtypeStruct((*lead, f), features.dtype)  # noqa: E731
     policy = critic = None
     if not nets.stochastic:
-        shifted = (rows(horizon, n), rows(n))
+        shifted = (like(horizon, n), like(n))
         policy = tuple(zeros(nets.actor_net, params["actor"], x) for x in shifted)
     if nets.values.outputs == 1:
         size = f + nets.action_size
-        x = jax.ShapeDtypeStruct((horizon + 1, n, size), features.dtype)
+        x = jax.ShapeDtypeStruct((n * (horizon + 1), size), features.dtype)
         critic = zeros(nets.critic_net, params["critic"], x)
     action = jnp.zeros((horizon + 1, n, nets.action_size), features.dtype)
     return Shifts(action, policy, critic)
@@ -74,6 +77,6 @@ def recordings(
         parts = zip((gain[:-1], gain[-1]), inputs.policy, gradients.policy, strict=True)
         steps, end = (Recording(nets.actor_net, *part) for part in parts)
     if gradients.critic is not None:
-        kept = (rollout.q, inputs.critic, gradients.critic)
+        kept = (rows(rollout.q), inputs.critic, gradients.critic)
         critic = Recording(nets.critic_net, *kept)
     return Recordings(steps, end, critic)

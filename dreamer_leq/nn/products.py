@@ -46,11 +46,24 @@ def _rows(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1])
 
 
-@jax.named_scope("sum_of_rows")
 def _sum_of_rows(x: Array) -> Array:
     """[..., I] -> [I]."""
-    x = _rows(x)
-    return (jnp.ones((_ROWS_OF_ONES, len(x)), x.dtype) @ x)[0]
+    return _product_with_ones(_rows(x))
+
+
+@jax.custom_batching.custom_vmap
+@jax.named_scope("sum_of_rows")
+def _product_with_ones(x: Array) -> Array:
+    """[..., N, I] -> [..., I]."""
+    *lead, rows, _ = x.shape
+    return (jnp.ones((*lead, _ROWS_OF_ONES, rows), x.dtype) @ x)[..., 0, :]
+
+
+@_product_with_ones.def_vmap
+def _side_by_side(size: int, batched: list[bool], x: Array) -> tuple[Array, bool]:
+    """Each has its own ones: to share them, all would have to be moved together."""
+    del size, batched
+    return _product_with_ones(x), True
 
 
 @jax.custom_vjp

@@ -53,15 +53,20 @@ def _backward(cell, kept, cotangent):
     params, begin, xs, back = kept
     # a shift's gradient is all that a carry receives, from now and later
     of_start, of_xs, of_carries = back(cotangent)
-    begin, xs, ends = jax.tree.map(_rows, (begin, xs, (of_carries, cotangent[1])))
+    begin, xs, ends = jax.tree.map(rows, (begin, xs, (of_carries, cotangent[1])))
     _, by_params = jax.vjp(lambda params: cell(params, begin, xs), params)
     return *by_params(ends), of_start, of_xs
 
 
-def _rows(x: jax.Array) -> jax.Array:
+recur.defvjp(_forward, _backward)
+
+
+def rows(x: jax.Array) -> jax.Array:
     """[T, N, ...] -> [N * T, ...]: in this order a mesh keeps its parts of N."""
     x = x.swapaxes(0, 1)
     return x.reshape(-1, *x.shape[2:])
 
 
-recur.defvjp(_forward, _backward)
+def steps(x: jax.Array, length: int) -> jax.Array:
+    """[N * T, ...] -> [T, N, ...], T being `length`: what `rows` has done, undone."""
+    return x.reshape(-1, length, *x.shape[1:]).swapaxes(0, 1)
