@@ -35,6 +35,10 @@ from dreamer_leq.training.sources import Source, update_key
 # enough for the host's part not to count.
 SECONDS_PER_DISPATCH = 2.0
 
+# A grid of 4 took 3.96 instead of 4.2 times one with 256 samples, but 4.3 instead of
+# 3.3 times with 32 (docs/performance.md).
+SAMPLES_FOR_TURNS = 256
+
 
 @dataclass
 class Session:
@@ -382,7 +386,20 @@ def _updates(
     def update(state, key):
         return phase.update(state, read(data, key, step), update_key(key, step))
 
-    return jax.vmap(update)(state, key) if key.ndim else update(state, key)
+    if not key.ndim:
+        return update(state, key)
+    if _fills_the_cores(read, data, key[0]):
+        return jax.lax.map(lambda member: update(*member), (state, key))
+    return jax.vmap(update)(state, key)
+
+
+def _fills_the_cores(read: Callable, data: Any, key: Array) -> bool:
+    """Whether a member's batch gives a CPU enough to do: members then only get in each
+    other's way in its caches, and take turns.
+    """
+    batch = jax.eval_shape(read, data, key, 0)
+    samples = jax.tree.leaves(batch)[0].shape[0]
+    return jax.default_backend() == "cpu" and samples >= SAMPLES_FOR_TURNS
 
 
 def named_key(seed: int, name: str) -> Array:

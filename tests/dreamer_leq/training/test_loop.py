@@ -758,10 +758,15 @@ def train_members(folder, **more):
         return Run(folder).train(start=start, key=key, loggers=loggers, **more)
 
 
-@pytest.fixture(scope="module")
-def members(tmp_path_factory):
+@pytest.fixture(scope="module", params=["side by side", "in turn"])
+def members(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("members")
-    return folder, train_members(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "in turn":  # as those of large batches are
+            patch.setattr(loop, "SAMPLES_FOR_TURNS", 1)
+            jax.clear_caches()
+        yield folder, train_members(folder)
+    jax.clear_caches()
 
 
 def test_each_member_is_as_if_it_was_alone(members, tmp_path):
