@@ -70,6 +70,8 @@ def check_video_path(path: str | Path) -> Path:
 def _writer(path: Path, fps: float) -> Any:
     if path.suffix == ".gif":
         return imageio.get_writer(path, format="GIF", duration=1000 / fps, loop=0)
+    # x264 makes another file with another number of threads, which is that of the cores
+    quality = ("-preset", "veryfast", "-crf", "16", "-threads", "1")
     return imageio.get_writer(
         path,
         format="FFMPEG",
@@ -78,7 +80,7 @@ def _writer(path: Path, fps: float) -> Any:
         pixelformat="yuv420p",
         macro_block_size=2,
         quality=None,  # crf says it
-        output_params=["-preset", "veryfast", "-crf", "16", "-movflags", "+faststart"],
+        output_params=[*quality, "-movflags", "+faststart"],
         ffmpeg_log_level="error",
     )
 

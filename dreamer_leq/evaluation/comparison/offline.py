@@ -51,7 +51,7 @@ def offline_tasks(summary: Summary) -> list[OfflineTask]:
 
 def _task(task: str, methods: dict[str, list[ScoredRun]]) -> OfflineTask:
     points = {
-        name: np.array([[run.offline["fqe"]["value"], run.final.mean] for run in runs])
+        name: np.array([[run.offline.fqe, run.final.mean] for run in runs])
         for name, runs in methods.items()
     }
     means = np.array([values.mean(0) for values in points.values()])
@@ -69,6 +69,6 @@ def _task(task: str, methods: dict[str, list[ScoredRun]]) -> OfflineTask:
 
 def _row(method: str, runs: list[ScoredRun], points: np.ndarray) -> OfflineRow:
     fqe, online = points.mean(0)
-    residual = np.mean([abs(run.offline["fqe"]["residual"]) for run in runs])
-    bias = np.mean([run.offline["calibration"]["bias"] for run in runs])
+    residual = np.mean([abs(run.offline.residual) for run in runs])
+    bias = np.mean([run.offline.bias for run in runs])
     return OfflineRow(method, len(runs), fqe, residual, bias, online)

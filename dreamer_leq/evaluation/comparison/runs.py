@@ -10,6 +10,7 @@ from typing import Any
 from dreamer_leq import config as configs
 from dreamer_leq.config import Config
 from dreamer_leq.errors import UserError
+from dreamer_leq.files import read_json
 
 Record = dict[str, Any]  # of metrics.jsonl: phase, step and metrics
 
@@ -20,6 +21,15 @@ class Evaluation:
 
     mean: float  # return
     score: float  # 1 is the task's reference
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the dataset alone says of a policy."""
+
+    fqe: float  # value by fitted Q evaluation
+    residual: float  # by which that misses the rewards
+    bias: float  # of LEQ's critic on held-out episodes
 
 
 @dataclass(frozen=True)
@@ -43,10 +53,18 @@ class ScoredRun:
         return self.config.seed
 
     @cached_property
-    def offline(self) -> dict[str, Any] | None:
+    def offline(self) -> Estimate | None:
         """analysis/offline.json, where there is one."""
         file = self.path / "analysis" / "offline.json"
-        return _read_json(file) if file.exists() else None
+        if not file.exists():
+            return None
+        found = read_json(file)
+        try:
+            fqe = found["fqe"]
+            numbers = fqe["value"], fqe["residual"], found["calibration"]["bias"]
+            return Estimate(*map(float, numbers))
+        except (KeyError, TypeError, ValueError):
+            raise UserError(f"{file} is damaged: delete it and make it anew") from None
 
     @cached_property
     def records(self) -> list[Record]:
@@ -104,7 +122,9 @@ def _scored(path: Path, given: str, config: Config) -> ScoredRun:
     file = path / "scores.json"
     if not file.exists():
         raise UserError(f"{path} has no scores yet: its policy is still to be trained")
-    scores = _read_json(file)
+    scores = read_json(file)
+    if not isinstance(scores, dict):
+        raise UserError(f"{file} is damaged: delete it and make it anew")
     last = str(config.leq.updates)
     if last not in scores:
         reached = max(scores, key=int, default="0")
@@ -124,13 +144,3 @@ def _evaluation(scores: dict[str, Any], step: str, file: Path) -> Evaluation | N
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{file}: the scores of update {step} are damaged") from None
     return Evaluation(mean, normalized / 100)
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text())
-    except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict):
-        raise UserError(f"{file} is damaged: delete it and make it anew")
-    return found

@@ -1,5 +1,7 @@
 """Videos read back from their files, and what the grids show."""
 
+import os
+
 import imageio.v2 as imageio
 import numpy as np
 import pytest
@@ -52,6 +54,22 @@ def test_odd_sides_of_an_mp4_are_made_even(tmp_path):
     assert found.shape == (3, 302, 260, 3)
     np.testing.assert_allclose(found[:, :301, :259], frames, atol=6)  # not resized
     np.testing.assert_allclose(found[:, 301:, :259], frames[:, :1], atol=6)
+
+
+def test_an_mp4_is_the_same_whatever_the_number_of_cores(tmp_path):
+    cores = os.sched_getaffinity(0)
+    if len(cores) == 1:
+        pytest.skip("there is one core")
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3))
+    frames = [np.uint8((noise + 5 * i) % 256) for i in range(100)]
+    files = [tmp_path / name for name in ("all.mp4", "one.mp4")]
+    write_video(files[0], frames)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        write_video(files[1], frames)
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_frames_may_come_one_by_one(tmp_path):

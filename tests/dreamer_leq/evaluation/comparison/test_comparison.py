@@ -177,7 +177,8 @@ def test_refusals(runs, tmp_path):
     [
         (None, "has no scores yet"),
         ('{"0": {"mean": 0.0, "normalized": 0.0}}', "its last is of update 0 of 20"),
-        ("{", "is damaged"),
+        ("{", "not valid JSON"),
+        ("[]", "is damaged"),
         ('{"20": {"mean": "high"}, "0": {}}', "are damaged"),
     ],
 )
@@ -203,6 +204,15 @@ def test_long_curves_are_thinned_and_keep_their_spikes(runs):
     (curve,) = curves(open_runs(runs[:1]))["leq", "q"]
     assert POINTS / 2 < len(curve.step) == len(curve.value) <= POINTS
     assert curve.value.max() == 99.0
+
+
+@pytest.mark.parametrize("text", ["[]", '{"fqe": {"value": 1.0}}', '{"fqe": null}'])
+def test_a_damaged_estimate_is_named(runs, text):
+    file = Path(runs[0]) / "analysis" / "offline.json"
+    file.write_text(text)
+    summary = summarize(open_runs(runs))
+    with pytest.raises(UserError, match=r"offline\.json is damaged"):
+        offline_tasks(summary)
 
 
 def test_offline_estimates_beside_the_scores(runs):
