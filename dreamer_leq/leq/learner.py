@@ -214,8 +214,8 @@ class LEQ:
         target: Array,
         tau: Array | float,
     ) -> Array:
-        """Expectile regression of the critic's output to `target`, held near its
-        moving average (Eq. 6): [...].
+        """Expectile regression of the critic's output [..., outputs] to `target`, held
+        near its moving average (Eq. 6): [...].
         """
         values = self.nets.values
         loss = values.loss(out, target)

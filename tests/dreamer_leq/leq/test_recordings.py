@@ -45,13 +45,13 @@ class Curved(World):
         return s, 5 * jnp.sin(3 * s).sum(-1), (s[:, 1] < 0.6).astype(s.dtype)
 
 
-def one_update(keys):
+def one_update(keys, dtype=jnp.float32):
     """What an update makes of the parameters with the rate 1, and its metrics."""
     config = from_presets("debug", **{"leq.horizon": 4, "leq.tau": [0.2]} | keys)
     rng = np.random.default_rng(3)
     draw = lambda *shape: jnp.float32(rng.normal(size=shape))  # noqa: E731
     world = Curved(draw(STATE, STATE), draw(ACTIONS, STATE))
-    nets = ActorCritic(config.actor, config.critic, ACTIONS)
+    nets = ActorCritic(config.actor, config.critic, ACTIONS, dtype)
     learner = LEQ(world, nets, optax.sgd(1.0), config)
     shapes = jax.eval_shape(lambda key: nets.init(key, STATE), jax.random.key(0))
     params, slow = (jax.tree.map(lambda x: 0.4 * draw(*x.shape), shapes) for _ in "ab")
@@ -83,6 +83,16 @@ def test_an_update_is_that_of_passes_made_anew(kind, monkeypatch):
         (moved, metrics),
         (anew, metrics_anew),
     )
+
+
+@pytest.mark.parametrize("keys", [MLP, {}], ids=["states", "pixels"])
+def test_in_bfloat16_it_is_so_up_to_rounding(keys, monkeypatch):
+    moved, *_ = one_update(keys, jnp.bfloat16)
+    monkeypatch.setattr(learning, "recordings", lambda *_: NOTHING)
+    anew, *_ = one_update(keys, jnp.bfloat16)
+    for name in ("actor", "critic"):
+        apart = jax.tree.map(jnp.subtract, moved[name], anew[name])
+        assert optax.tree.norm(apart) < 0.03 * optax.tree.norm(anew[name])
 
 
 def test_it_saves_passes(monkeypatch):
