@@ -92,9 +92,24 @@ def model_section(run: RunFiles) -> Section:
     styles = {member.name: member_style(i) for i, member in enumerate(run.members)}
     if first.disagreement:
         charts.append(_disagreement(first, _policies(analyses, styles)))
-    one = len(analyses) == 1
-    sentences = [("" if one else name, x.sentence) for name, x in analyses.items()]
-    return Section(ABOUT, sentences, charts)
+    return Section(ABOUT, _sentences(analyses), charts)
+
+
+def _sentences(analyses: dict[str, ModelAnalysis]) -> list[tuple[str, str]]:
+    """What they say of the model once, where it is the same, and then what each says of
+    its own policy.
+    """
+    parts = {name: x.sentence.partition("; ") for name, x in analyses.items()}
+    (model, *others) = {head for head, _, _ in parts.values()}
+    if others or len(parts) == 1:
+        one = len(parts) == 1
+        return [("" if one else name, x.sentence) for name, x in analyses.items()]
+    each = [
+        (name, tail[0].upper() + tail[1:])
+        for name, (_, _, tail) in parts.items()
+        if tail
+    ]
+    return [("", f"{model}."), *each] if each else [("", model)]
 
 
 def _policies(

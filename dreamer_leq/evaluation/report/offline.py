@@ -92,7 +92,8 @@ def _ranks(scored: list[_Source]) -> str:
     about_fqe = describe_rank_correlation(fqe, online, "runs")
     about_bias = describe_rank_correlation(-bias, online, "runs")
     return (
-        f"FQE and the online score of {about_fqe}. A small bias and it, {about_bias}."
+        f"FQE against the online score, {about_fqe}. How small the bias is against it, "
+        f"{about_bias}."
     )
 
 

@@ -13,6 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from dreamer_leq import UserError
 from dreamer_leq.evaluation.report import videos
+from dreamer_leq.evaluation.report.model import model_section
 from dreamer_leq.evaluation.report.page import page, write_pages
 from dreamer_leq.evaluation.report.run_files import RunFiles
 from dreamer_leq.reports import write_report
@@ -235,8 +236,35 @@ def test_a_grid_has_its_members_side_by_side(tmp_path):
         assert found.count(f'"name":"{member}') >= 1 + 1 + 3 + 1 + 3
     assert "Bias: Q" in found
     # held-out values 50 … 53 order the scores 500 … 530 as they are
-    ranks = "FQE and the online score of 4 runs: rank correlation +1.00"
+    ranks = "FQE against the online score, 4 runs: rank correlation +1.00"
     assert ranks in words_of(found)
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        (
+            "Off by 2; they agree.",
+            {"": "Off by 2.", "a": "They differ.", "b": "They agree."},
+        ),
+        (
+            "Off by 3; they agree.",
+            {"a": "Off by 2; they differ.", "b": "Off by 3; they agree."},
+        ),
+        ("Off by 2.", {"a": "Off by 2; they differ.", "b": "Off by 2."}),
+    ],
+)
+def test_what_members_share_is_said_once(tmp_path, second, expected):
+    grid = files.write_grid(tmp_path / "grid")
+    members = RunFiles(grid).members
+    for one in members[2:]:
+        (one.path / "analysis" / "model.json").unlink()
+    names = dict(zip("ab", (one.name for one in members), strict=False))
+    for one, sentence in zip(members, ("Off by 2; they differ.", second), strict=False):
+        said = files.model_analysis() | {"sentence": sentence}
+        files.write_json(one.path / "analysis" / "model.json", said)
+    found = model_section(RunFiles(grid)).sentences
+    assert found == [(names.get(who, ""), text) for who, text in expected.items()]
 
 
 def test_a_member_alone_knows_the_grids_scores(tmp_path):
