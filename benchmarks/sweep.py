@@ -87,15 +87,17 @@ def plot(found: list[dict[str, Any]], path: Path) -> None:
             if curve["axis"] == axis and curve["points"]:
                 _draw(curve, above, below)
         for panel in (above, below):
-            panel.set_xscale("log", base=2)
+            panel.set_xscale("log", base=10 if axis == "dataset" else 2)
             panel.set_yscale("log")
             panel.xaxis.set_major_formatter("{x:,.0f}")
             panel.yaxis.set_major_formatter("{x:g}")
             panel.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
             panel.grid(alpha=0.3)
-        above.set_title(axis)
         below.set_xlabel(axis)
-        above.legend(fontsize="small")
+        # above the panel, where no curve runs
+        above.legend(
+            title=axis, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1)
+        )
     panels[0, 0].set_ylabel("ms per update, from - to")
     panels[1, 0].set_ylabel("MiB of the program and its data")
     figure.savefig(path, dpi=120)
