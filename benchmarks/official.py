@@ -75,11 +75,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add, now = parser.add_argument, time.strftime("%Y-%m-%dT%H-%M-%S")
     add("--checkout", nargs="+", type=Path, required=True, help="one or both")
     add("--python", required=True, help="that runs the official code")
+    add("--sequences", type=int, default=2, help="of 16 steps, from pixels (2)")
     add("--turns", type=int, default=7, help="of each side (7)")
     add("--seconds", type=float, default=2.0, help="of each turn, about (2)")
     add("--out", type=Path, default=Path("runs/benchmarks", now), help="folder")
     args = parser.parse_args(argv)
-    for name, least in {"turns": 1, "seconds": 0}.items():
+    for name, least in {"sequences": 1, "turns": 1, "seconds": 0}.items():
         if (value := getattr(args, name)) < least:
             raise UserError(f"--{name}: has to be at least {least}, got {value}")
     return args
@@ -106,11 +107,12 @@ def compared(asked: Asked, python: str, args: argparse.Namespace) -> dict[str, A
     case, module, checkout = asked
     say(f"{case}: compiling the official update, which can take minutes")
     try:
-        theirs = Side(python, checkout, module, case)
+        theirs = Side(python, checkout, module, case, args.sequences)
     except SideFailed as error:
         raise UserError(f"--python: {python}: {error}") from None
     say(f"{case}: compiling ours")
-    sides = {"official": theirs, "ours": Side(sys.executable, ROOT, "ours", case)}
+    ours = Side(sys.executable, ROOT, "ours", case, args.sequences)
+    sides = {"official": theirs, "ours": ours}
     say(f"{case}: timing")
     row = {"case": case}
     for name, times in in_turns(sides, args.turns, args.seconds).items():

@@ -15,7 +15,7 @@ import numpy as np
 from official_timing import Compiled, one_by_one, stand_in
 from turns import Facts
 
-ACTION, SEQUENCES, LENGTH = 6, 2, 16
+ACTION, LENGTH = 6, 16
 UNUSED = ("cv2", "psutil", "zmq")
 # the module of the agent, and whether it is given a world model, which it then freezes
 AGENTS = {"world_model_12m": ("model_agent", False), "leq_12m": ("agent", True)}
@@ -23,14 +23,13 @@ SMALL = {
     "jax.platform": "cpu",
     "jax.compute_dtype": "float32",
     "jax.transfer_guard": False,
-    "batch_size": SEQUENCES,
     "batch_length": LENGTH,
     "batch_length_eval": LENGTH,
     "report": False,  # a program of its own, which isn't timed
 }
 
 
-def build(case: str) -> tuple[Facts, Callable[[int], float]]:
+def build(case: str, sequences: int) -> tuple[Facts, Callable[[int], float]]:
     """The facts of a case's update, and the seconds of n of them."""
     stand_in(*UNUSED)
     module, frozen = AGENTS[case]
@@ -38,21 +37,22 @@ def build(case: str) -> tuple[Facts, Callable[[int], float]]:
     official = importlib.import_module(f"dreamerv3.{module}").Agent
     config = embodied.Config(official.configs["defaults"])
     config = config.update(official.configs["dmc_vision"]).update(SMALL)
+    config = config.update({"batch_size": sequences})
     if frozen:  # it is asked whether there is one, not yet for what is in it
         config = config.update({"run.model_checkpoint": "any"})
     agent = _timed(official)(*_spaces(embodied.Space), config)
-    data = jax.device_put(_batch(), agent.train_sharded)
+    data = jax.device_put(_batch(sequences), agent.train_sharded)
     data["seed"] = agent._next_seeds(agent.train_sharded)
-    carry = agent.init_train(SEQUENCES)
+    carry = agent.init_train(sequences)
 
     def update() -> Any:
         nonlocal carry
         _, carry, _ = agent.train(data, carry)
         return agent.params
 
-    size = f"{SEQUENCES} x {LENGTH}"
+    size = f"{sequences} x {LENGTH}"
     if frozen:
-        size = f"{SEQUENCES * LENGTH} starts, H={config.imag_length}"
+        size = f"{sequences * LENGTH} starts, H={config.imag_length}"
     return agent.program.facts | {"size": size}, one_by_one(update)
 
 
@@ -76,8 +76,8 @@ def _spaces(space: type) -> tuple[dict[str, Any], dict[str, Any]]:
     return observation | flags, {"action": space(np.float32, (ACTION,), -1, 1)}
 
 
-def _batch() -> dict[str, np.ndarray]:
-    draw, shape = np.random.default_rng(0), (SEQUENCES, LENGTH)
+def _batch(sequences: int) -> dict[str, np.ndarray]:
+    draw, shape = np.random.default_rng(0), (sequences, LENGTH)
     is_first = np.zeros(shape, bool)
     is_first[:, 0] = True
     return {

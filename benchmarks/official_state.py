@@ -19,8 +19,10 @@ TASK, OBSERVATION, ACTION = "halfcheetah-medium-v2", 17, 6
 UNUSED = ("cv2", "gym", "gym.spaces", "tensorboardX", "torch", "tqdm", "wandb")
 
 
-def build(case: str) -> tuple[Facts, Callable[[int], float]]:
-    """The facts of the update, and the seconds of n of them."""
+def build(case: str, sequences: int) -> tuple[Facts, Callable[[int], float]]:
+    """The facts of the update, and the seconds of n of them; `sequences` have pixels
+    alone.
+    """
     stand_in(*UNUSED)
     script = importlib.import_module("train.train_LEQ")  # sets its XLA_FLAGS
     # the script has each number that goes to the device written to the terminal

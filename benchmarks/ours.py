@@ -8,11 +8,17 @@ from measuring import Program
 from peak import matmul_peak
 from turns import Facts
 
+LENGTH = 16  # of the sequences
 
-def build(name: str) -> tuple[Facts, Callable[[int], float]]:
+
+def build(name: str, sequences: int) -> tuple[Facts, Callable[[int], float]]:
     """The facts of a case of a CPU's size, and the seconds of n of its updates."""
     case = CASES[name]
-    config = case.config("", small=True)
+    flags = ()
+    if name != "state_leq":
+        starts = sequences * LENGTH
+        flags = ("--latent.batch", str(sequences), "--leq.batch", str(starts))
+    config = case.config("", small=True, flags=flags)
     setup = case.setup(config, case.entries_for(small=True))
     program = Program(setup, config.data.placement)
     program.seconds(1)

@@ -21,16 +21,19 @@ class SideFailed(Exception):
 
 
 class Side:
-    """A process with compiled updates: those of the function `build(case)` of a module
-    in this folder. It runs in `folder`, whose modules it can import. Its `facts` are
-    what `build` tells of the updates. Raises SideFailed.
+    """A process with compiled updates: those of the function `build(case, sequences)`
+    of a module in this folder, pixels in so many sequences. It runs in `folder`, whose
+    modules it can import. Its `facts` are what `build` tells of the updates. Raises
+    SideFailed.
     """
 
-    def __init__(self, python: str, folder: Path, module: str, case: str) -> None:
+    def __init__(
+        self, python: str, folder: Path, module: str, case: str, sequences: int
+    ) -> None:
         # what is compiled has to be compiled here, and not be taken from a cache
         keep = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
         self._process = subprocess.Popen(
-            [python, __file__, module, case],
+            [python, __file__, module, case, str(sequences)],
             cwd=folder,
             env=keep | {"PYTHONPATH": str(folder), "TF_CPP_MIN_LOG_LEVEL": "3"},
             stdin=subprocess.PIPE,
@@ -58,7 +61,7 @@ class Side:
         return answer["answer"]
 
 
-def serve(module: str, case: str) -> None:
+def serve(module: str, case: str, sequences: str) -> None:
     """Says the facts that `build` gives, and then for each number of updates the
     seconds that they took; or else which module is missing.
     """
@@ -68,7 +71,7 @@ def serve(module: str, case: str) -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
     try:
-        facts, seconds = importlib.import_module(module).build(case)
+        facts, seconds = importlib.import_module(module).build(case, int(sequences))
     except ModuleNotFoundError as error:
         say(missing=str(error))
         return

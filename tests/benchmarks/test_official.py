@@ -26,7 +26,8 @@ class Recorded:
 
     calls: list[tuple[str, int]]
 
-    def __init__(self, python, folder, module, case):
+    def __init__(self, python, folder, module, case, sequences):
+        assert sequences == 3
         self.name = module
         self.facts = FACTS | {"compile_cpu_seconds": 1.0}
 
@@ -52,7 +53,7 @@ def checkout(tmp_path, monkeypatch):
 
 def test_both_sides_are_timed_in_turns(checkout, tmp_path, capsys):
     flags = ["--checkout", str(checkout), "--python", sys.executable]
-    flags += ["--turns", "2", "--out", str(tmp_path)]
+    flags += ["--turns", "2", "--sequences", "3", "--out", str(tmp_path)]
     assert official.main(flags) == 0
     theirs, ours = ("official_state", 1), ("ours", 4)  # 2 seconds each
     first, second = Recorded.calls[:2], Recorded.calls[2:6]
@@ -90,6 +91,7 @@ def test_table_of_recorded_timings():
     [
         (["--checkout", "/nowhere"], "--checkout: /nowhere: not the official code"),
         (["--python", "no-such-python"], "--python: no-such-python: no such command"),
+        (["--sequences", "0"], "--sequences: has to be at least 1, got 0"),
         (["--turns", "0"], "--turns: has to be at least 1, got 0"),
     ],
 )
@@ -117,14 +119,14 @@ def served(monkeypatch, asked, **module):
     monkeypatch.setitem(sys.modules, "fake", SimpleNamespace(**module))
     monkeypatch.setattr(sys, "stdin", io.StringIO(asked))
     monkeypatch.setattr(sys, "stdout", answers)
-    turns.serve("fake" if module else "no_such_module", "a case")
+    turns.serve("fake" if module else "no_such_module", "a case", "2")
     return [json.loads(line) for line in answers.getvalue().splitlines()]
 
 
 def test_a_side_answers_in_json(monkeypatch, capsys):
-    def build(case):
+    def build(case, sequences):
         print("what a library prints is no answer")
-        return {"size": case}, lambda updates: updates / 2
+        return {"size": case}, lambda updates: updates / sequences
 
     answers = served(monkeypatch, "1\n3\n", build=build)
     assert answers == [{"answer": {"size": "a case"}}, {"answer": 0.5}, {"answer": 1.5}]
