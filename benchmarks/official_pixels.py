@@ -13,9 +13,9 @@ from typing import Any
 import jax
 import numpy as np
 from official_timing import Compiled, one_by_one, stand_in
-from turns import Facts
+from turns import LENGTH, Facts
 
-ACTION, LENGTH = 6, 16
+ACTION = 6
 UNUSED = ("cv2", "psutil", "zmq")
 # the module of the agent, and whether it is given a world model, which it then freezes
 AGENTS = {"world_model_12m": ("model_agent", False), "leq_12m": ("agent", True)}

@@ -6,9 +6,7 @@ import jax
 from cases import CASES
 from measuring import Program
 from peak import matmul_peak
-from turns import Facts
-
-LENGTH = 16  # of the sequences
+from turns import LENGTH, Facts
 
 
 def build(name: str, sequences: int) -> tuple[Facts, Callable[[int], float]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 Facts = dict[str, Any]
+LENGTH = 16  # of the sequences from pixels, on both sides
 
 
 class SideFailed(Exception):

@@ -29,6 +29,7 @@ from dreamer_leq import config as configs
 from dreamer_leq.agent import Agent
 from dreamer_leq.config import Config
 from dreamer_leq.config.checks import given
+from dreamer_leq.config.free_keys import FREE_KEYS
 from dreamer_leq.data import AnyDataset
 from dreamer_leq.errors import UserError
 from dreamer_leq.files import (
@@ -47,29 +48,6 @@ from dreamer_leq.training.provenance import run_info
 from dreamer_leq.world_models.interface import WorldModel
 from dreamer_leq.world_models.latent import LatentWorldModel, ObservationSpec
 from vd4rl_loader.states import RewardTransform
-
-# Keys that may differ when a run goes on: they change nothing that is learned.
-FREE_KEYS = (
-    "logdir",
-    "mesh",
-    "data.path",
-    "data.skip_bad",
-    "data.cache_dir",
-    "data.placement",
-    "latent.remat",
-    "checkpoint.every",
-    "checkpoint.keep",
-    "log.wandb",
-    "eval.workers",
-    "analysis.sequences",
-    "analysis.horizon",
-    "analysis.episodes",
-    "analysis.states",
-    "analysis.seed",
-    "video.sequences",
-    "video.length",
-    "video.context",
-)
 
 # Keys on which the world model depends, and those on which the cloned policy does too.
 _WORLD_MODEL_KEYS = ("task", "world_model", "latent.", "ensemble.", "precision")

@@ -29,6 +29,11 @@ def fan_in_init(fan_in: int, scale: float = 1.0) -> Callable:
     return init
 
 
+def _of_size_one(x: Array, eps: float) -> Array:
+    """x / sqrt(mean(x^2) + eps) over the last axis."""
+    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), -1, keepdims=True) + eps)
+
+
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x^2) + eps) * scale over the last axis."""
 
@@ -38,8 +43,7 @@ class RMSNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
-        x = x.astype(jnp.float32)
-        x = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), -1, keepdims=True) + self.eps)
+        x = _of_size_one(x.astype(jnp.float32), self.eps)
         return scaled(x, scale).astype(self.dtype)
 
 
@@ -54,8 +58,7 @@ class LayerNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         x = x.astype(jnp.float32)
-        x = x - x.mean(-1, keepdims=True)
-        x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.eps)
+        x = _of_size_one(x - x.mean(-1, keepdims=True), self.eps)
         return shifted(scaled(x, scale), bias).astype(self.dtype)
 
 

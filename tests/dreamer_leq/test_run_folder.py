@@ -8,8 +8,9 @@ import pytest
 
 from dreamer_leq import UserError
 from dreamer_leq import config as configs
+from dreamer_leq.config.free_keys import FREE_KEYS
 from dreamer_leq.format_version import FORMAT
-from dreamer_leq.run_folder import FREE_KEYS, DataFacts, RunFolder
+from dreamer_leq.run_folder import DataFacts, RunFolder
 
 STATISTICS = {"entries": 1002, "return_mean": 1 / 3, "source_bytes": 10}
 RENDER = {"name": "fast", "size": 64}

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from dreamer_leq.config.checks import KEYS, flatten
+from dreamer_leq.config.free_keys import FREE_KEYS
 from dreamer_leq.evaluation.comparison.runs import ScoredRun
 
 # Keys and sections that make no other method of a run.
 _NO_METHOD = (
-    *("task", "seed", "seeds", "logdir", "pretrained", "mesh", "latent.remat"),
-    *("data.path", "data.skip_bad", "data.cache_dir", "data.placement"),
+    *FREE_KEYS,
+    *("task", "seed", "seeds", "pretrained"),
     *("eval.", "video.", "checkpoint.", "log.", "analysis."),
 )
 
