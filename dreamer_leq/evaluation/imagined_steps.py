@@ -38,14 +38,17 @@ def imagine_steps(
     step, as LEQ imagines.
     """
 
+    n = len(jax.tree.leaves(start)[0])
+
     def step(state: State, xs: tuple[Array | None, Array]) -> tuple[State, Steps]:
         action, key = xs
+        noise = world_model.noise(key, n)
         if action is None:
             action = policy(world_model.features(state))
         if member is None:
-            state, reward, cont = world_model.step(state, action, key)
+            state, reward, cont = world_model.step(state, action, noise)
         else:
-            state, reward, cont = world_model.member_step(state, action, key, member)
+            state, reward, cont = world_model.member_step(state, action, noise, member)
         return state, Steps(state, action, reward, cont)
 
     keys = jax.random.split(key, horizon)

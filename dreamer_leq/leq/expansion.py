@@ -63,16 +63,18 @@ def expand(
     that has terminated is not continued: what comes after its end is not kept.
     """
 
+    n = len(jax.tree.leaves(start)[0])
+
     def step(carry, key):
         state, alive = carry
         noise_key, model_key, end_key = jax.random.split(key, 3)
         pre_tanh = actor(world_model.features(state))
         pre_tanh = pre_tanh + noise * jax.random.normal(noise_key, pre_tanh.shape)
-        successor, _, cont = world_model.step(state, jnp.tanh(pre_tanh), model_key)
+        draws = world_model.noise(model_key, n)
+        successor, _, cont = world_model.step(state, jnp.tanh(pre_tanh), draws)
         goes_on = alive & (jax.random.uniform(end_key, cont.shape) < cont)
         return (successor, goes_on), (state, alive)
 
-    n = len(jax.tree.leaves(start)[0])
     first = divided((start, jnp.ones(n, bool)))
     _, (states, alive) = jax.lax.scan(step, first, jax.random.split(key, length))
     flat = lambda x: x.reshape(-1, *x.shape[2:])  # noqa: E731

@@ -111,15 +111,19 @@ def imagine(
         return (features, action, pre_tanh), inputs
 
     def step(state, xs):
-        share, key, *shifts = xs
-        policy_key, model_key = jax.random.split(key)
-        path, inputs = act(state, policy_key, *shifts)
-        state, reward, cont = world_model.step(state, path[1], model_key)
+        share, key, noise, *shifts = xs
+        path, inputs = act(state, key, *shifts)
+        state, reward, cont = world_model.step(state, path[1], noise)
         state = scale_gradient(state, share * gamma * jax.lax.stop_gradient(cont))
         return state, (path, inputs, reward, cont)
 
+    n = len(jax.tree.leaves(start)[0])
     keys = jax.random.split(key, horizon + 1)
-    last, steps = jax.lax.scan(step, start, (shares, keys[:-1], deltas, taps))
+    policy_keys, model_keys = jax.vmap(jax.random.split, out_axes=1)(keys[:-1])
+    # the scan holds only what depends on the step before
+    noise = jax.vmap(lambda key: world_model.noise(key, n))(model_keys)
+    xs = (shares, policy_keys, noise, deltas, taps)
+    last, steps = jax.lax.scan(step, start, xs)
     path, inputs, reward, cont = steps
     end, last_inputs = act(last, keys[-1], last_delta, last_taps)
     features, action, pre_tanh = jax.tree.map(_append, path, end)

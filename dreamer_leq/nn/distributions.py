@@ -75,13 +75,11 @@ def unimix_log_probs(logits: Array, unimix: float = 0.01) -> Array:
     return jnp.log((1 - unimix) * probs + unimix / logits.shape[-1])
 
 
-def sample_straight_through(key: Array, log_probs: Array) -> Array:
-    """A one-hot sample that carries the gradient of its probabilities: [..., C]."""
-    return straight_through(log_probs, jax.random.gumbel(key, log_probs.shape))
-
-
 def straight_through(log_probs: Array, noise: Array) -> Array:
-    """The same from Gumbel noise that was drawn before: [..., C] both."""
+    """A one-hot sample that carries the gradient of its probabilities: [..., C].
+
+    `noise` is Gumbel's, [..., C].
+    """
     index = jnp.argmax(log_probs + noise, -1)
     one_hot = jax.nn.one_hot(index, log_probs.shape[-1])
     probs = jnp.exp(log_probs)

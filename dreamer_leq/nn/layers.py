@@ -117,9 +117,19 @@ class NormLinear(nn.Module):
         return NormAct(dtype=self.dtype, name="act")(x)
 
 
+def by_block(x: Array, blocks: int) -> Array:
+    """The G equal parts of each row, part by part: [..., I] -> [G, N, I / G]."""
+    return x.reshape(-1, blocks, x.shape[-1] // blocks).swapaxes(0, 1)
+
+
+def in_one(x: Array) -> Array:
+    """What `by_block` has done, undone: [G, N, I / G] -> [N, I]."""
+    return x.swapaxes(0, 1).reshape(x.shape[1], -1)
+
+
 class BlockLinear(nn.Module):
-    """`blocks` equal parts of the input, each with its own matrix: [..., I] -> [...,
-    O].
+    """G = `blocks` equal parts of the input, each with its own matrix: [..., I] ->
+    [..., O], or [G, N, O / G] for what goes on part by part (`by_block`).
 
     As in DreamerV3, the initial scale counts all I inputs, not those of one block;
     `fan_in` overrides it where this layer holds only a part of a larger input.
@@ -130,6 +140,7 @@ class BlockLinear(nn.Module):
     use_bias: bool = True
     fan_in: int | None = None
     dtype: jnp.dtype = jnp.float32
+    by_block: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -141,14 +152,12 @@ class BlockLinear(nn.Module):
         shape = (g, inputs // g, self.features // g)
         kernel = self.param("kernel", fan_in_init(self.fan_in or inputs), shape)
         lead = x.shape[:-1]
-        x = x.reshape(-1, g, inputs // g).astype(self.dtype)
         # blocks first: as an einsum over the middle axis, XLA:CPU moves the kernels
-        x = jnp.matmul(x.swapaxes(0, 1), kernel.astype(self.dtype))
-        x = x.swapaxes(0, 1).reshape(*lead, self.features)
+        x = by_block(x.astype(self.dtype), g) @ kernel.astype(self.dtype)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
-            x = shifted(x, bias.astype(self.dtype))
-        return x
+            x = jax.vmap(shifted)(x, bias.astype(self.dtype).reshape(g, -1))
+        return x if self.by_block else in_one(x).reshape(*lead, self.features)
 
 
 class MLP(nn.Module):

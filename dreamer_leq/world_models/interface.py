@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from jax import Array
 
 State = Any  # a pytree of arrays with leading batch axes
+Noise = Any  # a pytree of arrays
 
 
 class WorldModel(Protocol):
@@ -18,19 +19,26 @@ class WorldModel(Protocol):
     observations: tuple[str, ...]  # what `filter` reads: "image", "vector"
     disagreement_unit: str
 
+    def noise(self, key: Array, n: int) -> Noise:
+        """All that is random in one imagined step of `n` states.
+
+        It depends on neither, so that a rollout's can be drawn before its first step.
+        """
+        ...
+
     def step(
-        self, state: State, action: Array, key: Array
+        self, state: State, action: Array, noise: Noise
     ) -> tuple[State, Array, Array]:
         """One imagined step of one ensemble member, drawn per sample.
 
-        state: leading axis N; action: [N, A] in [-1, 1].
+        state: leading axis N; action: [N, A] in [-1, 1]; noise: that of N states.
         Returns (next_state, reward [N], cont [N]); cont is 1 - termination of the step,
         a probability, without the discount.
         """
         ...
 
     def member_step(
-        self, state: State, action: Array, key: Array, member: int | Array
+        self, state: State, action: Array, noise: Noise, member: int | Array
     ) -> tuple[State, Array, Array]:
         """`step` with one given member for all samples."""
         ...

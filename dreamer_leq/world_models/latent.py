@@ -25,7 +25,7 @@ from dreamer_leq.nn.distributions import (
     two_hot_mean,
 )
 from dreamer_leq.nn.layers import MLP, Linear
-from dreamer_leq.world_models.rssm import RSSM, RSSMState
+from dreamer_leq.world_models.rssm import RSSM, RSSMState, StepNoise
 from dreamer_leq.world_models.vision import (
     MIN_RESOLUTION,
     ConvDecoder,
@@ -328,16 +328,23 @@ class LatentWorldModel:
     def observations(self) -> tuple[str, ...]:
         return tuple(self.net.encoders)
 
+    def noise(self, key: Array, n: int) -> StepNoise:
+        return self.net.rssm.noise(key, n)
+
     def step(
-        self, state: RSSMState, action: Array, key: Array
+        self, state: RSSMState, action: Array, noise: StepNoise
     ) -> tuple[RSSMState, Array, Array]:
-        return self.member_step(state, action, key, None)
+        return self.member_step(state, action, noise, None)
 
     def member_step(
-        self, state: RSSMState, action: Array, key: Array, member: int | Array | None
+        self,
+        state: RSSMState,
+        action: Array,
+        noise: StepNoise,
+        member: int | Array | None,
     ) -> tuple[RSSMState, Array, Array]:
         state = self.net.rssm.imagine_step(
-            self.params["rssm"], state, action, key, member
+            self.params["rssm"], state, action, noise, member
         )
         return (
             state,
@@ -404,5 +411,5 @@ class LatentWorldModel:
             rssm.apply(params, "action_input", action),
             rssm.apply(params, "token_input", tokens),
             batch["is_first"],
-            rssm.noise(key, len(tokens)),
+            rssm.gumbel(key, len(tokens)),
         )[0]

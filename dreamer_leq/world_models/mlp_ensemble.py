@@ -16,7 +16,7 @@ from jax import Array
 
 from dreamer_leq.nn.distributions import symlog
 from dreamer_leq.nn.layers import PlainMLP
-from dreamer_leq.nn.parallel import divided, everywhere
+from dreamer_leq.world_models.dealing import Deal
 from dreamer_leq.world_models.termination import Termination
 
 Params = Any
@@ -120,6 +120,14 @@ class EnsembleNet:
 
 
 @struct.dataclass
+class StepNoise:
+    """What is random in a step of N states."""
+
+    deal: Deal
+    normal: Array  # [N, D + 1] of the outcome
+
+
+@struct.dataclass
 class MLPEnsemble:
     """The elite members of a trained ensemble, as LEQ and evaluation see them.
 
@@ -146,34 +154,27 @@ class MLPEnsemble:
     def feature_size(self) -> int:
         return self.net.vector_size
 
-    def step(
-        self, state: Array, action: Array, key: Array
-    ) -> tuple[Array, Array, Array]:
-        """One step of one member per sample; only that member is computed.
+    def noise(self, key: Array, n: int) -> StepNoise:
+        deal_key, normal_key = jax.random.split(key)
+        normal = jax.random.normal(normal_key, (n, self.net.outputs))
+        return StepNoise(Deal.random(deal_key, n, self.members), normal)
 
-        The members take turns over a random permutation of the samples: each sample
-        meets every member with the same probability, and every member has as much to do
-        as the others.
-        """
-        n, members = len(state), self.members
-        slots = -(-n // members) * members
-        order_key, noise_key = jax.random.split(key)
-        order = jax.random.permutation(order_key, slots)
-        place = jnp.argsort(order)[:n]  # where each sample went
-        x = everywhere(self._inputs(state, action))  # any row may go to any device
-        x = jnp.pad(x, ((0, slots - n), (0, 0)))[order]
-        dealt = divided(x.reshape(members, -1, x.shape[1]), axis=1, padded=True)
-        mean, logvar = self.net.predict(self.params, dealt)
-        back = lambda y: y.reshape(slots, -1)[place]  # noqa: E731
-        return self._outcome(state, back(mean), back(logvar), noise_key)
+    def step(
+        self, state: Array, action: Array, noise: StepNoise
+    ) -> tuple[Array, Array, Array]:
+        """One step of one member per sample; only that member is computed."""
+        deal = noise.deal
+        dealt = deal.out(self._inputs(state, action))
+        mean, logvar = map(deal.back, self.net.predict(self.params, dealt))
+        return self._outcome(state, mean, logvar, noise.normal)
 
     def member_step(
-        self, state: Array, action: Array, key: Array, member: int | Array
+        self, state: Array, action: Array, noise: StepNoise, member: int | Array
     ) -> tuple[Array, Array, Array]:
         layers = jax.tree.map(lambda p: p[member][None], self.params["layers"])
         one = self.params | {"layers": layers}
         mean, logvar = self.net.predict(one, self._inputs(state, action)[None])
-        return self._outcome(state, mean[0], logvar[0], key)
+        return self._outcome(state, mean[0], logvar[0], noise.normal)
 
     def disagreement(self, state: Array, action: Array) -> Array:
         """Standard deviation over members of the mean successor, in units of the
@@ -220,11 +221,10 @@ class MLPEnsemble:
         return (x - self.mean) / self.std
 
     def _outcome(
-        self, state: Array, mean: Array, logvar: Array, key: Array
+        self, state: Array, mean: Array, logvar: Array, normal: Array
     ) -> tuple[Array, Array, Array]:
         """The sampled successor, its reward and its continuation."""
-        noise = jax.random.normal(key, mean.shape)
-        sample = mean + jnp.exp(0.5 * logvar) * noise
+        sample = mean + jnp.exp(0.5 * logvar) * normal
         successor, reward = state + sample[..., :-1], sample[..., -1]
         if self.net.config.reward == "region" and self.termination.goal:
             reward = self.termination.at_goal(successor).astype(reward.dtype)

@@ -16,14 +16,18 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from dreamer_leq.nn.distributions import (
-    sample_straight_through,
-    straight_through,
-    unimix_log_probs,
+from dreamer_leq.nn.distributions import straight_through, unimix_log_probs
+from dreamer_leq.nn.layers import (
+    MLP,
+    BlockLinear,
+    Linear,
+    NormAct,
+    NormLinear,
+    by_block,
+    in_one,
 )
-from dreamer_leq.nn.layers import MLP, BlockLinear, Linear, NormAct, NormLinear
-from dreamer_leq.nn.parallel import divided, everywhere
 from dreamer_leq.nn.scan import recur
+from dreamer_leq.world_models.dealing import Deal
 
 Params = Any
 
@@ -38,6 +42,14 @@ class RSSMState:
     @property
     def flat_stoch(self) -> Array:
         return self.stoch.reshape(*self.stoch.shape[:-2], -1)
+
+
+@struct.dataclass
+class StepNoise:
+    """What is random in an imagined step of N states."""
+
+    deal: Deal
+    gumbel: Array  # [N, S, C] of the latents
 
 
 class ActionInput(nn.Module):
@@ -88,15 +100,13 @@ class BlockGRU(nn.Module):
             )
             x = NormAct(dtype=self.dtype, name=f"act{i}")(layer(x))
         gates = BlockLinear(
-            3 * self.deter, self.blocks, dtype=self.dtype, name="gates"
+            3 * self.deter, self.blocks, dtype=self.dtype, by_block=True, name="gates"
         )(x)
-        gates = gates.astype(jnp.float32).reshape(*x.shape[:-1], self.blocks, 3, -1)
-        reset, candidate, update = (
-            gates[..., i, :].reshape(*x.shape[:-1], self.deter) for i in range(3)
-        )
+        reset, candidate, update = jnp.split(gates.astype(jnp.float32), 3, -1)
         candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
         update = jax.nn.sigmoid(update - 1)  # starts near remembering
-        return update * candidate + (1 - update) * deter
+        before = by_block(deter, self.blocks)
+        return in_one(update * candidate + (1 - update) * before)
 
 
 class Logits(nn.Module):
@@ -250,27 +260,16 @@ class RSSM:
         logits = self.modules["prior"].apply({"params": chosen}, deter)
         return unimix_log_probs(logits, self.unimix)
 
-    def sampled_prior(self, params: Params, deter: Array, key: Array) -> Array:
-        """Log-probabilities [N, S, C] of a uniformly drawn member per sample.
-
-        The samples are dealt to the members in equal shares, in random order: each
-        member runs once, on its share, so that the whole costs as much as a single
-        prior. Every sample's member is uniform; only that shares are equal ties them to
-        each other.
+    def dealt_prior(self, params: Params, deter: Array, deal: Deal) -> Array:
+        """Log-probabilities [N, S, C], each sample's by the member that it is dealt
+        to.
         """
-        n, members = deter.shape[0], self.members
-        share = -(-n // members)
-        order = jax.random.permutation(key, share * members)
-        slot = jnp.argsort(order)[:n]  # where each sample goes
-        source = jnp.minimum(order, n - 1)  # what lies in each slot; surplus slots idle
-        # over several devices every row may travel: in the type that the prior reads
-        rows = everywhere(deter.astype(self.dtype))[source]
-        dealt = divided(rows.reshape(members, share, -1), axis=1, padded=True)
         module = self.modules["prior"]
-        logits = jax.vmap(lambda p, x: module.apply({"params": p}, x))(
-            params["prior"], dealt
-        )
-        logits = logits.reshape(members * share, self.stoch, self.classes)[slot]
+        one = lambda p, x: module.apply({"params": p}, x)  # noqa: E731
+        dealt = deal.out(deter.astype(self.dtype))  # what travels is in this type
+        logits = jax.vmap(one)(params["prior"], dealt)
+        logits = deal.back(logits.reshape(*dealt.shape[:2], -1))
+        logits = logits.reshape(-1, self.stoch, self.classes)
         return unimix_log_probs(logits, self.unimix)
 
     def observe_step(
@@ -280,11 +279,9 @@ class RSSM:
         action_input: Array,
         token_input: Array,
         is_first: Array,
-        noise: Array,
+        gumbel: Array,
     ) -> tuple[RSSMState, Array]:
         """One posterior step. Returns the state and its log-probabilities [N, S, C].
-
-        `noise` is the sample's: `self.noise`.
 
         action_input must be that of a zero action where is_first [N]; the state is
         zeroed here, so that nothing from before an episode's start can reach it, not
@@ -296,11 +293,17 @@ class RSSM:
         )
         deter = self.advance(params, state, action_input)
         log_probs = self.posterior(params, deter, token_input)
-        return RSSMState(deter, straight_through(log_probs, noise)), log_probs
+        return RSSMState(deter, straight_through(log_probs, gumbel)), log_probs
 
-    def noise(self, key: Array, n: int) -> Array:
-        """What makes an observed step's sample random: [N, S, C]."""
+    def gumbel(self, key: Array, n: int) -> Array:
+        """What makes a step's latents random: [N, S, C]."""
         return jax.random.gumbel(key, (n, self.stoch, self.classes))
+
+    def noise(self, key: Array, n: int) -> StepNoise:
+        """What makes an imagined step of `n` states random."""
+        member_key, sample_key = jax.random.split(key)
+        deal = Deal.random(member_key, n, self.members)
+        return StepNoise(deal, self.gumbel(sample_key, n))
 
     def observe(
         self,
@@ -322,7 +325,7 @@ class RSSM:
             is_first,
         )
         keys = jax.random.split(key, tokens.shape[1])
-        noise = jax.vmap(lambda key: self.noise(key, len(tokens)))(keys)
+        gumbel = jax.vmap(lambda key: self.gumbel(key, len(tokens)))(keys)
 
         def step(params, state, x):
             return self.observe_step(params, state, *x)
@@ -330,7 +333,7 @@ class RSSM:
         step = jax.checkpoint(step) if remat else step
         time_major = jax.tree.map(lambda x: x.swapaxes(0, 1), inputs)
         stepping = {name: params[name] for name in ("core", "posterior")}
-        out = recur(step, stepping, state, (*time_major, noise))
+        out = recur(step, stepping, state, (*time_major, gumbel))
         return jax.tree.map(lambda x: x.swapaxes(0, 1), out)
 
     def imagine_step(
@@ -338,15 +341,14 @@ class RSSM:
         params: Params,
         state: RSSMState,
         action: Array,
-        key: Array,
+        noise: StepNoise,
         member: int | Array | None = None,
     ) -> RSSMState:
         """One step without observation, of `member` or of one drawn per sample."""
-        member_key, sample_key = jax.random.split(key)
         action_input = self.apply(params, "action_input", action)
         deter = self.advance(params, state, action_input)
         if member is None:
-            log_probs = self.sampled_prior(params, deter, member_key)
+            log_probs = self.dealt_prior(params, deter, noise.deal)
         else:
             log_probs = self.member_prior(params, deter, member)
-        return RSSMState(deter, sample_straight_through(sample_key, log_probs))
+        return RSSMState(deter, straight_through(log_probs, noise.gumbel))

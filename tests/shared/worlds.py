@@ -5,12 +5,17 @@ from flax import struct
 
 @struct.dataclass
 class World:
-    """Batches hold "state" and "next_state" [N, S]; a state is its own features."""
+    """Batches hold "state" and "next_state" [N, S]; a state is its own features. A
+    step draws from the key itself, which is its noise.
+    """
 
     members = 1
 
     def features(self, state):
         return state
+
+    def noise(self, key, n):
+        return key
 
     def starts(self, batch):
         return batch["state"]

@@ -44,6 +44,9 @@ class Faulty:
         after = exact + jnp.where(member == 1, DRIFT, 0.0)
         return after, reward, (after[:, 0] < self.wall).astype(jnp.float32)
 
+    def noise(self, key, n):
+        return key
+
     def step(self, state, action, key):
         return self.member_step(state, action, key, 2)
 

@@ -80,6 +80,9 @@ class Counting:
     def features(self, state):
         return state
 
+    def noise(self, key, n):
+        return key
+
     def step(self, state, action, key):
         state = state + jnp.array([0.0, 1.0, 0.0])
         cont = jnp.where(state[:, 1] >= state[:, 2], self.soft, 1.0)
@@ -92,6 +95,9 @@ class Echo:
 
     def features(self, state):
         return state
+
+    def noise(self, key, n):
+        return key
 
     def step(self, state, action, key):
         return action, jnp.zeros(len(state)), jnp.ones(len(state))

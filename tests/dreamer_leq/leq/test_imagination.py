@@ -32,6 +32,9 @@ class Toy:
     ending: str = struct.field(pytree_node=False)  # soft or hard
     members: int = struct.field(pytree_node=False, default=1)
 
+    def noise(self, key, n):
+        return key
+
     def step(self, state, action, key):
         noise = 0.1 * jax.random.normal(key, state["s"].shape)
         s = jnp.tanh(state["s"] @ self.mix + action @ self.push + noise)
@@ -125,7 +128,9 @@ def plain_loop(world, horizon, perturbation):
         now = dict(features=features, action=action, pre_tanh=pre_tanh)
         now["q"] = critic(features, action, None)[0]
         if t < horizon:
-            state, now["reward"], now["cont"] = model.step(state, action, both[1])
+            state, now["reward"], now["cont"] = model.step(
+                state, action, model.noise(both[1], N)
+            )
         for name, x in now.items():
             record.setdefault(name, []).append(x)
     arrays = {name: jnp.stack(x) for name, x in record.items()}

@@ -256,7 +256,7 @@ def one_by_one(world, perturbation, lam, horizon):
         key, delta = given
         acts, moves = jax.random.split(key)
         action, q = act(state, acts, delta)
-        state, reward, cont = model.step(state, action, moves)
+        state, reward, cont = model.step(state, action, model.noise(moves, len(q)))
         return state, (reward, cont, q)
 
     path = jnp.stack(keys), perturbation[:-1]

@@ -10,7 +10,7 @@ from scipy import special, stats
 
 from dreamer_leq.nn.distributions import (
     categorical_kl,
-    sample_straight_through,
+    straight_through,
     symexp,
     symexp_bins,
     symlog,
@@ -342,34 +342,37 @@ def test_unimix_gradient(case):
 # --- straight-through samples ---------------------------------------------------------
 
 
+def sample(key, log_probs):
+    return straight_through(log_probs, jax.random.gumbel(key, log_probs.shape))
+
+
 def test_samples_are_exactly_one_hot():
     """Under jit too, where the compiler may reorder one_hot + p - p."""
     log_p = unimix_log_probs(normal(14, 50, 32, CLASSES, scale=2))
-    for function in (sample_straight_through, jax.jit(sample_straight_through)):
-        sample = np.asarray(function(jax.random.key(0), log_p))
-        assert sample.shape == log_p.shape
-        assert np.all((sample == 0) | (sample == 1))
-        np.testing.assert_array_equal(sample.sum(-1), np.ones((50, 32)))
+    for function in (sample, jax.jit(sample)):
+        drawn = np.asarray(function(jax.random.key(0), log_p))
+        assert drawn.shape == log_p.shape
+        assert np.all((drawn == 0) | (drawn == 1))
+        np.testing.assert_array_equal(drawn.sum(-1), np.ones((50, 32)))
 
 
 def test_samples_follow_the_probabilities():
     draws = 20_000
     p = np.asarray([0.5, 0.3, 0.15, 0.04, 0.01])
     log_p = jnp.broadcast_to(jnp.log(jnp.asarray(p, jnp.float32)), (draws, 2, 5))
-    sample = np.asarray(sample_straight_through(jax.random.key(1), log_p))
+    drawn = np.asarray(sample(jax.random.key(1), log_p))
     for latent in range(2):
-        counts = sample[:, latent].sum(0)
+        counts = drawn[:, latent].sum(0)
         assert stats.chisquare(counts, draws * p).pvalue > 1e-4
     # Two latents of one call are independent: the joint is the product.
-    joint = np.einsum("nc,nd->cd", sample[:, 0], sample[:, 1])
+    joint = np.einsum("nc,nd->cd", drawn[:, 0], drawn[:, 1])
     assert stats.chisquare(joint.ravel(), draws * np.outer(p, p).ravel()).pvalue > 1e-4
 
 
 def test_samples_are_decided_by_the_key():
     log_p = unimix_log_probs(np.zeros((40, CLASSES), np.float32))
     one, again, other = (
-        np.asarray(sample_straight_through(jax.random.key(seed), log_p))
-        for seed in (2, 2, 3)
+        np.asarray(sample(jax.random.key(seed), log_p)) for seed in (2, 2, 3)
     )
     np.testing.assert_array_equal(one, again)
     assert np.any(one != other)
@@ -382,7 +385,7 @@ def test_gradient_passes_through_as_if_the_sample_were_the_probabilities():
     @jax.jit
     @jax.grad
     def gradient(logits, key):
-        return jnp.sum(g * sample_straight_through(key, unimix_log_probs(logits)))
+        return jnp.sum(g * sample(key, unimix_log_probs(logits)))
 
     expected = numeric_gradient(lambda x: np.sum(g * mixed(x)), logits)
     for seed in range(3):

@@ -376,7 +376,7 @@ def test_imagined_reward_and_cont_are_those_of_the_state_arrived_at():
     assert start.deter.dtype == start.stoch.dtype == jnp.float32
     action = jax.random.uniform(jax.random.key(11), (6, ACTIONS))
     step = jax.jit(lambda *args: model.step(*args))
-    after, reward, cont = step(start, action, jax.random.key(12))
+    after, reward, cont = step(start, action, model.noise(jax.random.key(12), 6))
     assert reward.shape == cont.shape == (6,)
     np.testing.assert_allclose(
         reward, net.reward(model.params, after), rtol=1e-4, atol=1e-4

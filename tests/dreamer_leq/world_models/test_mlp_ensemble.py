@@ -216,12 +216,12 @@ def test_init_is_half_of_one_over_the_root_of_the_inputs():
 
 @jax.jit
 def step(model, state, action, key):
-    return model.step(state, action, key)
+    return model.step(state, action, model.noise(key, len(state)))
 
 
 @jax.jit
 def many_steps(model, state, action, keys):
-    return jax.vmap(lambda key: model.step(state, action, key))(keys)
+    return jax.vmap(lambda key: step(model, state, action, key))(keys)
 
 
 def used_members(model, state, action, successor, reward):
@@ -273,7 +273,12 @@ def test_a_member_step_is_that_members_step():
     model = make_model(net)
     state, action = inputs(6)
     means, logvars = outcomes(model, state, action)
-    member_step = jax.jit(type(model).member_step)
+
+    @jax.jit
+    def member_step(model, state, action, key, member):
+        noise = model.noise(key, len(state))
+        return model.member_step(state, action, noise, member)
+
     z = []
     for member in range(4):
         successor, reward, _ = member_step(

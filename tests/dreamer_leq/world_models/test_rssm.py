@@ -225,9 +225,8 @@ def test_gru_with_all_parameters_zero_forgets_a_quarter():
     rssm = make_rssm()
     params = jax.tree.map(np.zeros_like, make_params(rssm))
     state = make_state(4)
-    deter = rssm.imagine_step(
-        params, state, jnp.ones((4, ACTIONS)), jax.random.key(0)
-    ).deter
+    noise = rssm.plain.noise(jax.random.key(0), 4)
+    deter = rssm.imagine_step(params, state, jnp.ones((4, ACTIONS)), noise).deter
     np.testing.assert_allclose(deter, 0.7310586 * state.deter, rtol=1e-6)
 
 
@@ -266,7 +265,8 @@ def test_an_episode_starts_from_the_zero_state_and_a_zero_action():
     is_first = jnp.ones_like(is_first)
     actual, _ = rssm.observe(params, make_state(3), tokens, action, is_first, key)
     zeros = jnp.zeros((3, ACTIONS))
-    expected = rssm.imagine_step(params, rssm.initial(3), zeros, key).deter
+    noise = rssm.plain.noise(key, 3)
+    expected = rssm.imagine_step(params, rssm.initial(3), zeros, noise).deter
     np.testing.assert_allclose(actual.deter[:, 0], expected, atol=1e-6)
 
 
@@ -383,9 +383,11 @@ def test_imagining_with_a_member_equals_a_model_that_has_only_this_one():
         alone = params | {
             "prior": jax.tree.map(lambda p, s=part: p[s], params["prior"])
         }
-        expected = rssm.imagine_step(params, state, action, key, member)
+        noise = rssm.plain.noise(key, 5)
+        expected = rssm.imagine_step(params, state, action, noise, member)
+        noise = single.plain.noise(key, 5)
         for given in (None, 0):
-            actual = single.imagine_step(alone, state, action, key, given)
+            actual = single.imagine_step(alone, state, action, noise, given)
             np.testing.assert_allclose(actual.deter, expected.deter, atol=1e-6)
             np.testing.assert_allclose(actual.stoch, expected.stoch, atol=1e-6)
 
@@ -395,7 +397,13 @@ def drawn_members(n, members, keys, seed=14):
     rssm = make_rssm(members=members)
     params, deter = make_params(rssm), make_state(n, seed).deter
     everyone = rssm.priors(params, deter)
-    draw = jax.jit(jax.vmap(lambda key: rssm.plain.sampled_prior(params, deter, key)))
+
+    @jax.jit
+    @jax.vmap
+    def draw(key):
+        deal = rssm.plain.noise(key, n).deal
+        return rssm.plain.dealt_prior(params, deter, deal)
+
     sampled = draw(jax.random.split(jax.random.key(seed), keys))
     match = np.abs(sampled[:, None] - everyone[None]).max((-2, -1)) < 1e-5
     np.testing.assert_array_equal(match.sum(1), 1)
@@ -430,7 +438,7 @@ def test_only_the_chosen_member_is_computed():
         return compiled.cost_analysis()["flops"]
 
     one = flops(lambda p, x: rssm.member_prior(p, x, 3))
-    chosen = flops(lambda p, x, key: rssm.sampled_prior(p, x, key), jax.random.key(0))
+    chosen = flops(rssm.dealt_prior, rssm.noise(jax.random.key(0), 70).deal)
     assert chosen < 1.5 * one
     assert flops(lambda p, x: rssm.priors(p, x)) > 6 * one
 
@@ -442,14 +450,15 @@ def test_gradient_reaches_actions_as_if_the_sample_were_its_probabilities():
     rssm, key = make_rssm(), jax.random.key(16)
     params, state = make_params(rssm), make_state(5)
     action = make_sequence(5, 1)[1][:, 0]
+    noise = rssm.plain.noise(key, 5)
     weight = jax.random.normal(key, (5, STOCH, CLASSES))
 
     def of_sample(action):
-        after = rssm.plain.imagine_step(params, state, action, key, 1)
+        after = rssm.plain.imagine_step(params, state, action, noise, 1)
         return (after.stoch * weight).sum()
 
     def of_probabilities(action):
-        deter = rssm.plain.imagine_step(params, state, action, key, 1).deter
+        deter = rssm.plain.imagine_step(params, state, action, noise, 1).deter
         return (jnp.exp(rssm.plain.member_prior(params, deter, 1)) * weight).sum()
 
     actual = jax.jit(jax.grad(of_sample))(action)
@@ -461,13 +470,13 @@ def test_gradient_reaches_actions_as_if_the_sample_were_its_probabilities():
 def test_an_action_is_felt_two_steps_later_through_deter_and_stoch():
     rssm, key = make_rssm(), jax.random.key(17)
     params, start = make_params(rssm), make_state(5)
-    action = make_sequence(5, 2)[1]
+    action, noise = make_sequence(5, 2)[1], rssm.plain.noise(key, 5)
 
     def later(action, cut):
-        state = rssm.plain.imagine_step(params, start, action[:, 0], key)
+        state = rssm.plain.imagine_step(params, start, action[:, 0], noise)
         held = {cut: jax.lax.stop_gradient(getattr(state, cut))} if cut else {}
         state = state.replace(**held)
-        state = rssm.plain.imagine_step(params, state, action[:, 1], key)
+        state = rssm.plain.imagine_step(params, state, action[:, 1], noise)
         return jnp.sin(state.deter).sum()
 
     gradient = jax.jit(jax.grad(later), static_argnums=1)

@@ -157,9 +157,8 @@ def test_every_preset_gives_a_loss_and_a_step_of_imagination(preset):
 
     def run(key):
         params = net.init(key)
-        state = net.rssm.imagine_step(
-            params["rssm"], net.rssm.initial(5), jnp.zeros((5, 6)), key
-        )
+        start, noise = net.rssm.initial(5), net.rssm.noise(key, 5)
+        state = net.rssm.imagine_step(params["rssm"], start, jnp.zeros((5, 6)), noise)
         return net.loss(params, batch, key)[0], net.state_features(state)
 
     loss, features = jax.eval_shape(run, jax.random.key(0))
