@@ -36,6 +36,10 @@ class LayerInputs:
 
 NO_SHIFTS = Shifts()
 
+# Rollouts of so few steps are written out instead of looped over: what the backward
+# pass needs is then not gathered over time, at the price of a longer compilation.
+SHORT = 5
+
 
 @struct.dataclass
 class Rollout:
@@ -123,7 +127,7 @@ def imagine(
     # the scan holds only what depends on the step before
     noise = jax.vmap(lambda key: world_model.noise(key, n))(model_keys)
     xs = (shares, policy_keys, noise, deltas, taps)
-    last, steps = jax.lax.scan(step, start, xs)
+    last, steps = jax.lax.scan(step, start, xs, unroll=horizon <= SHORT)
     path, inputs, reward, cont = steps
     end, last_inputs = act(last, keys[-1], last_delta, last_taps)
     features, action, pre_tanh = jax.tree.map(_append, path, end)

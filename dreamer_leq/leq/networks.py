@@ -175,7 +175,8 @@ class ActorCritic:
         return params
 
     def actor(self, params: Params, features: Array) -> tuple[Array, Array]:
-        return self.actor_net.apply({"params": params}, features)
+        net = lambda x: self.actor_net.apply({"params": params}, x)  # noqa: E731
+        return _of_rows(net, features)
 
     def actor_tapped(
         self, params: Params, features: Array, taps: Taps | None
@@ -213,16 +214,19 @@ class ActorCritic:
         return steps(self.values.mean(out), len(features)), inputs
 
     def value_out(self, params: Params, features: Array) -> Array:
-        return self.critic_net.apply({"params": params}, features)
+        net = lambda x: self.critic_net.apply({"params": params}, x)  # noqa: E731
+        return _of_rows(net, features)
 
 
-def _of_rows(net: Callable[[Array], Array], x: Array) -> Array:
+def _of_rows(net: Callable[[Array], Any], x: Array) -> Any:
     """net(x), a rollout's [T, N, ...] with all rows in one axis.
 
     Several critics side by side have theirs before it then, and not between the two,
     where every product of many rows would have to bring them together.
     """
-    return steps(net(rows(x)), len(x)) if x.ndim == 3 else net(x)
+    if x.ndim != 3:
+        return net(x)
+    return jax.tree.map(lambda y: steps(y, len(x)), net(rows(x)))
 
 
 def moving_average(average: Params, params: Params, decay: float) -> Params:
