@@ -11,8 +11,9 @@ from dreamer_leq.leq.returns import lambda_return, lambda_weights
 from dreamer_leq.nn.taps import Taps
 from dreamer_leq.world_models.interface import State, WorldModel
 
-Policy = Callable[[Array, Array, Taps | None], tuple[Array, Array, Taps | None]]
-CriticFn = Callable[[Array, Array, Taps | None], tuple[Array, Taps | None]]
+Kept = Taps | None  # what is kept of a network's layers
+Policy = Callable[[Array, Array, Taps | None], tuple[Array, Array, Kept]]
+CriticFn = Callable[[Array, Array, Taps | None], tuple[Array, Kept]]
 
 
 @struct.dataclass
@@ -27,11 +28,13 @@ class Shifts:
 
 
 @struct.dataclass
-class LayerInputs:
-    """What the layers saw whose outputs were shifted, as in `Shifts`."""
+class Layers:
+    """What is kept of a rollout's networks, as in `Shifts`: what the layers saw whose
+    outputs were shifted, or else what the products came to.
+    """
 
-    policy: tuple[Taps | None, Taps | None]
-    critic: Taps | None
+    policy: tuple[Kept, Kept]
+    critic: Kept
 
 
 NO_SHIFTS = Shifts()
@@ -95,11 +98,11 @@ def imagine(
     gamma: float,
     lam: float,
     shifts: Shifts = NO_SHIFTS,
-) -> tuple[Rollout, LayerInputs]:
+) -> tuple[Rollout, Layers]:
     """Roll the policy out for `horizon` steps from `start` (leading axis N).
 
-    policy(features, key, taps) -> (action, pre_tanh, layers' inputs) and
-    critic(features, action, taps) -> (q, layers' inputs), the last None without taps.
+    policy(features, key, taps) -> (action, pre_tanh, kept) and
+    critic(features, action, taps) -> (q, kept), of which `Layers` are made.
     Cotangents are scaled on their way: see `action_gradients`.
     """
     shares = lambda_weights(horizon, lam)
@@ -110,16 +113,16 @@ def imagine(
 
     def act(state, key, delta, taps):
         features = world_model.features(state)
-        action, pre_tanh, inputs = policy(features, key, taps)
+        action, pre_tanh, kept = policy(features, key, taps)
         action = action if delta is None else action + delta
-        return (features, action, pre_tanh), inputs
+        return (features, action, pre_tanh), kept
 
     def step(state, xs):
         share, key, noise, *shifts = xs
-        path, inputs = act(state, key, *shifts)
+        path, kept = act(state, key, *shifts)
         state, reward, cont = world_model.step(state, path[1], noise)
         state = scale_gradient(state, share * gamma * jax.lax.stop_gradient(cont))
-        return state, (path, inputs, reward, cont)
+        return state, (path, kept, reward, cont)
 
     n = len(jax.tree.leaves(start)[0])
     keys = jax.random.split(key, horizon + 1)
@@ -128,18 +131,19 @@ def imagine(
     noise = jax.vmap(lambda key: world_model.noise(key, n))(model_keys)
     xs = (shares, policy_keys, noise, deltas, taps)
     last, steps = jax.lax.scan(step, start, xs, unroll=horizon <= SHORT)
-    path, inputs, reward, cont = steps
-    end, last_inputs = act(last, keys[-1], last_delta, last_taps)
-    features, action, pre_tanh = jax.tree.map(_append, path, end)
+    path, kept, reward, cont = steps
+    end, last_kept = act(last, keys[-1], last_delta, last_taps)
+    features, action, pre_tanh = jax.tree.map(append, path, end)
     own_shares = jnp.append(1 - shares, 1.0)  # of Q_t in y_t
     seen = scale_gradient((features, action), own_shares)
-    q, critic_inputs = critic(*seen, shifts.critic)
+    q, critic_kept = critic(*seen, shifts.critic)
     returns = lambda_return(reward, cont, q, gamma, lam)
     rollout = Rollout(features, action, pre_tanh, reward, cont, q, returns)
-    return rollout, LayerInputs((inputs, last_inputs), critic_inputs)
+    return rollout, Layers((kept, last_kept), critic_kept)
 
 
-def _append(x: Array, last: Array) -> Array:
+def append(x: Array, last: Array) -> Array:
+    """[H, ...], [...] -> [H+1, ...]."""
     return jnp.concatenate([x, last[None]])
 
 
@@ -154,7 +158,7 @@ def action_gradients(
     horizon: int,
     gamma: float,
     lam: float,
-) -> tuple[Shifts, Rollout, LayerInputs]:
+) -> tuple[Shifts, Rollout, Layers]:
     """dy_t/da_t of every λ-return to its own action [H+1, N, A] (Eq. 11), as
     `Shifts.action`, and the rollout.
 
@@ -176,7 +180,7 @@ def action_gradients(
     """
 
     def objective(shifts):
-        rollout, inputs = imagine(
+        rollout, layers = imagine(
             world_model,
             policy,
             critic,
@@ -190,7 +194,7 @@ def action_gradients(
         e = lambda_weights(horizon, lam)[:, None]
         later = jax.lax.stop_gradient(rollout.returns[1:])
         ahead = e * (rollout.reward + gamma * rollout.cont * later)
-        return ahead.sum() + rollout.q.sum(), (rollout, inputs)
+        return ahead.sum() + rollout.q.sum(), (rollout, layers)
 
-    gradients, (rollout, inputs) = jax.grad(objective, has_aux=True)(shifts)
-    return gradients, rollout, inputs
+    gradients, (rollout, layers) = jax.grad(objective, has_aux=True)(shifts)
+    return gradients, rollout, layers

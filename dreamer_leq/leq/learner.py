@@ -12,7 +12,7 @@ from jax import Array
 
 from dreamer_leq.leq import losses
 from dreamer_leq.leq.expansion import ExpandedData, expand
-from dreamer_leq.leq.imagination import Rollout, action_gradients, imagine
+from dreamer_leq.leq.imagination import NO_SHIFTS, Rollout, action_gradients, imagine
 from dreamer_leq.leq.losses import stop
 from dreamer_leq.leq.networks import ActorCritic, Params, moving_average
 from dreamer_leq.leq.recordings import NOTHING, Recordings, open_shifts, recordings
@@ -129,8 +129,8 @@ class LEQ:
     def imagine(
         self, state: LEQState, start: State, key: Array
     ) -> tuple[Array | None, Rollout, Recordings]:
-        """Rollouts from `start` [N]; with `dpg` also dy_t/da_t [H+1, N, A], and what is
-        kept of the backward pass that gave it.
+        """Rollouts from `start` [N]; with `dpg` also dy_t/da_t [H+1, N, A]; and what is
+        kept of the passes that gave them.
         """
         c, params = self.config.leq, state.params
         settings = dict(horizon=c.horizon, gamma=c.gamma, lam=c.lam)
@@ -140,27 +140,28 @@ class LEQ:
 
         def critic(features, action, taps):
             action = self.world_model.action_features(action)
-            return self.nets.q_tapped(params["critic"], features, action, taps)
+            return self.nets.q_kept(params["critic"], features, action, taps)
 
         args = (self.world_model, policy, critic, start, key)
         if self.config.actor.update != "dpg":
-            return None, imagine(*args, **settings)[0], NOTHING
+            rollout, layers = imagine(*args, **settings)
+            return None, rollout, recordings(self.nets, rollout, NO_SHIFTS, layers)
         features = jax.eval_shape(self.world_model.features, start)
         shifts = open_shifts(self.nets, params, features, c.horizon)
-        gradients, rollout, inputs = action_gradients(*args, shifts, **settings)
-        kept = recordings(self.nets, rollout, gradients, inputs)
+        gradients, rollout, layers = action_gradients(*args, shifts, **settings)
+        kept = recordings(self.nets, rollout, gradients, layers)
         return gradients.action, rollout, kept
 
     def policy(
         self, params: Params, features: Array, key: Array, taps: Taps | None = None
-    ) -> tuple[Array, Array, Taps | None]:
+    ) -> tuple[Array, Array, Taps]:
         """The action in imagination, what its tanh was applied to, both [..., A], and
-        the inputs of the layers where they have `taps`.
+        what is kept of the layers.
         """
-        (mean, std), inputs = self.nets.actor_tapped(params, features, taps)
+        (mean, std), kept = self.nets.actor_kept(params, features, taps)
         if self.nets.stochastic:
             mean = mean + std * jax.random.normal(key, mean.shape)
-        return jnp.tanh(mean), mean, inputs
+        return jnp.tanh(mean), mean, kept
 
     def q(self, params: Params, features: Array, action: Array) -> Array:
         """Q(s, a) of an action in [-1, 1]: [..., F], [..., A] -> [...]."""
@@ -175,17 +176,19 @@ class LEQ:
         kept: Recordings = NOTHING,
     ) -> tuple[Array, Metrics]:
         """Lower expectile of λ-returns over imagined steps t < H (Eq. 9), and Eq. 6."""
-        features, action = stop((rollout.features[:-1], rollout.action[:-1]))
+        features, action = stop((rollout.features, rollout.action))
+        action = self.world_model.action_features(action)
         target, old = rollout.returns[:-1], rollout.q[:-1]
         steps = jnp.arange(len(target))[:, None]
         weight = stop(self.config.leq.gamma**steps * rollout.alive[:-1])
-        seen = features, self.world_model.action_features(action)
         q = kept.q(params["critic"], len(target))
         if q is None:
+            seen = features, action, kept.critic_outputs
             out = self.nets.critic_out(params["critic"], *seen)
         else:
-            out = q[:-1, :, None]
-        loss = self.regression(out, state, *seen, target, state.tau)
+            out = q[..., None]
+        past = out[:-1], state, features[:-1], action[:-1]
+        loss = self.regression(*past, target, state.tau)
         metrics = {"return_above_q": (target > old).mean()}
         return (weight * loss).mean(), metrics
 
@@ -243,7 +246,7 @@ class LEQ:
             args = (params, state, rollout, gradient, scale, kept)
             loss = self.expectile_policy_loss(*args)
         elif update == "reinforce":
-            loss = self.reinforce_loss(params, state, rollout, scale)
+            loss = self.reinforce_loss(params, state, rollout, scale, kept)
         elif update == "q":
             loss = self.max_q_loss(params, state, rollout, scale)
         else:
@@ -274,7 +277,8 @@ class LEQ:
         gain = kept.policy_gain(params["actor"])
         if gain is not None:
             return losses.deterministic_policy_loss(gain, reached, scale).mean()
-        mean, std = self.nets.actor(params["actor"], stop(rollout.features))
+        seen = stop(rollout.features), kept.policy_outputs
+        mean, std = self.nets.actor(params["actor"], *seen)
         noise = stop((rollout.pre_tanh - mean) / std) if self.nets.stochastic else 0.0
         pre_tanh = mean + std * noise
         gain = (jnp.tanh(pre_tanh) * stop(gradient)).sum(-1)
@@ -308,7 +312,12 @@ class LEQ:
         ).mean()
 
     def reinforce_loss(
-        self, params: dict[str, Params], state: LEQState, rollout: Rollout, scale: Array
+        self,
+        params: dict[str, Params],
+        state: LEQState,
+        rollout: Rollout,
+        scale: Array,
+        kept: Recordings = NOTHING,
     ) -> Array:
         """Score-function policy loss and the regression of its baseline V(s_t)
         to Q_t.
@@ -317,7 +326,7 @@ class LEQ:
         out = self.nets.value_out(params["value"], features)
         baseline = self.nets.values.mean(out)
         value_loss = self.nets.values.loss(out, rollout.q)
-        mean, std = self.nets.actor(params["actor"], features)
+        mean, std = self.nets.actor(params["actor"], features, kept.policy_outputs)
         log_prob = tanh_normal_log_prob(mean, std, stop(rollout.pre_tanh))
         weight = losses.expectile_weight(rollout.returns, rollout.q, state.tau)
         advantage = rollout.returns - baseline

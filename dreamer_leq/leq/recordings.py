@@ -4,28 +4,34 @@ Their losses go back through the same networks at the same imagined states, alon
 same gradients up to a number for each row: Eq. 11 along dy_t/da_t, which the pass
 brings to the policy, and Eq. 9 along that of Q_t, where the critic's output is Q
 itself. So what is kept gives these losses' gradients without another pass.
+
+A stochastic policy's entropy, REINFORCE and the cross entropy of a two-hot critic have
+gradients of their own. For them what the networks' products came to is kept, so that
+only the backward pass is made.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from dreamer_leq.leq.imagination import LayerInputs, Rollout, Shifts
+from dreamer_leq.leq.imagination import Layers, Rollout, Shifts, append
 from dreamer_leq.leq.networks import ActorCritic, Params
 from dreamer_leq.nn.scan import rows, steps
-from dreamer_leq.nn.taps import Recording, zeros
+from dreamer_leq.nn.taps import Recording, Taps, zeros
 
 
 @struct.dataclass
 class Recordings:
-    """None where a loss needs more than a number for each row: a stochastic policy's
-    entropy and the cross entropy of a two-hot critic have gradients of their own.
-    """
+    """Either recordings or outputs of the policy, and of the critic."""
 
     steps: Recording | None = None  # Σ_a π(s_t) dy_t/da_t of t < H: [H, N]
     end: Recording | None = None  # and of t = H: [N]
     critic: Recording | None = None  # Q(s_t, a_t) [N * (H+1)]
+    policy_outputs: Taps | None = None  # [H+1, N, ...]
+    critic_outputs: Taps | None = None  # [N * (H+1), ...]
 
     def policy_gain(self, params: Params) -> Array | None:
         """Σ_a π(s_t) dy_t/da_t as a function of the policy's parameters: [H+1, N]."""
@@ -68,15 +74,19 @@ def open_shifts(
 
 
 def recordings(
-    nets: ActorCritic, rollout: Rollout, gradients: Shifts, inputs: LayerInputs
+    nets: ActorCritic, rollout: Rollout, gradients: Shifts, layers: Layers
 ) -> Recordings:
-    """Of the pass that gave `gradients`."""
-    steps = end = critic = None
-    if gradients.policy is not None:
+    """Of the rollout, and of the pass that gave `gradients`."""
+    kept: dict[str, Any] = {}
+    if gradients.policy is None:
+        kept["policy_outputs"] = jax.tree.map(append, *layers.policy)
+    else:
         gain = (rollout.action * gradients.action).sum(-1)
-        parts = zip((gain[:-1], gain[-1]), inputs.policy, gradients.policy, strict=True)
-        steps, end = (Recording(nets.actor_net, *part) for part in parts)
-    if gradients.critic is not None:
-        kept = (rows(rollout.q), inputs.critic, gradients.critic)
-        critic = Recording(nets.critic_net, *kept)
-    return Recordings(steps, end, critic)
+        parts = zip((gain[:-1], gain[-1]), layers.policy, gradients.policy, strict=True)
+        kept["steps"], kept["end"] = (Recording(nets.actor_net, *p) for p in parts)
+    if gradients.critic is None:
+        kept["critic_outputs"] = layers.critic
+    else:
+        parts = (rows(rollout.q), layers.critic, gradients.critic)
+        kept["critic"] = Recording(nets.critic_net, *parts)
+    return Recordings(**kept)

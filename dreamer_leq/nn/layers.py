@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dreamer_leq.nn.convolution import conv, conv_transpose
-from dreamer_leq.nn.products import affine, scaled, shifted
+from dreamer_leq.nn.products import affine, known_affine, scaled, shifted
 
 # Standard deviation of a unit normal truncated to [-2, 2].
 TRUNCATED_STD = 0.87962566103423978
@@ -63,7 +63,9 @@ class LayerNorm(nn.Module):
 
 
 class Dense(nn.Module):
-    """x W + b, as flax's, with gradients that are quick on CPUs too."""
+    """x W + b, as flax's, with gradients that are quick on CPUs too. It may be `known`
+    from another call.
+    """
 
     features: int
     kernel_init: Callable
@@ -71,12 +73,13 @@ class Dense(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, known: Array | None = None) -> Array:
         shape = (x.shape[-1], self.features)
-        parts = [self.param("kernel", self.kernel_init, shape)]
+        kernel, bias = self.param("kernel", self.kernel_init, shape), None
         if self.use_bias:
-            parts.append(self.param("bias", nn.initializers.zeros, shape[1:]))
-        return affine(*(jnp.asarray(y, self.dtype) for y in (x, *parts)))
+            bias = self.param("bias", nn.initializers.zeros, shape[1:])
+        parts = jax.tree.map(lambda y: jnp.asarray(y, self.dtype), (x, kernel, bias))
+        return affine(*parts) if known is None else known_affine(known, *parts)
 
 
 class Linear(nn.Module):

@@ -1,4 +1,4 @@
-"""A network's backward pass, kept, so that its parameters can learn from it later.
+"""What a network's passes leave behind, so that its parameters can learn from it later.
 
 The λ-returns' gradient passes through policy and critic on its way back to the actions,
 each row as it is. Their parameters learn from the same rows and in the same direction,
@@ -6,6 +6,9 @@ but each row with a weight that is known only when all returns are. The two grad
 differ only where a layer sums over its rows. So the layers' inputs and the gradients
 that reached their outputs are kept, and one product for each layer gives the gradient
 of its parameters for any weights: neither pass is made again.
+
+Where a loss wants more than a weight for each row, the outputs of the layers are kept:
+the backward pass is made then, without its forward pass.
 """
 
 from collections.abc import Callable
@@ -81,6 +84,26 @@ def tapped(net: nn.Module, params: Params, x: Array, taps: Taps) -> tuple[Any, T
     return _through(net, params, x, layer), inputs
 
 
+def noted(net: nn.Module, params: Params, x: Array) -> tuple[Any, Taps]:
+    """net(x), and what its products came to."""
+    outputs: Taps = {}
+
+    def layer(path: str, call: Callable, x: Array) -> Array:
+        outputs[path] = call(x)
+        return outputs[path]
+
+    return _through(net, params, x, layer, (Dense,)), outputs
+
+
+def recalled(net: nn.Module, params: Params, x: Array, outputs: Taps) -> Any:
+    """net(x), as a function of the parameters with which `outputs` were noted."""
+
+    def layer(path: str, call: Callable, x: Array) -> Array:
+        return call(x, outputs[path])
+
+    return _through(net, params, x, layer, (Dense,))
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _replay(net: nn.Module, params: Params, kept: Recording) -> Array:
     return kept.value
@@ -113,11 +136,17 @@ def _backward(net, residuals, weight):
 _replay.defvjp(_forward, _backward)
 
 
-def _through(net: nn.Module, params: Params, x: Array, layer: Callable) -> Any:
-    """net(x), where layer(path, call, x) stands in for each of its layers."""
+def _through(
+    net: nn.Module,
+    params: Params,
+    x: Array,
+    layer: Callable,
+    kinds: tuple[type[nn.Module], ...] = LAYERS,
+) -> Any:
+    """net(x), where layer(path, call, x) stands in for its layers of `kinds`."""
 
     def intercept(call, args, kwargs, context):
-        if context.method_name != "__call__" or not isinstance(context.module, LAYERS):
+        if context.method_name != "__call__" or not isinstance(context.module, kinds):
             return call(*args, **kwargs)
         return layer("/".join(context.module.path), call, *args)
 

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamer_leq.nn.products import affine, scaled, shifted
+from dreamer_leq.nn import products
+from dreamer_leq.nn.products import affine, known_affine, scaled, shifted
 
 F64 = pytest.mark.usefixtures("float64")
 
@@ -41,12 +42,28 @@ def test_values_and_gradients_are_those_of_a_product(lead, biased):
 
 
 @F64
+@pytest.mark.parametrize("quick", [0, 10**6], ids=["wide", "quickly transposed"])
 @pytest.mark.parametrize("outputs", [1, 2])
-def test_few_outputs(outputs):
+def test_few_outputs(outputs, quick, monkeypatch):
+    monkeypatch.setattr(products, "_QUICKLY_TRANSPOSED", quick)
     x, kernel, weight = draw((3, 5, 6), (6, outputs), (3, 5, outputs))
     loss = lambda f: lambda *parts: (weight * jnp.sin(f(*parts))).sum()  # noqa: E731
     actual = jax.grad(loss(affine), (0, 1))(x, kernel)
     expected = jax.grad(loss(plain), (0, 1))(x, kernel)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-12), actual, expected)
+
+
+@F64
+@pytest.mark.parametrize("biased", [True, False])
+def test_a_known_product_has_its_gradients(biased):
+    x, kernel, bias, weight = draw((3, 7, 6), (6, 4), (4,), (3, 7, 4))
+    parts = (x, kernel, bias if biased else None)
+    y = affine(*parts)
+    again = lambda *parts: (weight * known_affine(y, *parts)).sum()  # noqa: E731
+    anew = lambda *parts: (weight * affine(*parts)).sum()  # noqa: E731
+    which = tuple(range(2 + biased))
+    actual = jax.value_and_grad(again, which)(*parts)
+    expected = jax.value_and_grad(anew, which)(*parts)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-12), actual, expected)
 
 

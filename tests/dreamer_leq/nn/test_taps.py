@@ -6,7 +6,7 @@ import pytest
 
 from dreamer_leq.leq.networks import Actor, ValueHead
 from dreamer_leq.nn.layers import BlockLinear
-from dreamer_leq.nn.taps import Recording, tapped, zeros
+from dreamer_leq.nn.taps import Recording, noted, recalled, tapped, zeros
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -74,6 +74,35 @@ def test_a_replay_has_the_values_and_the_weighted_gradient(name, lead):
     expected = jax.jit(jax.value_and_grad(plain))(params)
     assert all(np.abs(g).max() > 1e-3 for g in jax.tree.leaves(expected[1]))
     assert_same(actual, expected)
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("lead", [(5,), (3, 7)])
+def test_what_was_noted_is_recalled_with_all_gradients(name, lead):
+    net = NETS[name]
+    params, x = some(net, lead)
+    out, outputs = noted(net, params, x)
+    assert_same(out, net.apply({"params": params}, x))
+
+    def loss(run):
+        return lambda params, x: (value(run(params, x), x) ** 2).sum()
+
+    again = loss(lambda params, x: recalled(net, params, x, outputs))
+    plain = loss(lambda params, x: net.apply({"params": params}, x))
+    actual, expected = (
+        jax.value_and_grad(f, (0, 1))(params, x) for f in (again, plain)
+    )
+    assert all(np.abs(g).max() > 1e-3 for g in jax.tree.leaves(expected[1]))
+    assert_same(actual, expected)
+
+
+def test_recalling_makes_no_product_of_the_forward_pass():
+    net = NETS["critic, DreamerV3's"]
+    params, x = some(net, (5,))
+    _, outputs = noted(net, params, x)
+    text = str(jax.make_jaxpr(lambda p: recalled(net, p, x, outputs))(params))
+    assert "dot_general" in str(jax.make_jaxpr(lambda p: noted(net, p, x))(params))
+    assert "dot_general" not in text
 
 
 def test_rows_may_come_one_after_the_other():
