@@ -133,6 +133,12 @@ def _grid(preset: str, on: tuple[str, ...]) -> Case:
     return replace(_case(leq, preset, ": one and four τ", on), variants=GRID)
 
 
+def _reinforce(preset: str) -> Case:
+    """LEQ with the score-function gradient, as the official code has it from pixels."""
+    case = _case(leq, preset, ": with REINFORCE", on=())
+    return replace(case, flags=(*case.flags, "--actor.update", "reinforce"))
+
+
 def _memory(preset: str, on: tuple[str, ...]) -> Case:
     """With V-D4RL's 100k frames on the device, and the paper's batch everywhere."""
     case = _case(world_model, preset, ": the memory that it would take", on)
@@ -145,6 +151,7 @@ CASES = {
     **_of_a_size("size12m", on=("cpu", "gpu")),
     **_of_a_size("size25m", on=()),
     **_of_a_size("size50m", on=("gpu",)),
+    "reinforce_12m": _reinforce("size12m"),
     "placement_1m": _placement("size1m", on=("cpu",)),
     "placement_12m": _placement("size12m", on=("gpu",)),
     "grid_1m": _grid("size1m", on=("cpu",)),

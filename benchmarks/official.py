@@ -32,7 +32,10 @@ ROOT = Path(__file__).resolve().parents[1]
 # by a file of the checkout: the module with its updates, and our cases of the same
 KINDS = {
     "algos/leq/learner.py": ("official_state", ("state_leq",)),
-    "dreamerv3/model_agent.py": ("official_pixels", ("world_model_12m", "leq_12m")),
+    "dreamerv3/model_agent.py": (
+        "official_pixels",
+        ("world_model_12m", "leq_12m", "reinforce_12m"),
+    ),
 }
 
 

@@ -17,8 +17,13 @@ from turns import LENGTH, Facts
 
 ACTION = 6
 UNUSED = ("cv2", "psutil", "zmq")
-# the module of the agent, and whether it is given a world model, which it then freezes
-AGENTS = {"world_model_12m": ("model_agent", False), "leq_12m": ("agent", True)}
+# the module of the agent, and whether it is given a world model, which it then freezes;
+# its LEQ is by REINFORCE, whatever ours beside it is by
+AGENTS = {
+    "world_model_12m": ("model_agent", False),
+    "leq_12m": ("agent", True),
+    "reinforce_12m": ("agent", True),
+}
 SMALL = {
     "jax.platform": "cpu",
     "jax.compute_dtype": "float32",

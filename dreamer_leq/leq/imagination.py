@@ -24,7 +24,7 @@ class Shifts:
 
     action: Array | None = None  # [H+1, N, A]; as a gradient dy_t/da_t
     policy: tuple[Taps, Taps] | None = None  # of t < H [H, N, ...], and of H [N, ...]
-    critic: Taps | None = None  # [N * (H+1), ...]; as a gradient that of Q_t alone
+    critic: Taps | None = None  # [(H+1) * N, ...]; as a gradient that of Q_t alone
 
 
 @struct.dataclass

@@ -29,9 +29,9 @@ class Recordings:
 
     steps: Recording | None = None  # Σ_a π(s_t) dy_t/da_t of t < H: [H, N]
     end: Recording | None = None  # and of t = H: [N]
-    critic: Recording | None = None  # Q(s_t, a_t) [N * (H+1)]
+    critic: Recording | None = None  # Q(s_t, a_t) [(H+1) * N]
     policy_outputs: Taps | None = None  # [H+1, N, ...]
-    critic_outputs: Taps | None = None  # [N * (H+1), ...]
+    critic_outputs: Taps | None = None  # [(H+1) * N, ...]
 
     def policy_gain(self, params: Params) -> Array | None:
         """Σ_a π(s_t) dy_t/da_t as a function of the policy's parameters: [H+1, N]."""

@@ -7,8 +7,8 @@ apart. On XLA's CPU backend
 - W's gradient, x transposed times the output's gradient g, takes half as long as in
   the order that autodiff has, transposed afterwards;
 - with far more inputs than outputs it takes up to half as long again where a product
-  needn't read across wide rows: of x, if it is small, or else of gᵀ x the transpose is
-  written down;
+  needn't read across wide rows: of x or of gᵀ x, whichever is smaller, the transpose
+  is written down;
 - it takes less again with all rows on one axis;
 - sums over rows take a third of the time as a product with rows of ones, of which a
   single one would have no fast form;
@@ -20,7 +20,6 @@ import jax.numpy as jnp
 from jax import Array
 
 _ROWS_OF_ONES = 8
-_QUICKLY_TRANSPOSED = 3 << 19  # numbers: 6 MiB, a part of what caches hold
 
 
 def affine(x: Array, kernel: Array, bias: Array | None = None) -> Array:
@@ -112,10 +111,11 @@ _product.defvjp(_product_forward, _product_backward)
 
 def _of_kernel(x: Array, gradient: Array) -> Array:
     """xᵀ g: [N, I], [N, O] -> [I, O]."""
-    if x.shape[1] < 2 * gradient.shape[1]:
+    (rows, inputs), outputs = x.shape, gradient.shape[1]
+    if inputs < 2 * outputs:
         return jax.lax.dot_general(x, gradient, (((0,), (0,)), ((), ())))
     first = jax.lax.optimization_barrier  # else XLA makes one product of it again
-    if x.size <= _QUICKLY_TRANSPOSED:
+    if rows <= outputs:
         return first(x.T) @ gradient
     return first(gradient.T @ x).T
 

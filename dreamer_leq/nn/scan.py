@@ -62,11 +62,18 @@ recur.defvjp(_forward, _backward)
 
 
 def rows(x: jax.Array) -> jax.Array:
-    """[T, N, ...] -> [N * T, ...]: in this order a mesh keeps its parts of N."""
-    x = x.swapaxes(0, 1)
+    """[T, N, ...] -> [T * N, ...], in an order that `steps` knows."""
+    x = x.swapaxes(0, 1) if _divided() else x
     return x.reshape(-1, *x.shape[2:])
 
 
 def steps(x: jax.Array, length: int) -> jax.Array:
-    """[N * T, ...] -> [T, N, ...], T being `length`: what `rows` has done, undone."""
-    return x.reshape(-1, length, *x.shape[1:]).swapaxes(0, 1)
+    """[T * N, ...] -> [T, N, ...], T being `length`: what `rows` has done, undone."""
+    if _divided():
+        return x.reshape(-1, length, *x.shape[1:]).swapaxes(0, 1)
+    return x.reshape(length, -1, *x.shape[1:])
+
+
+def _divided() -> bool:
+    """A mesh keeps its parts of N where a row's steps follow each other."""
+    return not jax.sharding.get_abstract_mesh().empty
