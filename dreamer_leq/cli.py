@@ -6,6 +6,7 @@ An error of the user's is one line on stderr and exit code 2; a bug keeps its tr
 import argparse
 import contextlib
 import os
+import signal
 import sys
 import time
 import warnings
@@ -38,7 +39,10 @@ def _guarded(command: Callable[[], int | None]) -> int:
     _quiet_libraries()
     keep_compiled_programs()
     try:
-        return command() or 0
+        return _told_all(command)
+    except BrokenPipeError:  # who read along has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except (UserError, DataError, WorkerLost) as error:
         print(f"error: {told(error)}", file=sys.stderr)
         return 2
@@ -50,6 +54,14 @@ def _guarded(command: Callable[[], int | None]) -> int:
             raise
         print(f"error: {line}", file=sys.stderr)
         return 2
+
+
+def _told_all(command: Callable[[], int | None]) -> int:
+    """Its exit code, once all that it said has been taken."""
+    try:
+        return command() or 0
+    finally:
+        sys.stdout.flush()
 
 
 def _quiet_libraries() -> None:

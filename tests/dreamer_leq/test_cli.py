@@ -1,5 +1,7 @@
 """The start of the commands: what is imported, and what stops them at once."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -77,3 +79,15 @@ def test_what_can_not_render_stops_before_anything_is_made(
     assert cli.train_main(["--configs", "debug", "--logdir", str(folder)]) == 2
     assert capsys.readouterr().err == "error: cannot render: libEGL.so.1 is missing\n"
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("command", ["train_offline.py", "eval.py"])
+def test_a_reader_that_has_gone_ends_a_command_quietly(command):
+    gone, end = os.pipe()
+    os.close(gone)
+    run = [sys.executable, command, "--help"]
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    done = subprocess.run(run, cwd=ROOT, env=env, stdout=end, stderr=subprocess.PIPE)
+    os.close(end)
+    assert done.stderr == b""
+    assert done.returncode == 128 + signal.SIGPIPE
