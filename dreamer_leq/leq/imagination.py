@@ -39,10 +39,6 @@ class Layers:
 
 NO_SHIFTS = Shifts()
 
-# Rollouts of so few steps are written out instead of looped over: what the backward
-# pass needs is then not gathered over time, at the price of a longer compilation.
-SHORT = 5
-
 
 @struct.dataclass
 class Rollout:
@@ -130,7 +126,7 @@ def imagine(
     # the scan holds only what depends on the step before
     noise = jax.vmap(lambda key: world_model.noise(key, n))(model_keys)
     xs = (shares, policy_keys, noise, deltas, taps)
-    last, steps = jax.lax.scan(step, start, xs, unroll=horizon <= SHORT)
+    last, steps = jax.lax.scan(step, start, xs, unroll=_written_out(horizon))
     path, kept, reward, cont = steps
     end, last_kept = act(last, keys[-1], last_delta, last_taps)
     features, action, pre_tanh = jax.tree.map(append, path, end)
@@ -140,6 +136,15 @@ def imagine(
     returns = lambda_return(reward, cont, q, gamma, lam)
     rollout = Rollout(features, action, pre_tanh, reward, cont, q, returns)
     return rollout, Layers((kept, last_kept), critic_kept)
+
+
+def _written_out(horizon: int) -> bool:
+    """Whether the compiler gets a rollout's steps one after the other, not as a loop.
+
+    What the backward pass needs is then not gathered over time, and accelerators have
+    half as many kernels to start. The price is a longer compilation.
+    """
+    return horizon <= (5 if jax.default_backend() == "cpu" else 16)
 
 
 def append(x: Array, last: Array) -> Array:

@@ -24,8 +24,8 @@ class Deal:
     @classmethod
     def random(cls, key: Array, n: int, members: int) -> "Deal":
         share = -(-n // members)
-        order = jax.random.permutation(key, share * members)
-        return cls(order, jnp.argsort(order)[:n], members)
+        order = everywhere(jax.random.permutation(key, share * members))
+        return cls(order, everywhere(jnp.argsort(order)[:n]), members)
 
     def out(self, x: Array) -> Array:
         """The samples as the members get them: [N, I] -> [E, share, I]."""
