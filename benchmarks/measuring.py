@@ -60,10 +60,14 @@ class Program:
         return _updates(self._feed.read, phase, data, state, self._key, 0)[1]
 
     def flops(self) -> int:
-        """Of one update: of the body of the loop over updates."""
-        equations = self._traced.jaxpr.jaxpr.eqns
-        loop = next(e for e in equations if e.primitive.name == "while")
-        return flops(loop.params["body_jaxpr"].jaxpr)
+        """Of one update, of all members: of the body of the loop over updates."""
+        program, members = self._traced.jaxpr.jaxpr, 1
+        names = {e.primitive.name: e for e in program.eqns}
+        if "while" not in names:  # that over members is around it
+            turns = names["scan"].params
+            program, members = turns["jaxpr"].jaxpr, turns["length"]
+        loop = next(e for e in program.eqns if e.primitive.name == "while")
+        return members * flops(loop.params["body_jaxpr"].jaxpr)
 
     def seconds(self, n: int) -> float:
         """Time of the next n updates, the metrics being fetched as the loop does."""

@@ -366,21 +366,27 @@ def _advance(
 ) -> tuple[Any, dict[str, Array]]:
     """`n` updates from update `first` on; metrics are added to `totals` one by one."""
 
-    def body(step, carry):
-        state, totals = carry
-        state, metrics = _updates(read, phase, data, state, key, step)
-        totals = {name: total + metrics[name] for name, total in totals.items()}
-        return everywhere((state, totals))
+    def advance(state, totals, key):
+        def body(step, carry):
+            state, totals = carry
+            state, metrics = _updates(read, phase, data, state, key, step)
+            totals = {name: total + metrics[name] for name, total in totals.items()}
+            return everywhere((state, totals))
 
-    return jax.lax.fori_loop(first, first + n, body, (state, totals))
+        return jax.lax.fori_loop(first, first + n, body, (state, totals))
+
+    if key.ndim and _fills_the_cores(read, data, key[0]):
+        # all updates of one, then those of the next: a change of turns is a copy
+        return jax.lax.map(lambda member: advance(*member), (state, totals, key))
+    return advance(state, totals, key)
 
 
 @partial(jax.jit, static_argnums=0, inline=True)
 def _updates(
     read: Callable, phase: Phase, data: Any, state: Any, key: Array, step: Array
 ) -> tuple[Any, dict[str, Array]]:
-    """One update, of all members where there are several; jitted so that it is traced
-    once, for `_zero_totals` and the loop.
+    """One update, of all members side by side where there are several; jitted so that
+    it is traced once, for `_zero_totals` and the loop.
     """
 
     def update(state, key):
@@ -388,8 +394,6 @@ def _updates(
 
     if not key.ndim:
         return update(state, key)
-    if _fills_the_cores(read, data, key[0]):
-        return jax.lax.map(lambda member: update(*member), (state, key))
     return jax.vmap(update)(state, key)
 
 
