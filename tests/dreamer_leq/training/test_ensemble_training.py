@@ -391,7 +391,8 @@ def test_its_steps_are_the_systems(linear_system):
     model, _ = linear_system
     s, a, (successor, reward) = probes(50)
     keys = jax.random.split(jax.random.key(4), 400)
-    steps = jax.jit(jax.vmap(model.step, (None, None, 0)))(s, a, keys)
+    step = lambda key: model.step(s, a, model.noise(key, 50))  # noqa: E731
+    steps = jax.jit(jax.vmap(step))(keys)
     np.testing.assert_allclose(steps[0].mean(0), successor, atol=0.2)
     np.testing.assert_allclose(steps[1].mean(0), reward, atol=0.2)
     spread = np.asarray(steps[0]).std(0).mean(0)
