@@ -238,15 +238,13 @@ def _of_net(net: nn.Module, params: Params, x: Array, known: Taps | None) -> Any
     return recalled(net, params, x, known)
 
 
-def _of_rows(net: Callable[[Array], Any], x: Array) -> Any:
+def _of_rows(net: Callable[[Array], Array], x: Array) -> Array:
     """net(x), a rollout's [T, N, ...] with all rows in one axis.
 
     Several critics side by side have theirs before it then, and not between the two,
     where every product of many rows would have to bring them together.
     """
-    if x.ndim != 3:
-        return net(x)
-    return jax.tree.map(lambda y: steps(y, len(x)), net(rows(x)))
+    return steps(net(rows(x)), len(x)) if x.ndim == 3 else net(x)
 
 
 def moving_average(average: Params, params: Params, decay: float) -> Params:

@@ -35,5 +35,5 @@ class Deal:
         return divided(dealt, axis=1, padded=True)
 
     def back(self, x: Array) -> Array:
-        """The members' outputs by sample: [E, share, O] -> [N, O]."""
-        return x.reshape(-1, x.shape[-1])[self.slot]
+        """The members' outputs by sample: [E, share, ...] -> [N, ...]."""
+        return x.reshape(-1, *x.shape[2:])[self.slot]

@@ -267,9 +267,7 @@ class RSSM:
         module = self.modules["prior"]
         one = lambda p, x: module.apply({"params": p}, x)  # noqa: E731
         dealt = deal.out(deter.astype(self.dtype))  # what travels is in this type
-        logits = jax.vmap(one)(params["prior"], dealt)
-        logits = deal.back(logits.reshape(*dealt.shape[:2], -1))
-        logits = logits.reshape(-1, self.stoch, self.classes)
+        logits = deal.back(jax.vmap(one)(params["prior"], dealt))
         return unimix_log_probs(logits, self.unimix)
 
     def observe_step(
