@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from dreamer_leq import config as configs
 from dreamer_leq.config import Config
-from dreamer_leq.training.sources import Sampler
+from dreamer_leq.data.sampling import Sampler
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 from case import GRID, Case, Setup, side_by_side
 
-from dreamer_leq import build
+from dreamer_leq.algorithms.leq.learner import LEQ
 from dreamer_leq.config import Config
-from dreamer_leq.leq.learner import LEQ
-from dreamer_leq.training.phases import WorldModelTraining
-from dreamer_leq.training.sources import Transitions, Windows
+from dreamer_leq.data.sampling import Transitions, Windows
+from dreamer_leq.run import build
 from dreamer_leq.world_models.latent import LatentWorldModel, ObservationSpec
+from dreamer_leq.world_models.latent_training import WorldModelTraining
 
 ACTIONS = 6  # as walker and cheetah
 FRAMES, SMALL_FRAMES = 100_000, 2000  # V-D4RL's levels have 100k

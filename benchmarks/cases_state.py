@@ -13,13 +13,18 @@ import jax.numpy as jnp
 import optax
 from case import GRID, Case, Rare, Setup, side_by_side
 
-from dreamer_leq import build
+from dreamer_leq.algorithms.bc import FQE, Pretraining
+from dreamer_leq.algorithms.leq.learner import LEQ
 from dreamer_leq.config import Config
-from dreamer_leq.fit_policy import expand_dataset
-from dreamer_leq.leq.learner import LEQ
-from dreamer_leq.leq.pretrain import FQE, Pretraining
-from dreamer_leq.training.ensemble import Best, EnsembleTraining, elites, end_epoch
-from dreamer_leq.training.sources import Everything, Transitions
+from dreamer_leq.data.sampling import Everything, Transitions
+from dreamer_leq.run import build
+from dreamer_leq.run.phases import expand_dataset
+from dreamer_leq.world_models.ensemble_training import (
+    Best,
+    EnsembleTraining,
+    elites,
+    end_epoch,
+)
 from dreamer_leq.world_models.latent import ObservationSpec
 from dreamer_leq.world_models.mlp_ensemble import MLPEnsemble
 from vd4rl_loader.states import IDENTITY

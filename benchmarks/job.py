@@ -17,8 +17,8 @@ from measuring import Program, measure
 from peak import matmul_peak
 from profiling import profile
 
-from dreamer_leq.errors import UserError
-from dreamer_leq.training.provenance import run_info
+from dreamer_leq.run.provenance import run_info
+from dreamer_leq.system.errors import UserError
 
 
 def device() -> dict[str, Any]:

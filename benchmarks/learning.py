@@ -27,7 +27,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from dreamer_leq.files import write_json
+from dreamer_leq.system.files import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 200_000  # transitions of each locomotion dataset

@@ -11,8 +11,8 @@ from case import Case, Rare, Setup
 from flops import flops
 from peak import matmul_peak
 
+from dreamer_leq.data.sampling import Source
 from dreamer_leq.training.loop import _advance, _updates
-from dreamer_leq.training.sources import Source
 
 
 class Program:

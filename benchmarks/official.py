@@ -25,8 +25,8 @@ from job import in_process
 from run import pin
 from turns import Side, SideFailed
 
-from dreamer_leq.errors import UserError
-from dreamer_leq.files import write_json
+from dreamer_leq.system.errors import UserError
+from dreamer_leq.system.files import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 # by a file of the checkout: the module with its updates, and our cases of the same

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from vd4rl_loader.render import RenderStyle
-from vd4rl_loader.simulate import PixelEnv
+from vd4rl_loader.simulators.render import RenderStyle
+from vd4rl_loader.simulators.simulate import PixelEnv
 
 
 @dataclasses.dataclass

@@ -24,10 +24,10 @@ from rich.console import Console
 from rich.table import Table
 
 from vd4rl_loader.errors import DataError
-from vd4rl_loader.opengl import check_rendering
-from vd4rl_loader.render import RenderStyle
-from vd4rl_loader.simulate import split_task
-from vd4rl_loader.workers import Worker, close_all
+from vd4rl_loader.simulators.opengl import check_rendering
+from vd4rl_loader.simulators.render import RenderStyle
+from vd4rl_loader.simulators.simulate import split_task
+from vd4rl_loader.simulators.workers import Worker, close_all
 
 CORES = len(os.sched_getaffinity(0))
 NOTICED = 8  # of 255: the table tells how many values differ by more

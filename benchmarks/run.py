@@ -29,8 +29,8 @@ from job import JobFailed, in_process
 from sweep import MODELS, check_plotting, curves, plot
 
 from dreamer_leq.config.checks import did_you_mean
-from dreamer_leq.errors import UserError
-from dreamer_leq.files import write_json
+from dreamer_leq.system.errors import UserError
+from dreamer_leq.system.files import write_json
 
 Row = dict[str, Any]
 SHORT = {"batch": "latent.batch", "length": "latent.length", "starts": "leq.batch"}

@@ -98,7 +98,7 @@ def child(report: str, start: str, *arguments: str) -> None:
 
 def watch(clock: Clock) -> None:
     """Mark the parts that follow the imports."""
-    from dreamer_leq import train
+    from dreamer_leq.commands import train
     from dreamer_leq.training import loop
     from dreamer_leq.training.checkpoints import Checkpoints
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from dreamer_leq.errors import UserError
+from dreamer_leq.system.errors import UserError
 
 ENTRIES = "entries"  # of the dataset, which is no key of a configuration
 SIZE = "size"  # of the model, which is another case

@@ -8,7 +8,7 @@ environment workers start fast. A name brings in what it needs when it is used f
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from dreamer_leq.errors import UserError
+from dreamer_leq.system.errors import UserError
 
 if TYPE_CHECKING:
     from dreamer_leq.api.datasets import open_dataset
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dreamer_leq.api.loaded_run import LoadedRun, load_run
     from dreamer_leq.api.training import train_offline
     from vd4rl_loader.errors import DataError
-    from vd4rl_loader.workers import WorkerError
+    from vd4rl_loader.simulators.workers import WorkerError
 
 __version__ = "0.1.0"
 
@@ -42,7 +42,7 @@ _HOMES = {
     "Imagined": "dreamer_leq.api.latents",
     "Latents": "dreamer_leq.api.latents",
     "LoadedRun": "dreamer_leq.api.loaded_run",
-    "WorkerError": "vd4rl_loader.workers",
+    "WorkerError": "vd4rl_loader.simulators.workers",
     "load_run": "dreamer_leq.api.loaded_run",
     "make_env": "dreamer_leq.api.environment",
     "open_dataset": "dreamer_leq.api.datasets",

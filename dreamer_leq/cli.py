@@ -15,11 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from dreamer_leq.compiled_programs import keep_compiled_programs
-from dreamer_leq.errors import UserError
-from dreamer_leq.shortages import shortage
+from dreamer_leq.system.compiled_programs import keep_compiled_programs
+from dreamer_leq.system.errors import UserError
+from dreamer_leq.system.shortages import shortage
 from vd4rl_loader.errors import DataError, told
-from vd4rl_loader.workers import WorkerLost
+from vd4rl_loader.simulators.workers import WorkerLost
 
 if TYPE_CHECKING:
     from dreamer_leq.config import Config
@@ -96,7 +96,7 @@ def _among_processes(config: "Config") -> Iterator[bool]:
     if not config.mesh:
         yield True
         return
-    from dreamer_leq.training import processes
+    from dreamer_leq.system import processes
 
     processes.join()
     with contextlib.ExitStack() as stack:
@@ -109,9 +109,9 @@ def _among_processes(config: "Config") -> Iterator[bool]:
 def _train_run(config: "Config", first: bool) -> int:
     start = time.monotonic()
     with _announced(config.folder) if first else contextlib.nullcontext():
-        from dreamer_leq.train import train
-        from dreamer_leq.training.interrupts import Interrupted
-        from dreamer_leq.training.mesh import Devices
+        from dreamer_leq.commands.train import train
+        from dreamer_leq.system.devices import Devices
+        from dreamer_leq.system.interrupts import Interrupted
 
     devices = Devices.of(config.mesh_axes)
     _log(f"computing on {devices}")
@@ -134,7 +134,7 @@ def _announced(folder: Path) -> Iterator[None]:
 
     A process of its own tries that, while the body imports what is needed.
     """
-    from vd4rl_loader.opengl import check_rendering
+    from vd4rl_loader.simulators.opengl import check_rendering
 
     _log(f"run folder: {folder}")
     with ThreadPoolExecutor(1) as pool:
@@ -225,11 +225,11 @@ def _path(text: str) -> str:
 def _evaluate(argv: Sequence[str]) -> None:
     args = _eval_parser().parse_args(argv)
     if args.compare:
-        from dreamer_leq.compare import compare
+        from dreamer_leq.commands.compare import compare
 
         return compare(args, _log)
     with _announced(Path(args.logdir)):
-        from dreamer_leq.evaluate import evaluate_run
-        from dreamer_leq.training.mesh import ONE_DEVICE
+        from dreamer_leq.commands.evaluate import evaluate_run
+        from dreamer_leq.system.devices import ONE_DEVICE
     _log(f"computing on {ONE_DEVICE}")
     evaluate_run(args, _log)

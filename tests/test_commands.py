@@ -14,7 +14,7 @@ from workplace import ANALYSED, Workplace, films, records, refused, scalars, sco
 
 import dreamer_leq as dl
 from dreamer_leq import config as configs
-from dreamer_leq.data import open_data
+from dreamer_leq.data.opening import open_data
 from dreamer_leq.evaluation.videos import dream_grid, open_loop_grid
 from dreamer_leq.training.checkpoints import Checkpoints
 from dreamer_leq.training.metrics import read_metrics

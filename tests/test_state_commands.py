@@ -18,15 +18,15 @@ import numpy as np
 import pytest
 from workplace import ANALYSED, PATIENCE, Workplace, free_address, records, scores
 
-from dreamer_leq import offline_estimate
-from dreamer_leq.analysis import analyse
 from dreamer_leq.cli import eval_main, train_main
-from dreamer_leq.data import open_data
+from dreamer_leq.commands import estimate as offline_estimate
+from dreamer_leq.commands.analysis import analyse
+from dreamer_leq.data.opening import open_data
 from dreamer_leq.evaluation.scores import wilson_interval
-from dreamer_leq.run_folder import RunFolder
+from dreamer_leq.run.folder import RunFolder
+from dreamer_leq.system.processes import VARIABLES
 from dreamer_leq.training.checkpoints import Checkpoints
 from dreamer_leq.training.metrics import read_metrics
-from dreamer_leq.training.processes import VARIABLES
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples/ask_a_run.py"
 PHASES = ("world_model", "bc", "fqe", "leq")
@@ -68,7 +68,7 @@ def run_here(place, main, *flags):
     output, errors = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
         patch.chdir(place.path)
-        patch.setattr("dreamer_leq.policy_scores.FILMED", 1)
+        patch.setattr("dreamer_leq.run.scores.FILMED", 1)
         for name in ("JAX_COMPILATION_CACHE_DIR", "TF_CPP_MIN_LOG_LEVEL"):
             patch.setenv(name, "3")  # what the commands set ends here
         stack.enter_context(contextlib.redirect_stdout(output))

@@ -2,8 +2,8 @@
 
 from vd4rl_loader.dataset import Dataset, DatasetSpec, open_dataset
 from vd4rl_loader.errors import DataError
-from vd4rl_loader.render import RenderStyle
 from vd4rl_loader.resize import resize_images
+from vd4rl_loader.simulators.render import RenderStyle
 
 __all__ = [
     "DataError",

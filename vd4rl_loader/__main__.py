@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from vd4rl_loader.errors import DataError, disk_trouble, told
-from vd4rl_loader.workers import WorkerLost
+from vd4rl_loader.simulators.workers import WorkerLost
 
-_COMMANDS = {
-    "info": "show what is in a dataset",
-    "collect": "make a dataset by playing policies in simulation",
-    "convert": "turn .npz episodes into .hdf5 shards and back",
-    "download": "fetch a dataset of V-D4RL from the Hugging Face hub",
+_COMMANDS = {  # and the modules that hold them
+    "info": ("info", "show what is in a dataset"),
+    "collect": (
+        "collection.pixels",
+        "make a dataset by playing policies in simulation",
+    ),
+    "convert": ("convert", "turn .npz episodes into .hdf5 shards and back"),
+    "download": ("download", "fetch a dataset of V-D4RL from the Hugging Face hub"),
 }
 
 
@@ -46,10 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(arguments: Sequence[str]) -> int:
     parser = _Parser(prog="python -m vd4rl_loader", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in _COMMANDS.items():
+    for name, (home, text) in _COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)
         if name in arguments[:1]:  # the others' modules need not be imported
-            module = importlib.import_module(f"vd4rl_loader.{name}")
+            module = importlib.import_module(f"vd4rl_loader.{home}")
             module.add_arguments(command)
     args = parser.parse_args(arguments)
     module.run(args)

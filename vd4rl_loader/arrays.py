@@ -12,11 +12,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vd4rl_loader.episode import Episode
 from vd4rl_loader.errors import DataError
-from vd4rl_loader.layout import read_json
+from vd4rl_loader.files.episode import Episode
+from vd4rl_loader.files.layout import read_json
+from vd4rl_loader.files.untrusted import refuse_no_file
 from vd4rl_loader.resize import resize_images
-from vd4rl_loader.stored import refuse_no_file
 
 # What opening a damaged cache may raise.
 _DAMAGE = (

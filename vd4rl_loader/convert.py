@@ -10,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vd4rl_loader import formats
-from vd4rl_loader.episode import Episode
-from vd4rl_loader.episode_files import episode_name, write_episode
 from vd4rl_loader.errors import DataError
-from vd4rl_loader.layout import Source, find_source
-from vd4rl_loader.render import MAX_SIZE, RenderStyle
+from vd4rl_loader.files import formats
+from vd4rl_loader.files.episode import Episode
+from vd4rl_loader.files.episode_files import episode_name, write_episode
+from vd4rl_loader.files.layout import Source, find_source
+from vd4rl_loader.files.validation import Findings
 from vd4rl_loader.resize import resize_images
-from vd4rl_loader.validation import Findings
+from vd4rl_loader.simulators.render import MAX_SIZE, RenderStyle
 
 _OTHER = {".npz": ".hdf5", ".hdf5": ".npz"}
 

@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from vd4rl_loader import arrays, cache, formats, statistics
+from vd4rl_loader import arrays, cache
+from vd4rl_loader import episodes as statistics
 from vd4rl_loader.errors import DataError, shown
-from vd4rl_loader.layout import Source, find_source
+from vd4rl_loader.files import formats
+from vd4rl_loader.files.layout import Source, find_source
+from vd4rl_loader.files.validation import Findings, length_problems
 from vd4rl_loader.picking import pick_episode
-from vd4rl_loader.render import RenderStyle
 from vd4rl_loader.resize import resize_images
-from vd4rl_loader.validation import Findings, length_problems
+from vd4rl_loader.simulators.render import RenderStyle
 
 _FORMAT_VERSION = 1  # of the cached arrays; another number makes caches be rebuilt
 _MAX_ACTION_REPEAT = 1000  # steps of an episode

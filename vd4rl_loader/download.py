@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path, PurePosixPath
 
 from vd4rl_loader.errors import DataError
-from vd4rl_loader.layout import SUFFIXES
+from vd4rl_loader.files.layout import SUFFIXES
 from vd4rl_loader.states import fetch, sources
 
 REPOSITORY = "conglu/vd4rl"

@@ -15,9 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from vd4rl_loader.dataset import Dataset, open_dataset
-from vd4rl_loader.episode_files import atomic
 from vd4rl_loader.errors import DataError
-from vd4rl_loader.render import RenderStyle
+from vd4rl_loader.files.episode_files import atomic
+from vd4rl_loader.simulators.render import RenderStyle
 from vd4rl_loader.states import StateDataset, is_state_data, open_states
 
 _BARS = " ▁▂▃▄▅▆▇█"

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamer_leq.errors import UserError
+from dreamer_leq.system.errors import UserError
 
 SLACK = 1e-5  # of actions beyond [-1, 1]: what rounding does
 

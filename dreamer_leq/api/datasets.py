@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import vd4rl_loader
-from dreamer_leq import tasks
-from dreamer_leq.errors import UserError
+from dreamer_leq.config import tasks
+from dreamer_leq.system.errors import UserError
 from vd4rl_loader import Dataset
 from vd4rl_loader.states import StateDataset, is_state_data, open_states
 

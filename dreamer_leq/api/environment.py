@@ -8,7 +8,7 @@ import numpy as np
 from dreamer_leq.api import checks
 from dreamer_leq.api.datasets import parse_task
 from dreamer_leq.envs.suites import environment_factory
-from dreamer_leq.errors import UserError
+from dreamer_leq.system.errors import UserError
 from vd4rl_loader import RenderStyle
 
 

@@ -9,18 +9,18 @@ import jax
 import numpy as np
 from jax import Array
 
-from dreamer_leq.agent import Agent, Carry
 from dreamer_leq.api import checks
 from dreamer_leq.api.environment import Environment
 from dreamer_leq.api.latents import Imagined, Latents
 from dreamer_leq.config import Config
-from dreamer_leq.data import AnyDataset, open_data_at
-from dreamer_leq.errors import UserError
-from dreamer_leq.evaluation.imagined_steps import Steps, imagine_steps
+from dreamer_leq.data.latents import encode_dataset
+from dreamer_leq.data.opening import AnyDataset, open_data_at
+from dreamer_leq.evaluation.agent import Agent, Carry
 from dreamer_leq.evaluation.scores import Scores
 from dreamer_leq.evaluation.scoring import score
-from dreamer_leq.run_folder import RunFolder
-from dreamer_leq.training.latents import encode_dataset
+from dreamer_leq.run.folder import RunFolder
+from dreamer_leq.system.errors import UserError
+from dreamer_leq.world_models.imagine import Steps, imagine_steps
 from dreamer_leq.world_models.interface import WorldModel
 from dreamer_leq.world_models.latent import LatentWorldModel
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from dreamer_leq import config as configs
-from dreamer_leq.train import train
-from dreamer_leq.training.interrupts import Interrupted
-from dreamer_leq.training.mesh import Devices
+from dreamer_leq.commands.train import train
+from dreamer_leq.system.devices import Devices
+from dreamer_leq.system.interrupts import Interrupted
 
 
 def train_offline(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from dreamer_leq.config.tree import Config, Latent, Optimizer
-from dreamer_leq.errors import UserError
+from dreamer_leq.system.errors import UserError
 from vd4rl_loader.errors import shown
 
 Flat = dict[str, Any]

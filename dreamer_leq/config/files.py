@@ -21,8 +21,8 @@ from dreamer_leq.config.checks import (
     validated,
 )
 from dreamer_leq.config.tree import Config
-from dreamer_leq.errors import UserError
-from dreamer_leq.files import read_text, replacing
+from dreamer_leq.system.errors import UserError
+from dreamer_leq.system.files import read_text, replacing
 
 _MOST_VALUES, _MOST_LEVELS = 20_000, 50
 

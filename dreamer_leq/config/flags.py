@@ -19,7 +19,7 @@ from dreamer_leq.config.checks import (
 )
 from dreamer_leq.config.files import CONFIGS, Book, open_book
 from dreamer_leq.config.tree import Config
-from dreamer_leq.errors import UserError
+from dreamer_leq.system.errors import UserError
 
 EMBEDDED = "demo"  # the preset of a command line without --configs
 ALIASES = {"data": "data.path"}

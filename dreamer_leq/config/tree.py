@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from dreamer_leq import tasks
-from dreamer_leq.config import mesh
-from vd4rl_loader.render import MAX_SIZE
+from dreamer_leq.config import mesh, tasks
+from vd4rl_loader.simulators.render import MAX_SIZE
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 from dreamer_leq.envs.maze_model import CAMERA, ant_model, place_goal
 from dreamer_leq.envs.observation import Observation, make_observation
 from dreamer_leq.envs.picture import Picture
-from vd4rl_loader.mazes import find_maze
+from vd4rl_loader.simulators.mazes import find_maze
 
 GOAL_RADIUS = 0.5  # metres from the torso, at most
 
@@ -36,7 +36,7 @@ class AntMaze:
         """Builds the maze.
 
         Args:
-          maze: one of `vd4rl_loader.mazes.MAZES`.
+          maze: one of `vd4rl_loader.simulators.mazes.MAZES`.
           seed: seed of goals and initial states.
           image: whether observations hold a picture of the maze from above.
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vd4rl_loader.render import RenderStyle
 from vd4rl_loader.resize import resize_images
-from vd4rl_loader.simulate import PixelEnv, Step
+from vd4rl_loader.simulators.render import RenderStyle
+from vd4rl_loader.simulators.simulate import PixelEnv, Step
 
 Observation = dict[str, np.ndarray | np.generic]
 

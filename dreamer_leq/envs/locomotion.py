@@ -6,7 +6,7 @@ import numpy as np
 
 from dreamer_leq.envs.observation import Observation, make_observation
 from dreamer_leq.envs.picture import Picture
-from vd4rl_loader.locomotion import make_locomotion
+from vd4rl_loader.simulators.locomotion import make_locomotion
 
 
 class Locomotion:
@@ -25,7 +25,7 @@ class Locomotion:
         """Makes a seeded environment.
 
         Args:
-          id: one of `vd4rl_loader.locomotion.TASKS`.
+          id: one of `vd4rl_loader.simulators.locomotion.TASKS`.
           seed: seed of the initial states.
           x_position: whether the vector begins with x, as in NeoRL.
           image: whether observations hold a picture by a camera that follows.

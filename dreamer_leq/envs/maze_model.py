@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vd4rl_loader.errors import DataError
-from vd4rl_loader.mazes import CELL, Maze
+from vd4rl_loader.simulators.mazes import CELL, Maze
 
 if TYPE_CHECKING:
     import mujoco

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vd4rl_loader.opengl import load_suite
+from vd4rl_loader.simulators.opengl import load_suite
 
 if TYPE_CHECKING:
     import mujoco

@@ -7,9 +7,9 @@ import numpy as np
 from dreamer_leq.envs.maze_model import CAMERA, ball_model, place_goal
 from dreamer_leq.envs.observation import Observation, make_observation
 from dreamer_leq.envs.picture import Picture
-from vd4rl_loader.mazes import Maze
-from vd4rl_loader.pointmaze import MARGIN
-from vd4rl_loader.pointmaze import PointMaze as Simulation
+from vd4rl_loader.simulators.mazes import Maze
+from vd4rl_loader.simulators.pointmaze import MARGIN
+from vd4rl_loader.simulators.pointmaze import PointMaze as Simulation
 
 
 class PointMaze:
@@ -28,7 +28,7 @@ class PointMaze:
         """Sets up the maze.
 
         Args:
-          maze: one of `vd4rl_loader.mazes.MAZES`.
+          maze: one of `vd4rl_loader.simulators.mazes.MAZES`.
           seed: seed of the initial positions.
           image: whether observations hold a picture of the maze from above.
 

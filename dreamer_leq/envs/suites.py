@@ -12,9 +12,9 @@ from dreamer_leq.envs.dmc import DMCFactory
 from dreamer_leq.envs.locomotion import Locomotion
 from dreamer_leq.envs.pointmaze import PointMaze
 from vd4rl_loader.errors import DataError, shown
-from vd4rl_loader.locomotion import TASKS
-from vd4rl_loader.mazes import MAZES
-from vd4rl_loader.render import MAX_SIZE, RenderStyle
+from vd4rl_loader.simulators.locomotion import TASKS
+from vd4rl_loader.simulators.mazes import MAZES
+from vd4rl_loader.simulators.render import MAX_SIZE, RenderStyle
 
 # The fields of a description besides "suite": those it must have, those it may have.
 _FIELDS = {

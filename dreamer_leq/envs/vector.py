@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vd4rl_loader.workers import Worker, WorkerError, close_all, exchange
+from vd4rl_loader.simulators.workers import Worker, WorkerError, close_all, exchange
 
 __all__ = ["VectorEnv", "WorkerError"]
 

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from dreamer_leq.algorithms.leq.imagination import imagine
 from dreamer_leq.evaluation.played import Played
 from dreamer_leq.evaluation.scores import BOOTSTRAP_RESAMPLES
-from dreamer_leq.leq.imagination import imagine
-from dreamer_leq.leq.networks import ActorCritic, Params
+from dreamer_leq.nn.actor_critic import ActorCritic, Params
 from dreamer_leq.world_models.interface import State, WorldModel
 
 HIDDEN = 0.05  # share of the discounted weight that may lie behind the clock's end

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dreamer_leq.evaluation.imagined_steps import imagine_steps
+from dreamer_leq.world_models.imagine import imagine_steps
 from dreamer_leq.world_models.latent import LatentWorldModel
 from dreamer_leq.world_models.rssm import RSSMState
 
 
 class DreamingAgent(Protocol):
-    """A policy on a world model's features (`dreamer_leq.agent.Agent`), a pytree."""
+    """A policy on a world model's features (`evaluation.agent.Agent`), a pytree."""
 
     world_model: LatentWorldModel
 

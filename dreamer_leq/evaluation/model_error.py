@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dreamer_leq.evaluation.imagined_steps import Steps, imagine_steps
 from dreamer_leq.evaluation.scores import bootstrap_interval
 from dreamer_leq.evaluation.windows import Windows
+from dreamer_leq.world_models.imagine import Steps, imagine_steps
 from dreamer_leq.world_models.interface import State, WorldModel
 
 Errors = dict[str, Any]  # by kind: image, state, reward
@@ -19,7 +19,7 @@ _KINDS = {"image": "image", "vector": "state"}  # what an error of the observati
 
 
 class PolicyAgent(Protocol):
-    """A policy on a world model's features (`dreamer_leq.agent.Agent`), a pytree."""
+    """A policy on a world model's features (`evaluation.agent.Agent`), a pytree."""
 
     def policy(self, features: Array) -> Array:
         """[N, F] -> actions [N, A]."""

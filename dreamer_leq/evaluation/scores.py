@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from dreamer_leq.files import write_json
+from dreamer_leq.system.files import write_json
 
 BOOTSTRAP_RESAMPLES = 10_000
 DM_CONTROL = (0.0, 1000.0)  # the range of its returns

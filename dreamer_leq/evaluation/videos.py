@@ -13,8 +13,8 @@ import imageio.v2 as imageio
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dreamer_leq.errors import UserError
-from dreamer_leq.files import replacing
+from dreamer_leq.system.errors import UserError
+from dreamer_leq.system.files import replacing
 
 FORMATS = (".mp4", ".gif")
 FPS = 20  # of a walker in real time, at two control steps of 25 ms a frame

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamer_leq.errors import UserError
+from dreamer_leq.system.errors import UserError
 
 
 @dataclass(frozen=True)

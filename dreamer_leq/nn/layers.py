@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dreamer_leq.nn.convolution import conv, conv_transpose
-from dreamer_leq.nn.products import affine, known_affine, scaled, shifted
+from dreamer_leq.nn.fast.convolution import conv, conv_transpose
+from dreamer_leq.nn.fast.products import affine, known_affine, scaled, shifted
 
 # Standard deviation of a unit normal truncated to [-2, 2].
 TRUNCATED_STD = 0.87962566103423978

@@ -18,8 +18,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from dreamer_leq.errors import UserError
-from dreamer_leq.format_version import FORMAT, refuse_newer
+from dreamer_leq.system.errors import UserError
+from dreamer_leq.system.format_version import FORMAT, refuse_newer
 from vd4rl_loader.errors import disk_trouble
 
 STATE, EXTRA = "state", "extra"

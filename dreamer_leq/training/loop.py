@@ -18,18 +18,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dreamer_leq.errors import UserError
+from dreamer_leq.data.sampling import Source, update_key
 from dreamer_leq.nn.parallel import everywhere
-from dreamer_leq.shortages import is_out_of_memory, out_of_memory
+from dreamer_leq.system.devices import ONE_DEVICE, Devices
+from dreamer_leq.system.errors import UserError
+from dreamer_leq.system.interrupts import Interrupts
+from dreamer_leq.system.processes import gathered
+from dreamer_leq.system.shortages import is_out_of_memory, out_of_memory
 from dreamer_leq.training.checkpoints import Checkpoints
-from dreamer_leq.training.interrupts import Interrupts
-from dreamer_leq.training.mesh import ONE_DEVICE, Devices
 from dreamer_leq.training.metrics import MetricsLogger, NoMetrics
-from dreamer_leq.training.phases import Phase
-from dreamer_leq.training.processes import gathered
 from dreamer_leq.training.progress import Progress
 from dreamer_leq.training.shared_checkpoints import SharedCheckpoints
-from dreamer_leq.training.sources import Source, update_key
+from dreamer_leq.world_models.latent_training import Phase
 
 # Dispatches take about this long: short enough to stop and to report in time, long
 # enough for the host's part not to count.

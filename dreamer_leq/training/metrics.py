@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dreamer_leq.errors import UserError
-from dreamer_leq.files import replacing
+from dreamer_leq.system.errors import UserError
+from dreamer_leq.system.files import replacing
 from dreamer_leq.training.usage import USAGE, usage
 
 METRICS_FILE = "metrics.jsonl"

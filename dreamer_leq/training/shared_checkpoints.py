@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from dreamer_leq.system.processes import by_first, shared
 from dreamer_leq.training.checkpoints import Checkpoints
-from dreamer_leq.training.processes import by_first, shared
 
 
 class SharedCheckpoints:

@@ -308,7 +308,7 @@ class LatentWorldModel:
 
     A batch for `starts` holds deter [N, D], stoch [N, S] (class indices) and their
     successors next_deter, next_stoch, as made by `encode_dataset`
-    (training/latents.py).
+    (data/latents.py).
     """
 
     params: Params

@@ -17,6 +17,7 @@ from flax import struct
 from jax import Array
 
 from dreamer_leq.nn.distributions import straight_through, unimix_log_probs
+from dreamer_leq.nn.fast.scan import recur
 from dreamer_leq.nn.layers import (
     MLP,
     BlockLinear,
@@ -26,7 +27,6 @@ from dreamer_leq.nn.layers import (
     by_block,
     in_one,
 )
-from dreamer_leq.nn.scan import recur
 from dreamer_leq.world_models.dealing import Deal
 
 Params = Any

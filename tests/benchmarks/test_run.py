@@ -19,7 +19,7 @@ from cases_pixel import PLACEMENTS
 from flax import struct
 from rich.console import Console
 
-from dreamer_leq.training.sources import Windows
+from dreamer_leq.data.sampling import Windows
 
 DEBUG = ("--configs", "debug", "--entries", "100", "--seconds", "0.001")
 

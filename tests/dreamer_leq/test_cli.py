@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from dreamer_leq import cli
-from vd4rl_loader import opengl
 from vd4rl_loader.errors import DataError
+from vd4rl_loader.simulators import opengl
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,7 +8,7 @@ from untrained import write_run
 
 import dreamer_leq as dl
 from dreamer_leq import config as configs
-from vd4rl_loader.collect_pointmaze import collect_pointmaze
+from vd4rl_loader.collection.pointmaze import collect_pointmaze
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -15,7 +15,8 @@ from damage import Rng, damaged_arrays, damaged_bytes, damaged_tree
 from states import layouts
 from vd4rl_files import episode, stream, write_folder, write_hdf5, write_npz
 
-from vd4rl_loader import RenderStyle, state_files
+from vd4rl_loader import RenderStyle
+from vd4rl_loader.files import state_files
 
 Made = tuple[str, list[str]]
 Kind = Callable[[Path, Rng, int], Made]

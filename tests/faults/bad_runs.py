@@ -23,16 +23,17 @@ from hostile_data import ARCHIVES, PLACES
 from ruamel.yaml import YAML
 from states import layouts
 
-from dreamer_leq import build, cli
+from dreamer_leq import cli
 from dreamer_leq import config as configs
 from dreamer_leq.config.checks import KEYS
 from dreamer_leq.config.flags import load
-from dreamer_leq.data import reward_transform
+from dreamer_leq.data.opening import reward_transform
 from dreamer_leq.envs.suites import environment_factory
 from dreamer_leq.evaluation.scores import summarize
-from dreamer_leq.run_folder import DataFacts, RunFolder
+from dreamer_leq.run import build
+from dreamer_leq.run.folder import DataFacts, RunFolder
 from dreamer_leq.training.checkpoints import Checkpoints
-from dreamer_leq.training.ensemble import abstract_best
+from dreamer_leq.world_models.ensemble_training import abstract_best
 from vd4rl_loader.states import open_states
 
 RUN = "run"
@@ -80,7 +81,7 @@ def _score(agent, environment, reference, *, episodes, seed, workers, record):
 
 def evaluate(arguments: list[str]) -> int:
     """eval.py, which loads the policy but does not play."""
-    with _nothing_drawn(), mock.patch("dreamer_leq.evaluate.score", _score):
+    with _nothing_drawn(), mock.patch("dreamer_leq.commands.evaluate.score", _score):
         return cli.eval_main(arguments)
 
 
@@ -90,12 +91,17 @@ def _phases(run, members) -> None:
 
 def train(arguments: list[str]) -> int:
     """train_offline.py, which opens data and folder but does not train."""
-    with _nothing_drawn(), mock.patch("dreamer_leq.train._run_phases", _phases):
+    with (
+        _nothing_drawn(),
+        mock.patch("dreamer_leq.commands.train._run_phases", _phases),
+    ):
         return cli.train_main(arguments)
 
 
 def _nothing_drawn():
-    return mock.patch("vd4rl_loader.opengl.check_rendering", lambda: "nothing")
+    return mock.patch(
+        "vd4rl_loader.simulators.opengl.check_rendering", lambda: "nothing"
+    )
 
 
 def read_book(arguments: list[str]) -> int:

@@ -132,7 +132,10 @@ def _sources():
         # of arrays: unpickling executes what the file says
         (r"allow_pickle", ()),
         # between a process and its own workers
-        (r"\bpickle\.loads?\b|\bdill\b|\bjoblib\b", ("vd4rl_loader/workers.py",)),
+        (
+            r"\bpickle\.loads?\b|\bdill\b|\bjoblib\b",
+            ("vd4rl_loader/simulators/workers.py",),
+        ),
         (r"\b(marshal|shelve)\b", ()),
         (r"typ=['\"]unsafe|\byaml\.load\(|(?<![\w.])(eval|exec)\(", ()),
     ],

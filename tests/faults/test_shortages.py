@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from dreamer_leq import UserError, cli
-from dreamer_leq.files import remove_leftovers
-from dreamer_leq.shortages import shortage
+from dreamer_leq.system.files import remove_leftovers
+from dreamer_leq.system.shortages import shortage
 from dreamer_leq.training.checkpoints import Checkpoints
 from dreamer_leq.training.metrics import METRICS_FILE, MetricsLogger, read_metrics
 from vd4rl_loader.__main__ import main as loader_main
 from vd4rl_loader.errors import DataError, disk_trouble
-from vd4rl_loader.state_files import write_d4rl, write_neorl
+from vd4rl_loader.files.state_files import write_d4rl, write_neorl
 
 STATE = {"weights": jnp.arange(4096.0)}
 

@@ -3,11 +3,11 @@
 import jax
 import numpy as np
 
-from dreamer_leq import build
 from dreamer_leq import config as configs
-from dreamer_leq.data import open_data, reward_transform
-from dreamer_leq.run_folder import DataFacts, RunFolder
-from dreamer_leq.training.ensemble import Best
+from dreamer_leq.data.opening import open_data, reward_transform
+from dreamer_leq.run import build
+from dreamer_leq.run.folder import DataFacts, RunFolder
+from dreamer_leq.world_models.ensemble_training import Best
 
 
 def write_run(logdir, data, *presets, **keys):

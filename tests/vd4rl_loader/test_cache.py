@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from vd4rl_files import assert_holds, episode, stream, write_folder, write_hdf5
 
-import vd4rl_loader.formats
+import vd4rl_loader.files.formats
 from vd4rl_loader import DataError, open_dataset
 
 EPISODES = [episode(i) for i in range(3)]
@@ -117,7 +117,8 @@ def test_a_failed_build_leaves_nothing(folder):
 
 KILLED_CHILD = """
 import sys, time
-from vd4rl_loader import npz, open_dataset
+from vd4rl_loader import open_dataset
+from vd4rl_loader.files import npz
 read = npz._read_file
 def slow(path, expected):
     if "T000002" in path.name:
@@ -177,7 +178,7 @@ def test_builders_at_the_same_time_agree(folder):
 
 
 def test_a_second_builder_waits_and_takes_what_the_first_built(folder, monkeypatch):
-    reading = vd4rl_loader.formats.read_episodes
+    reading = vd4rl_loader.files.formats.read_episodes
     logged, others = [], []
 
     def interrupted(source, *rest):
@@ -191,7 +192,7 @@ def test_a_second_builder_waits_and_takes_what_the_first_built(folder, monkeypat
             logged.append(others[0].stdout.readline())
         yield from reading(source, *rest)
 
-    monkeypatch.setattr(vd4rl_loader.formats, "read_episodes", interrupted)
+    monkeypatch.setattr(vd4rl_loader.files.formats, "read_episodes", interrupted)
     assert_holds(quiet(folder), EPISODES)
     rest, _ = others[0].communicate(timeout=60)
     assert "waiting for another process" in logged[0]
@@ -204,13 +205,13 @@ def test_without_locks_the_first_to_finish_is_kept(folder, monkeypatch):
         raise OSError("no locks here")
 
     def overtaken(source, *rest):
-        monkeypatch.setattr(vd4rl_loader.formats, "read_episodes", reading)
+        monkeypatch.setattr(vd4rl_loader.files.formats, "read_episodes", reading)
         quiet(folder)
         yield from reading(source, *rest)
 
-    reading = vd4rl_loader.formats.read_episodes
+    reading = vd4rl_loader.files.formats.read_episodes
     monkeypatch.setattr("fcntl.flock", no_locks)
-    monkeypatch.setattr(vd4rl_loader.formats, "read_episodes", overtaken)
+    monkeypatch.setattr(vd4rl_loader.files.formats, "read_episodes", overtaken)
     assert_holds(quiet(folder), EPISODES)
     assert len(entries(folder / ".cache")) == 1
 

@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from vd4rl_loader.bundled import Policy
-from vd4rl_loader.simulate import PixelEnv, Step
+from vd4rl_loader.collection.policies import Policy
+from vd4rl_loader.simulators.simulate import PixelEnv, Step
 
 WIDTH = 256
 UPDATES_AT_ONCE = 16  # and as many agent steps in between

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from vd4rl_loader.locomotion import make_locomotion
 from vd4rl_loader.policies.train_sac import Task, run
-from vd4rl_loader.simulate import Step
+from vd4rl_loader.simulators.locomotion import make_locomotion
+from vd4rl_loader.simulators.simulate import Step
 
 RANDOM_STEPS = 5_000
 

@@ -2,13 +2,13 @@
 
 from vd4rl_loader.states.dataset import StateDataset, StateSpec
 from vd4rl_loader.states.opening import is_state_data, open_states
+from vd4rl_loader.states.published import expected_file
 from vd4rl_loader.states.rewards import (
     IDENTITY,
     MINUS_ONE,
     RewardTransform,
     return_range_transform,
 )
-from vd4rl_loader.states.sources import expected_file
 
 __all__ = [
     "IDENTITY",

@@ -1,6 +1,6 @@
 """What the columns of a table of transitions must be, before and after reading.
 
-Problems are texts of the form "field: what is wrong", as in `vd4rl_loader.validation`.
+Problems are texts of the form "field: what is wrong", as in `files.validation`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from vd4rl_loader import validation
-from vd4rl_loader.stored import Stored, refuse_size
-from vd4rl_loader.validation import Field
+from vd4rl_loader.files import validation
+from vd4rl_loader.files.untrusted import Stored, refuse_size
+from vd4rl_loader.files.validation import Field
 
 # Actions this little outside of [-1, 1] are rounding, and are clipped.
 _ACTION_TOLERANCE = 1e-6

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vd4rl_loader import hdf5_arrays
+from vd4rl_loader.files import hdf5_arrays
+from vd4rl_loader.files.untrusted import Stored
+from vd4rl_loader.files.validation import refuse
 from vd4rl_loader.states import columns
 from vd4rl_loader.states.transitions import Transitions, follows, select
-from vd4rl_loader.stored import Stored
-from vd4rl_loader.validation import refuse
 
 _FIELDS = {
     "observations": columns.VECTOR,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vd4rl_loader import statistics
+from vd4rl_loader import episodes as statistics
 from vd4rl_loader.picking import pick_episode
 
 

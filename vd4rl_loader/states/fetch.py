@@ -8,9 +8,9 @@ import urllib.request
 from pathlib import Path
 from typing import BinaryIO
 
-from vd4rl_loader.episode_files import atomic
 from vd4rl_loader.errors import DataError
-from vd4rl_loader.states import sources
+from vd4rl_loader.files.episode_files import atomic
+from vd4rl_loader.states import published as sources
 
 _TIMEOUT = 60  # seconds without an answer
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vd4rl_loader.files.untrusted import Stored, reading
+from vd4rl_loader.files.validation import BadFileError, refuse
 from vd4rl_loader.states import columns
 from vd4rl_loader.states.columns import VECTOR
 from vd4rl_loader.states.transitions import Transitions
-from vd4rl_loader.stored import Stored, reading
-from vd4rl_loader.validation import BadFileError, refuse
 
 if TYPE_CHECKING:
     from minari import EpisodeData, MinariDataset

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vd4rl_loader import npz_arrays
+from vd4rl_loader.files import npz_arrays
+from vd4rl_loader.files.validation import Field, refuse
 from vd4rl_loader.states import columns
 from vd4rl_loader.states.transitions import Transitions, follows
-from vd4rl_loader.validation import Field, refuse
 
 _FIELDS = {
     "obs": columns.VECTOR,

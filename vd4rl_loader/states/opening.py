@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vd4rl_loader import hdf5_arrays, npz_arrays
 from vd4rl_loader.errors import DataError, shown
-from vd4rl_loader.layout import checked, data_files
+from vd4rl_loader.files import hdf5_arrays, npz_arrays
+from vd4rl_loader.files.layout import checked, data_files
+from vd4rl_loader.files.validation import BadFileError
 from vd4rl_loader.states import d4rl, minari_data, neorl
 from vd4rl_loader.states.dataset import StateDataset
-from vd4rl_loader.states.sources import is_version_of, published_task, tasks
+from vd4rl_loader.states.published import is_version_of, published_task, tasks
 from vd4rl_loader.states.transitions import Transitions, to_dataset
-from vd4rl_loader.validation import BadFileError
 
 _MINARI = "minari:"
 _HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK"  # first bytes of the files

@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 
+from vd4rl_loader.files.validation import refuse
 from vd4rl_loader.states.dataset import StateDataset, StateSpec
-from vd4rl_loader.validation import refuse
 
 # The paper's: rows whose states differ by more do not follow one another.
 _SAME_STATE = 1e-6

@@ -6,8 +6,8 @@ import warnings
 import pytest
 
 import dreamer_leq as dl
-from dreamer_leq.run_folder import RunFolder
-from dreamer_leq.training.interrupts import Interrupted
+from dreamer_leq.run.folder import RunFolder
+from dreamer_leq.system.interrupts import Interrupted
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 import vd4rl_files
 
 import dreamer_leq as dl
-from vd4rl_loader.collect_pointmaze import collect_pointmaze
+from vd4rl_loader.collection.pointmaze import collect_pointmaze
 
 
 @pytest.fixture(scope="module")

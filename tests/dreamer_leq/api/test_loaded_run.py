@@ -10,7 +10,7 @@ import vd4rl_files
 from untrained import write_run
 
 import dreamer_leq as dl
-from vd4rl_loader.collect_pointmaze import collect_pointmaze
+from vd4rl_loader.collection.pointmaze import collect_pointmaze
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

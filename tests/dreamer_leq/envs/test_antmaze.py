@@ -8,7 +8,7 @@ import pytest
 from dreamer_leq.envs.antmaze import AntMaze
 from dreamer_leq.envs.maze_model import ant_model
 from vd4rl_loader.errors import DataError
-from vd4rl_loader.mazes import MAZES
+from vd4rl_loader.simulators.mazes import MAZES
 
 # Goal cells' centres and time limits, as D4RL (and for ultra its later fork) has them.
 GOALS = {"umaze": (0, 8), "medium": (20, 20), "large": (32, 24), "ultra": (52, 36)}

@@ -6,9 +6,9 @@ import pytest
 from dreamer_leq.envs.dmc import DMCFactory, make_env
 from dreamer_leq.envs.vector import VectorEnv
 from vd4rl_loader.errors import DataError
-from vd4rl_loader.render import RenderStyle
 from vd4rl_loader.resize import resize_images
-from vd4rl_loader.simulate import PixelEnv
+from vd4rl_loader.simulators.render import RenderStyle
+from vd4rl_loader.simulators.simulate import PixelEnv
 
 FAST = RenderStyle.named("fast", 32)
 

@@ -5,7 +5,7 @@ import pytest
 
 from dreamer_leq.envs.pointmaze import PointMaze
 from vd4rl_loader.errors import DataError
-from vd4rl_loader.pointmaze import PointMaze as Simulation
+from vd4rl_loader.simulators.pointmaze import PointMaze as Simulation
 
 
 def test_observations_have_the_types_of_the_state_environments():

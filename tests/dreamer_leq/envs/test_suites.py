@@ -14,7 +14,7 @@ from dreamer_leq.envs.pointmaze import PointMaze
 from dreamer_leq.envs.suites import environment_factory
 from dreamer_leq.envs.vector import VectorEnv
 from vd4rl_loader.errors import DataError
-from vd4rl_loader.render import RenderStyle
+from vd4rl_loader.simulators.render import RenderStyle
 
 HOPPER = {"suite": "gymnasium", "id": "Hopper-v4"}
 ANT = {"suite": "antmaze", "maze": "medium"}

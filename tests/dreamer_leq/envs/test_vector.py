@@ -14,7 +14,7 @@ import pytest
 from dreamer_leq.envs import vector
 from dreamer_leq.envs.vector import VectorEnv, WorkerError
 from vd4rl_loader.errors import DataError
-from vd4rl_loader.workers import WorkerLost
+from vd4rl_loader.simulators.workers import WorkerLost
 
 
 @dataclass(frozen=True)

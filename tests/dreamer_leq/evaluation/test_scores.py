@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 from scipy import optimize, stats
 
+from dreamer_leq.config.tasks import parse
 from dreamer_leq.evaluation.scores import (
     normalized_score,
     score_table,
@@ -15,7 +16,6 @@ from dreamer_leq.evaluation.scores import (
     wilson_interval,
     write_scores,
 )
-from dreamer_leq.tasks import parse
 
 
 def test_mean_std_and_normalised_score():

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamer_leq.leq.networks import Actor, ValueHead
+from dreamer_leq.nn.actor_critic import Actor, ValueHead
 from dreamer_leq.nn.layers import BlockLinear
 from dreamer_leq.nn.taps import Recording, noted, recalled, tapped, zeros
 

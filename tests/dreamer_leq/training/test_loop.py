@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 from flax import struct
 
-from dreamer_leq import UserError, shortages
+from dreamer_leq import UserError
+from dreamer_leq.data.sampling import batch_key, place
+from dreamer_leq.system import shortages
+from dreamer_leq.system.interrupts import Interrupted, Interrupts
 from dreamer_leq.training import loop
 from dreamer_leq.training.checkpoints import Checkpoints
-from dreamer_leq.training.interrupts import Interrupted, Interrupts
 from dreamer_leq.training.loop import PhaseRun, Session, named_key
 from dreamer_leq.training.metrics import METRICS_FILE, MetricsLogger, read_metrics
 from dreamer_leq.training.progress import Progress
-from dreamer_leq.training.sources import batch_key, place
 
 UPDATES = 23
 KEY = named_key(5, "regression updates")
@@ -600,7 +601,7 @@ def test_no_signal_is_lost_in_other_peoples_code():
 
 TWICE = """
 import os, signal
-from dreamer_leq.training.interrupts import Interrupts
+from dreamer_leq.system.interrupts import Interrupts
 with Interrupts():
     os.kill(os.getpid(), signal.SIGTERM)
     print("still here", flush=True)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from dreamer_leq.config import from_presets
-from dreamer_leq.leq.networks import ActorCritic
+from dreamer_leq.nn.actor_critic import ActorCritic
 from dreamer_leq.world_models.latent import LatentNet, ObservationSpec
 from dreamer_leq.world_models.vision import ConvDecoder, ConvEncoder
 

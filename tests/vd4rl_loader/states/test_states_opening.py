@@ -5,7 +5,7 @@ from states.layouts import neorl, rows, write_d4rl, write_npz
 
 from vd4rl_loader import DataError
 from vd4rl_loader.states import expected_file, is_state_data, open_states
-from vd4rl_loader.states.sources import published_task, tasks, url
+from vd4rl_loader.states.published import published_task, tasks, url
 
 # From the lists of addresses that D4RL and NeoRL publish.
 PUBLISHED = {

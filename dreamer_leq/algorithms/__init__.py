@@ -1,0 +1,1 @@
+"""Algorithms: each learns a policy from a dataset, most of them in imagination."""

@@ -1,0 +1,174 @@
+"""A run's analysis for its report: is the model lying, is the value?
+
+analysis/model.json   errors of open-loop predictions, disagreement of the members
+analysis/value.json   Q, λ-return and imagined return against the environment's
+
+Both are plain JSON of numbers and lists; docs/calibration.md explains every entry.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dreamer_leq.data.opening import AnyDataset
+from dreamer_leq.evaluation import calibration as calibrate
+from dreamer_leq.evaluation.agent import Agent
+from dreamer_leq.evaluation.calibration import calibration
+from dreamer_leq.evaluation.model_error import disagreement, open_loop_errors
+from dreamer_leq.evaluation.played import play
+from dreamer_leq.evaluation.scoring import open_environments
+from dreamer_leq.evaluation.verdicts import model_sentence, value_sentence
+from dreamer_leq.evaluation.windows import Windows, draw_windows
+from dreamer_leq.nn.actor_critic import Params
+from dreamer_leq.run import build
+from dreamer_leq.run.analysis_files import (
+    MODEL,
+    VALUE,
+    is_outdated,
+    last_checkpoints,
+    write,
+)
+from dreamer_leq.run.folder import RunFolder
+from dreamer_leq.world_models.interface import WorldModel
+
+Log = Callable[[str], None]
+
+SEEN = "episodes of the dataset, spread evenly; the world model was trained on them"
+UNITS = {
+    "image": "of the range of a pixel",
+    "state": "standard deviations of the dataset",
+    "reward": "reward per step, as LEQ sees it",
+}
+
+
+def analyse(
+    folder: RunFolder, dataset: AnyDataset | None, log: Log, workers: int = 0
+) -> None:
+    """Write the files that a run, or each member of a grid, lacks or has of an earlier
+    checkpoint.
+
+    Without `dataset` only the values are compared. A run without a policy has no
+    value.json, one without a trained critic neither. Environments run in `workers`
+    processes, as many as there are cores with 0. Raises UserError where the run has no
+    world model yet, WorkerError where an environment fails.
+    """
+    runs = folder.runs
+    models = [run for run in runs if dataset and is_outdated(run, MODEL)]
+    values = [run for run in runs if _has_critic(run) and is_outdated(run, VALUE)]
+    wanted = folder.config.analysis
+    models, values = models * bool(wanted.sequences), values * bool(wanted.episodes)
+    if not models and not values:
+        return
+    world_model = folder.load_world_model()
+    if models:
+        _analyse_models(models, world_model, dataset, log)
+    for run in values:
+        found = _value(run, world_model, workers)
+        _write(run, VALUE, found, log)
+
+
+def _analyse_models(
+    runs: list[RunFolder], world_model: WorldModel, dataset: AnyDataset, log: Log
+) -> None:
+    """The members of a grid share the world model, and so its errors."""
+    config, reward = runs[0].config, runs[0].facts.rewards(dataset)
+    windows = draw_windows(
+        dataset,
+        world_model.observations,
+        reward,
+        context=config.video.context,
+        horizon=config.analysis.horizon,
+        count=config.analysis.sequences,
+    )
+    mean_reward = float(reward[~np.asarray(dataset.is_first)].mean())
+    std = _vector_std(dataset) if "vector" in world_model.observations else 1.0
+    errors = open_loop_errors(world_model, windows, std, mean_reward)
+    for run in runs:
+        _write(run, MODEL, _model(run, world_model, windows, errors), log)
+
+
+def _model(
+    run: RunFolder, world_model: WorldModel, windows: Windows, errors: dict[str, Any]
+) -> dict[str, Any]:
+    agent = run.load_agent(world_model) if run.policy_phase else None
+    members = disagreement(world_model, windows, agent)
+    units = {kind: UNITS[kind] for kind in errors}
+    units["disagreement"] = world_model.disagreement_unit
+    return {
+        "context": windows.context,
+        "horizon": list(range(1, windows.horizon + 1)),
+        "episodes": len(windows),
+        "source": SEEN,
+        "error": errors,
+        "disagreement": members,
+        "units": units,
+        "sentence": model_sentence(errors, members, units),
+    }
+
+
+def _value(run: RunFolder, world_model: WorldModel, workers: int) -> dict[str, Any]:
+    config, facts = run.config, run.facts
+    c, gamma, horizon = config.analysis, config.leq.gamma, config.leq.horizon
+    agent, params = _policy(run, world_model)
+    environments = (facts.environment, c.episodes, c.seed, workers)
+    with open_environments(*environments) as env:
+        played = play(agent, env, c.seed, facts.reward_transform)
+    at = step, episode = calibrate.chosen(played, gamma, horizon, c.states)
+    state = jax.tree.map(lambda x: x[at], played.state)
+    settings = dict(horizon=horizon, gamma=gamma, lam=config.leq.lam)
+    promised = calibrate.promised(world_model, agent.nets, params, state, **settings)
+    whole = calibrate.real_returns(played, gamma)[at]
+    ahead = calibrate.real_sums(played, gamma, horizon)[at]
+    real = {"q": whole, "lambda_return": whole, "imagined_return": ahead}
+    found = {n: calibration(x, real[n], episode) for n, x in promised.items()}
+    hidden = float(calibrate.hidden(played, gamma)[at].mean())
+    tau = config.leq.tau[0]
+    sentence = value_sentence(
+        found["q"], found["imagined_return"], tau, horizon, hidden
+    )
+    return {
+        "tau": tau,
+        "discount": gamma,
+        "horizon": horizon,
+        "episodes": c.episodes,
+        **{name: one.to_json() for name, one in found.items()},
+        "episode": episode,
+        "step": step,
+        "hidden": hidden,
+        "sentence": sentence,
+    }
+
+
+# --- runs and files
+
+
+def _policy(run: RunFolder, world_model: WorldModel) -> tuple[Agent, dict[str, Params]]:
+    """The policy as the last checkpoint has it, and its parameters and the critic's."""
+    params = run.load_actor_critic(world_model.feature_size)
+    params = jax.tree.map(jnp.asarray, params)
+    nets = build.actor_critic(run.config, run.facts.observation)
+    return Agent(world_model, params["actor"], nets), params
+
+
+def _has_critic(run: RunFolder) -> bool:
+    trained = last_checkpoints(run)
+    cloned = "bc" in trained and run.config.bc.critic != "none"
+    return cloned or "fqe" in trained or "leq" in trained
+
+
+def _write(run: RunFolder, name: str, found: Mapping[str, Any], log: Log) -> None:
+    write(run, name, found)
+    log(f"{Path(name).stem}: {found['sentence']}")
+
+
+# --- the dataset
+
+
+def _vector_std(dataset: AnyDataset) -> np.ndarray:
+    """[D], 1 for numbers that never change."""
+    std = np.std(dataset.vector, 0, dtype=np.float64)
+    return np.where(std < 1e-12, 1.0, std)

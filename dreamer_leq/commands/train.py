@@ -1,0 +1,122 @@
+"""The training of one run: world model, policy pretraining, LEQ, scores, videos."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+from dreamer_leq.commands.films import write_dream, write_open_loop
+from dreamer_leq.commands.report import write_report
+from dreamer_leq.config import Config
+from dreamer_leq.data.opening import (
+    AnyDataset,
+    describe_rewards,
+    open_data,
+    reward_transform,
+)
+from dreamer_leq.evaluation.agent import Agent
+from dreamer_leq.run.folder import DataFacts, RunFolder
+from dreamer_leq.run.grid import open_members
+from dreamer_leq.run.phases import fit_policy
+from dreamer_leq.run.session import PHASES, Run, open_logger
+from dreamer_leq.run.world_model import fit_world_model
+from dreamer_leq.system.devices import ONE_DEVICE, Devices
+from dreamer_leq.system.errors import UserError
+from dreamer_leq.system.interrupts import Interrupts
+from dreamer_leq.system.processes import all_same, by_first, first_then_others
+from dreamer_leq.training.loop import Session
+from dreamer_leq.training.progress import Progress
+from dreamer_leq.training.shared_checkpoints import SharedCheckpoints
+from dreamer_leq.world_models.latent import LatentWorldModel
+
+
+def train(
+    config: Config, log: Callable[[str], None], devices: Devices = ONE_DEVICE
+) -> RunFolder:
+    """Train `config` in its folder, or go on with what is there; returns the folder.
+
+    Raises UserError and DataError for what the user can mend, Interrupted after a
+    signal.
+    """
+    folder = RunFolder(config.folder)
+    source = RunFolder(config.pretrained) if config.pretrained else None
+    by_first(lambda: _refuse(folder, source, config))  # before a dataset is made
+    dataset, path = first_then_others(lambda: open_data(config, log))
+    transform = reward_transform(config, dataset)
+    facts = DataFacts.of(dataset, path, config.about, transform)
+    if not all_same(facts.content):
+        raise UserError(f"{path}: the hosts of this run have different data there")
+    if taken := by_first(lambda: _begin(folder, source, config, facts)):
+        log(taken)
+    log(describe_rewards(dataset, transform))
+    with (
+        Interrupts() as interrupts,
+        open_logger(folder, config, config.task) as logger,
+        folder.checkpoints(config.checkpoint.keep) as checkpoints,
+        ExitStack() as stack,
+    ):
+        session = Session(
+            logger,
+            SharedCheckpoints(checkpoints) if devices.mesh else checkpoints,
+            Progress(log),
+            interrupts,
+            config.log.every,
+            config.checkpoint.every,
+            devices,
+        )
+        session.forget_unsaved(PHASES)
+        run = Run(config, dataset, facts, folder, session, log)
+        _run_phases(run, open_members(run, stack))
+    by_first(lambda: _try_report(folder, dataset, log))
+    return folder
+
+
+def _refuse(folder: RunFolder, source: RunFolder | None, config: Config) -> None:
+    folder.refuse_other(config)
+    if source:
+        source.refuse_to_pretrain(config, None)
+
+
+def _begin(
+    folder: RunFolder, source: RunFolder | None, config: Config, facts: DataFacts
+) -> str | None:
+    """The folder with what stands in it before the first phase; says what was taken
+    over.
+    """
+    if source:
+        source.refuse_to_pretrain(config, facts)
+    folder.begin(config, facts)
+    return folder.take_over(source, config) if source else None
+
+
+def _run_phases(run: Run, members: Sequence[Run]) -> None:
+    """Each begins with what the one before it made."""
+    c = run.config
+    world_model = fit_world_model(run)
+    trained = c.bc.updates or c.fqe.updates or c.leq.updates
+    agents = fit_policy(run, members, world_model) if trained else []
+    if c.about.pixels:
+        run.log("writing imagined videos")
+        with run.breaking_off("the videos"):
+            by_first(lambda: _write_films(run, members, world_model, agents))
+
+
+def _try_report(
+    folder: RunFolder, dataset: AnyDataset, log: Callable[[str], None]
+) -> None:
+    """A run is finished without its report, too."""
+    try:
+        write_report(folder, log, lambda: dataset, folder.config.eval.workers)
+    except UserError as error:
+        log(f"{error}")
+
+
+def _write_films(
+    run: Run,
+    members: Sequence[Run],
+    world_model: LatentWorldModel,
+    agents: Sequence[Agent],
+) -> None:
+    """What the world model imagines, alone and with each member's policy."""
+    video = run.config.video
+    write_open_loop(run.folder, world_model, run.dataset, video)
+    for member, agent in zip(members, agents, strict=False):
+        write_dream(member.folder, agent, run.dataset, video)

@@ -1,0 +1,159 @@
+"""The tasks: what their names mean, one table per benchmark. No numbers of training.
+
+walker_walk-medium_expert   dm_control from pixels (V-D4RL)
+hopper-medium-replay        D4RL's locomotion; walker2d, halfcheetah
+antmaze-large-diverse       D4RL's AntMaze; ultra too
+Hopper-low                  NeoRL; Walker2d, HalfCheetah; medium, high
+pointmaze-large             a point in AntMaze's mazes; data are made here
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+WORDS = (
+    "a task such as walker_walk-medium_expert, hopper-medium-replay, "
+    "antmaze-large-diverse, Hopper-low or pointmaze-medium"
+)
+
+# Centres of AntMaze's random goals (D4RL's sampler), and of the models' success region.
+ANTMAZE_GOALS = {
+    "umaze": (0.75, 8.75),
+    "medium": (20.75, 20.75),
+    "large": (32.75, 24.75),
+    "ultra": (52.75, 36.75),
+}
+# Radius of that region: the real one's is 0.5 around the episode's own goal.
+REGIONS = {"leq": 0.25, "cbop": 0.5}  # by whose public code has it
+
+# Numbers of a state and of an action. NeoRL's states begin with x as well.
+_SIZES = {"Hopper-v4": (11, 3), "Walker2d-v4": (17, 6), "HalfCheetah-v4": (17, 6)}
+_ANTMAZE_SIZES, _POINTMAZE_SIZES = (29, 8), (2, 2)
+
+# Returns that are 0 % and 100 % of a score (D4RL's and NeoRL's references).
+_D4RL = {
+    "hopper": ("Hopper-v4", (-20.272305, 3234.3)),
+    "walker2d": ("Walker2d-v4", (1.629008, 4592.3)),
+    "halfcheetah": ("HalfCheetah-v4", (-280.178953, 12135.0)),
+}
+_NEORL = {
+    "Hopper": ("Hopper-v4", "hopper_x", (5.0, 3294.0)),
+    "Walker2d": ("Walker2d-v4", "walker2d_x", (1.0, 5143.0)),
+    "HalfCheetah": ("HalfCheetah-v4", "never", (-298.0, 12284.0)),
+}
+_D4RL_LEVELS = "random|medium|medium-replay|medium-expert|expert|full-replay"
+_PATTERNS = {
+    "d4rl": rf"(hopper|walker2d|halfcheetah)-({_D4RL_LEVELS})(?:-v2)?",
+    # umaze has no play, the others have no plain dataset
+    "antmaze": r"antmaze-(umaze(?!-play)|(?:medium|large|ultra)(?=-[pd]))"
+    r"(?:-(play|diverse))?(?:-v[02])?",
+    "neorl": r"(Hopper|Walker2d|HalfCheetah)(?:-v3)?-(low|medium|high)",
+    "pointmaze": r"pointmaze-(umaze|medium|large|ultra)()",
+    "dm_control": r"([a-z0-9]+(?:_[a-z0-9]+)+)-([a-z0-9_]+)",
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a task's name says.
+
+    `environment` describes it for envs.suites; that of dm_control lacks what a dataset
+    knows. `reward` is how LEQ sees the dataset's rewards: scaled to returns that span
+    1000, minus one, or as they are. `rule`, `goal` and `radius` are those of
+    world_models.termination.Termination; a radius of None is to be chosen.
+    """
+
+    suite: str
+    level: str
+    environment: dict[str, Any]
+    reference: tuple[float, float]
+    reward: Literal["return_range", "minus_one", "none"] = "none"
+    rule: str = "never"
+    goal: tuple[float, float] | None = None
+    radius: float | None = None
+    sizes: tuple[int, int] | None = None  # of state and action; None with pixels
+
+    @property
+    def pixels(self) -> bool:
+        return self.suite == "dm_control"
+
+    @property
+    def unit(self) -> str:
+        """What the return of an episode is: a return, or success."""
+        return "success" if self.suite in ("antmaze", "pointmaze") else "return"
+
+
+def is_task(name: str) -> bool:
+    """Whether `parse` knows the name."""
+    return any(re.fullmatch(pattern, name) for pattern in _PATTERNS.values())
+
+
+def parse(name: str) -> Task:
+    """The task of a name for which `is_task` holds."""
+    for suite, pattern in _PATTERNS.items():
+        if match := re.fullmatch(pattern, name):
+            return _MAKERS[suite](*match.groups())
+    raise ValueError(f"{name!r} is not {WORDS}")
+
+
+def _dm_control(environment: str, level: str) -> Task:
+    about = {"suite": "dm_control", "task": environment}
+    return Task("dm_control", level, about, (0.0, 1000.0))
+
+
+def _d4rl(name: str, level: str) -> Task:
+    make, reference = _D4RL[name]
+    # random data are left alone, as in the paper
+    reward = "none" if level == "random" else "return_range"
+    about = {"suite": "gymnasium", "id": make}
+    sizes = _SIZES[make]
+    return Task("d4rl", level, about, reference, reward, name, sizes=sizes)
+
+
+def _neorl(name: str, level: str) -> Task:
+    make, rule, reference = _NEORL[name]
+    about = {"suite": "gymnasium", "id": make, "x_position": True}
+    state, action = _SIZES[make]
+    sizes, reward = (state + 1, action), "return_range"
+    return Task("neorl", level, about, reference, reward, rule, sizes=sizes)
+
+
+def _antmaze(maze: str, level: str | None) -> Task:
+    about = {"suite": "antmaze", "maze": maze}
+    return Task(
+        "antmaze",
+        level or "",
+        about,
+        (0.0, 1.0),
+        reward="minus_one",
+        rule="goal",
+        goal=ANTMAZE_GOALS[maze],
+        sizes=_ANTMAZE_SIZES,
+    )
+
+
+def _pointmaze(maze: str, level: str) -> Task:
+    from vd4rl_loader.simulators.mazes import MAZES
+    from vd4rl_loader.simulators.pointmaze import GOAL_RADIUS
+
+    about = {"suite": "pointmaze", "maze": maze}
+    return Task(
+        "pointmaze",
+        level,
+        about,
+        (0.0, 1.0),
+        reward="minus_one",
+        rule="goal",
+        goal=tuple(float(x) for x in MAZES[maze].xy(MAZES[maze].goal_cell)),
+        radius=GOAL_RADIUS,
+        sizes=_POINTMAZE_SIZES,
+    )
+
+
+_MAKERS = {
+    "d4rl": _d4rl,
+    "antmaze": _antmaze,
+    "neorl": _neorl,
+    "pointmaze": _pointmaze,
+    "dm_control": _dm_control,
+}

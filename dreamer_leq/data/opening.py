@@ -1,0 +1,129 @@
+"""The dataset of a run: read from disk, or made here."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from dreamer_leq.config import Config
+from dreamer_leq.system.errors import UserError
+from vd4rl_loader import Dataset, open_dataset
+from vd4rl_loader.collection.pixels import collect
+from vd4rl_loader.collection.pointmaze import collect_pointmaze
+from vd4rl_loader.states import (
+    IDENTITY,
+    MINUS_ONE,
+    RewardTransform,
+    StateDataset,
+    expected_file,
+    open_states,
+    return_range_transform,
+)
+
+DATASETS = Path("datasets")
+
+AnyDataset = Dataset | StateDataset
+Log = Callable[[str], None]
+
+
+def open_data(config: Config, log: Log) -> tuple[AnyDataset, str]:
+    """The dataset of `config`, and where it lies. Collected datasets are kept and
+    reused.
+
+    Raises UserError where there is none and none is to be made, or where it is of
+    another environment; DataError where what is there can't be used.
+    """
+    if not config.about.pixels:
+        path = config.data.path or _state_file(config, log)
+        states = open_states(path, config.task, log)
+        _refuse_other_sizes(config, states, path)
+        return states, str(path)
+    path = config.data.path or _collected(config, log)
+    dataset = open_dataset(
+        path,
+        config.about.environment["task"],
+        config.about.level,
+        image_size=config.data.image_size,
+        min_length=config.latent.length,
+        skip_bad=config.data.skip_bad,
+        cache_dir=config.data.cache_dir or None,
+        log=log,
+    )
+    return dataset, str(path)
+
+
+def open_data_at(path: str | Path, config: Config, log: Log) -> AnyDataset:
+    """The dataset of `config` where it lies now. Raises as `open_data`."""
+    data = replace(config.data, path=str(path))
+    return open_data(replace(config, data=data), log)[0]
+
+
+def reward_transform(config: Config, dataset: AnyDataset) -> RewardTransform:
+    """How LEQ sees the dataset's rewards (as the paper's code, by the task)."""
+    kind = config.about.reward
+    if kind == "return_range":
+        return return_range_transform(dataset)
+    return MINUS_ONE if kind == "minus_one" else IDENTITY
+
+
+def describe_rewards(dataset: AnyDataset, transform: RewardTransform) -> str:
+    """The transform and what it was made from, for the log."""
+    returns, reward = dataset.returns(), np.asarray(dataset.reward)
+    rewarded = int(np.count_nonzero(reward))
+    return (
+        f"rewards: reward × {transform.scale:.4g} {transform.bias:+g} (returns "
+        f"{returns.min():.1f} … {returns.max():.1f}; {rewarded:,} of {len(reward):,} "
+        "entries have a reward)"
+    )
+
+
+def _collected(config: Config, log: Log) -> str:
+    made, about = config.collect, config.about
+    out = (
+        DATASETS / f"{made.render}-{made.episodes}x-noise{made.noise:g}-seed{made.seed}"
+    )
+    log(f"dataset: {made.episodes} episodes of {config.task}, rendered here to {out}")
+    collect(
+        about.environment["task"],
+        about.level,
+        made.episodes,
+        made.seed,
+        out,
+        render=made.render,
+        size=config.data.image_size,
+        noise=made.noise or None,
+    )
+    return str(out)
+
+
+def _refuse_other_sizes(config: Config, states: StateDataset, path: str | Path) -> None:
+    found = states.spec.vector_size, states.spec.action_size
+    sizes = config.about.sizes
+    if found != sizes:
+        raise UserError(
+            f"{path}: states of {found[0]} and actions of {found[1]} numbers, but "
+            f"{config.task} has {sizes[0]} and {sizes[1]}: give that task's data, or "
+            "another --task"
+        )
+
+
+def _state_file(config: Config, log: Log) -> Path:
+    if config.about.suite != "pointmaze":
+        suite = "neorl" if config.about.suite == "neorl" else "d4rl"
+        file = expected_file(config.task)
+        if (DATASETS / file).exists():
+            return DATASETS / file
+        raise UserError(
+            f"no dataset: give its file with --data {file}, or fetch it with "
+            f"python -m vd4rl_loader download --suite {suite} --task {config.task} "
+            f"--out {DATASETS}"
+        )
+    made, maze = config.collect, config.about.environment["maze"]
+    name = f"{config.task}-{made.steps}-noise{made.noise:g}-seed{made.seed}.hdf5"
+    out = DATASETS / name
+    if not out.exists():
+        log(f"dataset: {made.steps:,} steps of short walks, made here: {out}")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        collect_pointmaze(maze, made.steps, made.seed, out, made.noise)
+    return out

@@ -1,0 +1,116 @@
+"""How every plot of the pages looks, and what the page's script draws it from.
+
+Plotly draws SVG: what has to follow dark and light (text, grid, background) is
+coloured by style.css; what means something has a colour of the palette.
+"""
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import plotly.graph_objects as go
+from markupsafe import Markup
+
+from dreamer_leq.pages.palette import BLUE, GREY, MEMBER_COLOURS, Style
+
+# A range as wide as this, of positive values, is drawn on a logarithmic axis.
+LOGARITHMIC = 10.0
+_TEMPLATE = go.layout.Template(
+    layout=dict(
+        font=dict(family="system-ui, sans-serif", size=12),
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        margin=dict(l=8, r=12, t=8, b=8),
+        hovermode="x unified",
+        xaxis=dict(automargin=True, zeroline=False, showgrid=False, ticks="outside"),
+        yaxis=dict(automargin=True, zeroline=False, nticks=6, exponentformat="power"),
+        modebar=dict(bgcolor="rgba(0,0,0,0)", color=GREY, activecolor=BLUE),
+        showlegend=False,
+        colorway=MEMBER_COLOURS,
+    )
+)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A plot with its title and a line of words; `height` in pixels.
+
+    `key` says what is drawn how. The page writes it: Plotly's own key would take its
+    room from the plot.
+    """
+
+    title: str
+    note: str
+    figure: go.Figure
+    height: int = 230
+    key: dict[str, Style] = field(default_factory=dict)
+
+    @property
+    def json(self) -> Markup:
+        """The figure for a script element; Plotly escapes what could end it."""
+        self.figure.update_layout(template=_TEMPLATE)
+        return Markup(self.figure.to_json())
+
+
+def label(text: str) -> str:
+    """Text for a plot: Plotly reads a few HTML tags in it."""
+    return html.escape(text, quote=False)
+
+
+def line(
+    name: str,
+    x: Sequence[float],
+    y: Sequence[float],
+    style: Style,
+    *,
+    width: float = 1.8,
+    **more: object,
+) -> go.Scatter:
+    """A curve; with markers where it has few points."""
+    return go.Scatter(
+        name=label(name),
+        x=np.asarray(x),
+        y=np.asarray(y),
+        mode="lines+markers" if len(x) <= 12 else "lines",
+        line=dict(color=style.colour, width=width, dash=style.dash),
+        marker=dict(size=6),
+        hovertemplate="%{y:.4~g}",
+        **more,
+    )
+
+
+def band(
+    x: Sequence[float], low: Sequence[float], high: Sequence[float], colour: str
+) -> go.Scatter:
+    """The area between two curves."""
+    return go.Scatter(
+        x=[*x, *reversed(list(x))],
+        y=[*high, *reversed(list(low))],
+        fill="toself",
+        fillcolor=colour,
+        opacity=0.18,
+        line=dict(width=0),
+        hoverinfo="skip",
+    )
+
+
+def scale_values(figure: go.Figure, values: np.ndarray) -> str:
+    """Makes the y-axis logarithmic where `values` spread widely; the word for that,
+    or none.
+    """
+    spread = _spread(values)
+    if spread <= LOGARITHMIC:
+        return ""
+    twos = dict(dtick=np.log10(2), tickformat=".4~g")
+    figure.update_yaxes(type="log", nticks=None, dtick=1)
+    figure.update_yaxes(twos if spread < 100 else {})
+    return "logarithmic"
+
+
+def _spread(values: np.ndarray) -> float:
+    """How often the lowest goes into the highest; 1 where that says nothing."""
+    values = values[np.isfinite(values)]
+    if not len(values) or values.min() <= 0:
+        return 1.0
+    return float(values.max() / values.min())

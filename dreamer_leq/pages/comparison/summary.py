@@ -1,0 +1,115 @@
+"""Tasks × methods: scores of runs, and what they say of the methods."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dreamer_leq.evaluation.aggregates import (
+    Estimate,
+    aggregate,
+    interquartile_mean,
+    optimality_gap,
+    probability_of_improvement,
+)
+from dreamer_leq.pages.comparison.methods import method_names
+from dreamer_leq.pages.comparison.runs import ScoredRun
+from dreamer_leq.system.errors import UserError
+
+CLONING = "BC"  # behaviour cloning, which every run evaluates before LEQ
+
+Table = dict[str, dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """`scores` are those of runs by method and task, float [R], 1 being the task's
+    reference; `names` is the method of each run.
+    """
+
+    runs: list[ScoredRun]
+    names: list[str]
+    tasks: list[str]
+    scores: Table
+    notes: list[str]
+
+    @property
+    def methods(self) -> list[str]:
+        return list(self.scores)
+
+    def interquartile_mean(self, method: str) -> Estimate:
+        return aggregate(self._by_task(method), interquartile_mean)
+
+    def optimality_gap(self, method: str) -> Estimate:
+        return aggregate(self._by_task(method), optimality_gap)
+
+    def improvement(self, method: str, other: str) -> Estimate:
+        """Probability that a run of `method` beats one of `other`."""
+        return probability_of_improvement(self._by_task(method), self._by_task(other))
+
+    def _by_task(self, method: str) -> list[np.ndarray]:
+        return [self.scores[method][task] for task in self.tasks]
+
+
+def summarize(runs: Sequence[ScoredRun]) -> Summary:
+    """Raises UserError where a method has no run on one of the tasks."""
+    names = method_names(runs)
+    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for run, name in zip(runs, names, strict=True):
+        if run.final:
+            found[name][run.task].append(run.final.score)
+    tasks = sorted({run.task for run in runs})
+    for name, by_task in found.items():
+        if missing := [task for task in tasks if task not in by_task]:
+            raise UserError(
+                f"method {name!r} has no run on {', '.join(missing)}: give one, leave "
+                "the task out, or call runs of several settings one method, as NAME=DIR"
+            )
+    table = {name: _arrays(by_task, tasks) for name, by_task in sorted(found.items())}
+    cloned, notes = _cloned(runs), []
+    if cloned and set(cloned) == set(tasks):
+        table = {CLONING: _arrays(cloned, tasks)} | table
+    else:
+        notes.append(f"{CLONING} is left out: it has no score on all tasks")
+    if not table:
+        raise UserError("no run has a score of LEQ or of behaviour cloning")
+    notes += _notes(table)
+    return Summary(list(runs), names, tasks, table, notes)
+
+
+def _arrays(by_task: dict[str, list[float]], tasks: list[str]) -> dict[str, np.ndarray]:
+    return {task: np.array(by_task[task]) for task in tasks}
+
+
+def _cloned(runs: Sequence[ScoredRun]) -> dict[str, list[float]]:
+    """Scores of behaviour cloning by task. Runs that share it, such as the members of a
+    grid with one seed, count once.
+    """
+    policies = {
+        (run.task, run.seed, run.cloned.score): run.cloned.score
+        for run in runs
+        if run.cloned
+    }
+    found = defaultdict(list)
+    for (task, _, _), score in policies.items():
+        found[task].append(score)
+    return found
+
+
+def _notes(table: Table) -> list[str]:
+    counts = {len(scores) for by_task in table.values() for scores in by_task.values()}
+    notes = []
+    if counts == {1}:
+        notes.append("one run of each method on each task: nothing tells chance apart")
+    elif min(counts) < 5:
+        notes.append(
+            f"as few as {min(counts)} runs of a method on a task: intervals over so "
+            "few are too narrow"
+        )
+    if len(counts) > 1:
+        notes.append(
+            f"{min(counts)} to {max(counts)} runs: tasks and methods with more of them "
+            "have more weight"
+        )
+    return notes

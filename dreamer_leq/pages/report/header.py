@@ -1,0 +1,174 @@
+"""The top of the page: what was run, what came of it, what one needs to repeat it."""
+
+import shlex
+from dataclasses import dataclass
+
+from dreamer_leq import config as configs
+from dreamer_leq.config import Config
+from dreamer_leq.pages.charts import Chart
+from dreamer_leq.pages.parts import duration, interval, shown, size
+from dreamer_leq.pages.phases import PHASES
+from dreamer_leq.pages.report.info import Info
+from dreamer_leq.pages.report.returns import returns_chart
+from dreamer_leq.pages.report.scores import Score, Scores, scores_of
+from dreamer_leq.pages.report.section import Table
+from dreamer_leq.pages.report.spent import spent
+from dreamer_leq.pages.run_files import RunFiles
+
+
+@dataclass(frozen=True)
+class Header:
+    """`facts` are (term, text) pairs; `links` to the pages of a grid's members."""
+
+    title: str
+    about: str
+    score: Score | None
+    score_shown: str
+    score_interval: str
+    table: Table
+    returns: Chart | None
+    no_returns: str
+    notes: list[str]
+    links: dict[str, str]
+    summary: str
+    command: str
+    facts: list[tuple[str, str]]
+
+
+def header(run: RunFiles) -> Header:
+    scores, unit = scores_of(run), _unit(run)
+    members = {member.name: scores_of(member) for member in run.members}
+    score = scores.policy
+    return Header(
+        title=run.config.task if run.config else run.name,
+        about=_about(run.config),
+        score=score,
+        score_shown=shown(score.mean, unit) if score else "",
+        score_interval=interval(score.low, score.high, unit) if score else "",
+        table=_members_table(run, members, scores, unit)
+        if members
+        else _table(scores, unit),
+        returns=returns_chart(run, scores, members, unit),
+        no_returns=_no_returns(run.info),
+        notes=_notes(run, scores, bool(members)),
+        links={name: f"{name}/report.html" for name in members},
+        summary=_summary(run),
+        command=shlex.join(configs.command(run.config)) if run.config else "",
+        facts=_facts(run),
+    )
+
+
+def _unit(run: RunFiles) -> str:
+    return run.config.about.unit if run.config else "return"
+
+
+def _about(config: Config | None) -> str:
+    if not config:
+        return ""
+    kinds = {"latent": "an RSSM", "mlp_ensemble": "an ensemble of MLPs"}
+    taus = ", ".join(f"{tau:g}" for tau in config.leq.tau)
+    last = config.seed + config.seeds - 1
+    seeds = (
+        f"seeds {config.seed} to {last}" if config.seeds > 1 else f"seed {config.seed}"
+    )
+    return f"LEQ in the imagination of {kinds[config.world_model]}; τ {taus}, {seeds}"
+
+
+def _table(scores: Scores, unit: str) -> Table:
+    head = ["", unit, "95 % interval", "score", "episodes"]
+    return Table(head, [_row(score, unit) for score in scores.rows])
+
+
+def _row(score: Score, unit: str) -> list[str]:
+    count = "" if score.episodes is None else f"{score.episodes}"
+    spread = "" if score.episodes is None else interval(score.low, score.high, unit)
+    normalized = "" if score.normalized is None else f"{score.normalized:.1f}"
+    return [score.name, shown(score.mean, unit), spread, normalized, count]
+
+
+def _members_table(
+    run: RunFiles, members: dict[str, Scores], scores: Scores, unit: str
+) -> Table:
+    """A row for each member, then what they are to be held against."""
+    head = ["", unit, "95 % interval", "score", "episodes", "before LEQ"]
+    rows = []
+    for name, own in members.items():
+        before = shown(own.cloned.mean, unit) if own.cloned else ""
+        if own.policy:
+            rows.append([name, *_row(own.policy, unit)[1:], before])
+        else:
+            rows.append([name, "not scored yet", "", "", "", before])
+    others = (scores.random, scores.data_mean, scores.data_best)
+    return Table(head, rows + [[*_row(score, unit), ""] for score in others if score])
+
+
+def _no_returns(info: Info | None) -> str:
+    if info and not info.histogram:
+        return (
+            "The returns of the dataset's episodes are not in info.json: the run is of "
+            "an earlier version."
+        )
+    return ""
+
+
+def _notes(run: RunFiles, scores: Scores, grid: bool) -> list[str]:
+    notes = []
+    if not scores.policy and not grid:
+        notes.append("The policy is not scored yet.")
+    if not scores.random:
+        notes.append(
+            "Random actions are not scored: python eval.py --logdir "
+            f"{run.grid.path if run.grid else run.path} --report does it."
+        )
+    return notes
+
+
+def _summary(run: RunFiles) -> str:
+    """The facts in a few words."""
+    used, parts = spent(run), []
+    if used.seconds:
+        parts.append(f"trained in {duration(sum(used.seconds.values()))}")
+    if used.memory is not None:
+        parts.append(f"{size(used.memory)} of memory")
+    if run.info and run.info.commit:
+        parts.append(f"commit {run.info.commit[:7]}")
+    return ", ".join(["Command, versions, time", *parts])
+
+
+def _facts(run: RunFiles) -> list[tuple[str, str]]:
+    """What one needs to judge, and to repeat, the run."""
+    facts = [("Folder", str(run.path))]
+    info = run.info
+    if info:
+        facts.append(("Dataset", info.path))
+    facts += _spent_facts(run)
+    if info:
+        devices = dict.fromkeys(info.devices)
+        counted = ", ".join(f"{info.devices.count(kind)} × {kind}" for kind in devices)
+        changed = ", with changes" if info.dirty else ""
+        commit = f"{info.commit}{changed}" if info.commit else "not in a git repository"
+        packages = ", ".join(f"{name} {is_}" for name, is_ in info.packages.items())
+        facts += [
+            ("Device", f"{counted}; {info.platform}"),
+            ("Commit", commit),
+            ("Versions", f"Python {info.python}, {packages}"),
+        ]
+    return facts
+
+
+def _spent_facts(run: RunFiles) -> list[tuple[str, str]]:
+    used = spent(run)
+    if not used.seconds:
+        return [("Time and memory", "not recorded: the run is of an earlier version")]
+    each = ", ".join(
+        f"{PHASES.get(phase, phase)} {duration(seconds)}"
+        for phase, seconds in used.seconds.items()
+    )
+    shared = " (shared by the grid's runs)" if run.grid else ""
+    facts = [("Time", f"{duration(sum(used.seconds.values()))}: {each}{shared}")]
+    if used.memory is not None:
+        device = ""
+        if used.device_memory is not None:
+            device = f", {size(used.device_memory)} of one device"
+        facts.append(("Peak memory", size(used.memory) + device))
+    return facts

@@ -1,0 +1,48 @@
+"""report.html: everything of a run on one page that needs nothing but itself."""
+
+from pathlib import Path
+
+from dreamer_leq.pages.palette import member_style
+from dreamer_leq.pages.report.curves import curves
+from dreamer_leq.pages.report.header import header
+from dreamer_leq.pages.report.model import model_section
+from dreamer_leq.pages.report.offline import offline_section
+from dreamer_leq.pages.report.value import value_section
+from dreamer_leq.pages.report.videos import films
+from dreamer_leq.pages.run_files import RunFiles
+from dreamer_leq.pages.templates import render
+from dreamer_leq.system.files import replacing
+
+FILE = "report.html"
+
+
+def write_pages(folder: Path) -> list[Path]:
+    """The page of a run; of a grid, also that of each member. Raises OSError."""
+    run = RunFiles(folder)
+    return [_write(run), *(_write(member) for member in run.members)]
+
+
+def _write(run: RunFiles) -> Path:
+    file = run.path / FILE
+    html = page(run)
+    with replacing(file) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+    return file
+
+
+def page(run: RunFiles) -> str:
+    """The HTML of a run's page."""
+    sections = {
+        "Is the model lying?": model_section(run),
+        "Is the value lying?": value_section(run),
+        "Choosing τ without the environment": offline_section(run),
+    }
+    context = dict(
+        header=header(run),
+        films=films(run),
+        sections=sections,
+        groups=curves(run),
+        members={m.name: member_style(i) for i, m in enumerate(run.members)},
+    )
+    problems = list(run.all_problems)  # all has been read by now
+    return render("report/page.html", **context, problems=problems)

@@ -1,0 +1,1 @@
+"""One run: its folder, facts, phases, grid and scores."""

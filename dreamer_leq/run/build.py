@@ -1,0 +1,72 @@
+"""From a configuration to networks and optimisers."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from dreamer_leq.config import Config, Optimizer, tasks
+from dreamer_leq.nn.actor_critic import ActorCritic
+from dreamer_leq.nn.optimizer import by_group, make_optimizer
+from dreamer_leq.world_models.latent import LatentNet, ObservationSpec
+from dreamer_leq.world_models.mlp_ensemble import EnsembleNet
+from dreamer_leq.world_models.termination import Termination
+
+
+def compute_dtype(config: Config) -> jnp.dtype:
+    """Type of matmuls and convolutions; everything else is float32 anyway."""
+    precision = config.precision
+    if precision == "auto":
+        precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return jnp.dtype(precision)
+
+
+def latent_net(config: Config, spec: ObservationSpec) -> LatentNet:
+    return LatentNet(config.latent, spec, compute_dtype(config))
+
+
+def actor_critic(config: Config, spec: ObservationSpec) -> ActorCritic:
+    dtype = compute_dtype(config)
+    return ActorCritic(config.actor, config.critic, spec.action_size, dtype)
+
+
+def ensemble_net(config: Config, spec: ObservationSpec) -> EnsembleNet:
+    return EnsembleNet(config.ensemble, spec.vector_size, spec.action_size)
+
+
+def termination(config: Config) -> Termination:
+    """The task's rule, with the success region that the configuration chooses."""
+    task = config.about
+    radius = task.radius
+    if task.goal and radius is None:
+        radius = tasks.REGIONS[config.ensemble.region]
+    return Termination(task.rule, task.goal, radius or 0.0)
+
+
+def describe_ends(config: Config) -> str:
+    """How imagined episodes end and how goals are rewarded, for the log."""
+    rule = termination(config)
+    if config.ensemble.termination == "learned":
+        end = "as a learned network has it"
+    elif rule.goal:
+        x, y = rule.goal
+        end = f"within {rule.radius:g} m of ({x:g}, {y:g})"
+    else:
+        end = f"the rule of {rule.rule}"
+    if rule.goal and config.ensemble.reward == "region":
+        return f"{end}; reward 1 there, by the region and not by the ensemble"
+    return f"{end}; rewards by the ensemble"
+
+
+def optimizer(settings: Optimizer, updates: int) -> optax.GradientTransformation:
+    """The optimiser of a phase of `updates` updates."""
+    return make_optimizer(**dataclasses.asdict(settings), total=updates)
+
+
+def leq_optimizer(config: Config) -> optax.GradientTransformation:
+    """Policy and critic each have their own; REINFORCE's value has the critic's."""
+    c = config.leq
+    critic = optimizer(c.critic_optimizer, c.updates)
+    actor = optimizer(c.actor_optimizer, c.updates)
+    return by_group({"actor": actor, "critic": critic, "value": critic})

@@ -1,0 +1,72 @@
+"""What the phases of a run share: configuration, dataset, folder and session."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+
+from dreamer_leq.config import Config
+from dreamer_leq.data.opening import AnyDataset
+from dreamer_leq.data.sampling import Source
+from dreamer_leq.run.folder import DataFacts, RunFolder
+from dreamer_leq.system.devices import Devices
+from dreamer_leq.system.processes import first
+from dreamer_leq.training.loop import PhaseRun, Session, named_key
+from dreamer_leq.training.metrics import MetricsLogger, NoMetrics
+
+PHASES = ("world_model", "bc", "fqe", "leq")  # in their order
+
+
+@dataclass
+class Run:
+    """One run while it trains."""
+
+    config: Config
+    dataset: AnyDataset
+    facts: DataFacts
+    folder: RunFolder
+    session: Session
+    log: Callable[[str], None]
+
+    @property
+    def devices(self) -> Devices:
+        return self.session.devices
+
+    @cached_property
+    def reward(self) -> np.ndarray:
+        """Of the dataset's entries, as `DataFacts.rewards` has them."""
+        return self.facts.rewards(self.dataset)
+
+    def key(self, name: str) -> jax.Array:
+        return named_key(self.config.seed, name)
+
+    def breaking_off(self, where: str) -> contextlib.AbstractContextManager[None]:
+        """That a signal breaks off the body. Not where other processes wait for it."""
+        if jax.process_count() > 1:
+            return contextlib.nullcontext()
+        return self.session.interrupts.breaking_off(where)
+
+    def phase(
+        self, name: str, phase: Any, source: Callable[[], Source], updates: int
+    ) -> PhaseRun:
+        """A phase under the random key of its name."""
+        key = self.key(f"{name} updates")
+        training = PhaseRun(self.session, name, phase, source, updates, key)
+        ensemble = self.config.world_model == "mlp_ensemble"
+        kind = "ensemble" if ensemble else "latent"
+        training.section = kind if name == "world_model" else name
+        return training
+
+
+def open_logger(
+    folder: RunFolder, config: Config, name: str
+) -> MetricsLogger | NoMetrics:
+    """The metrics of a run; `name` is the run's for Weights & Biases."""
+    if not first():
+        return NoMetrics()
+    wandb = {"project": "dreamer-leq", "name": name} if config.log.wandb else None
+    return MetricsLogger(folder.path, wandb)

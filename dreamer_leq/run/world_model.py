@@ -1,0 +1,82 @@
+"""The first phase of a run: the world model, of either kind, on the run's dataset."""
+
+from typing import Any
+
+import jax
+import optax
+
+from dreamer_leq.data.sampling import Everything, Source, Windows, place
+from dreamer_leq.run import build
+from dreamer_leq.run.session import Run
+from dreamer_leq.training.loop import PhaseRun
+from dreamer_leq.world_models.ensemble_training import (
+    EnsembleTraining,
+    elites,
+    end_epoch,
+    training_data,
+)
+from dreamer_leq.world_models.interface import WorldModel
+from dreamer_leq.world_models.latent import LatentWorldModel
+from dreamer_leq.world_models.latent_training import WorldModelTraining
+from dreamer_leq.world_models.mlp_ensemble import MLPEnsemble
+
+
+def fit_world_model(run: Run) -> WorldModel:
+    """The trained world model; from its last checkpoint on, where there is one."""
+    if run.config.world_model == "mlp_ensemble":
+        return _fit_ensemble(run)
+    return _fit_latent(run)
+
+
+def _fit_latent(run: Run) -> LatentWorldModel:
+    c = run.config.latent
+    net = build.latent_net(run.config, run.facts.observation)
+    phase = WorldModelTraining(net, build.optimizer(c.optimizer, c.updates))
+
+    def source() -> Source:
+        sampler = Windows(len(run.dataset.reward), c.batch, c.length)
+        names = (*net.encoders, "action", "is_first", "is_terminal")
+        arrays = {name: getattr(run.dataset, name) for name in names}
+        arrays["reward"] = run.reward
+        where = (run.config.data.placement, run.devices)
+        source, note = place(arrays, sampler, *where)
+        run.log(f"dataset: {note}")
+        return source
+
+    training = run.phase("world_model", phase, source, c.updates)
+    state = _first_state(training, run.key("world_model"))
+    return LatentWorldModel(training.run(state).params, net)
+
+
+def _fit_ensemble(run: Run) -> MLPEnsemble:
+    c, seed = run.config.ensemble, run.config.seed
+    net = build.ensemble_net(run.config, run.facts.observation)
+    phase = EnsembleTraining(net, optax.adam(c.learning_rate))
+    arrays = training_data(run.dataset, c.holdout, c.holdout_share, seed)
+    source, _ = place(arrays, Everything(), "device", run.devices)
+    data, n = source.arrays, len(arrays["train"])
+    run.log(f"dataset: {n:,} transitions and {len(arrays['holdout'])} held out")
+    epoch = phase.updates_per_epoch(n)
+    training = run.phase("world_model", phase, lambda: source, c.epochs * epoch)
+    key = run.key("epochs")
+    training.refresh = lambda state, step: end_epoch(
+        phase, state, data, jax.random.fold_in(key, step)
+    )
+    training.refresh_every = epoch
+    training.finished = phase.finished
+    best = training.run(_first_state(training, run.key("world_model"), data)).best
+    errors = " ".join(f"{error:.3g}" for error in sorted(best.error.tolist()))
+    run.log(f"ensemble: held-out errors {errors}; the first {c.elites} are elites")
+    return elites(best, net, build.termination(run.config), run.facts.reward_transform)
+
+
+def _first_state(training: PhaseRun, *arguments: Any) -> Any:
+    """What the phase's `init` makes of these arguments, once it is needed.
+
+    The updates are compiled in the meantime. `init` itself is one program, since layer
+    by layer takes several times as long to compile, and one with few optimisations: it
+    runs once, for milliseconds, and they would double the time it takes to compile.
+    """
+    init, options = training.phase.init, {"xla_backend_optimization_level": 1}
+    training.prepare(jax.eval_shape(init, *arguments))
+    return jax.jit(init, compiler_options=options)(*arguments)

@@ -1,0 +1,1 @@
+"""Errors, files, shortages, signals, devices and processes."""

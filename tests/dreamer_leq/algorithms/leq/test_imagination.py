@@ -1,0 +1,279 @@
+"""Imagined rollouts against a plain loop; one backward pass against the Jacobian."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import struct
+from jax import Array
+
+from dreamer_leq.algorithms.leq.imagination import Shifts, action_gradients, imagine
+from dreamer_leq.config import from_presets
+from dreamer_leq.nn.actor_critic import ActorCritic
+from dreamer_leq.world_models.latent import (
+    LatentNet,
+    LatentWorldModel,
+    ObservationSpec,
+)
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+N, ACTIONS, GAMMA, LAM = 7, 2, 0.97, 0.9
+
+
+@struct.dataclass
+class Toy:
+    """s' = tanh(A s + B a + noise), with a termination of either kind."""
+
+    mix: Array  # [S, S]
+    push: Array  # [A, S]
+    ending: str = struct.field(pytree_node=False)  # soft or hard
+    members: int = struct.field(pytree_node=False, default=1)
+
+    def noise(self, key, n):
+        return key
+
+    def step(self, state, action, key):
+        noise = 0.1 * jax.random.normal(key, state["s"].shape)
+        s = jnp.tanh(state["s"] @ self.mix + action @ self.push + noise)
+        reward = jnp.sin(3 * s).sum(-1) - jnp.square(action).sum(-1)
+        cont = {
+            "soft": jax.nn.sigmoid(2 + 3 * s[:, 0] * s[:, 1]),
+            "hard": (s[:, 0] + s[:, 1] < 1.2).astype(s.dtype),
+        }[self.ending]
+        return {"s": s}, reward, cont
+
+    def features(self, state):
+        return jnp.concatenate([state["s"], jnp.square(state["s"])], -1)
+
+
+def make_toy(ending, seed=0):
+    """A toy world with a noisy nonlinear policy, a critic and starts, in float64."""
+    rng = np.random.default_rng(seed)
+    toy = Toy(jnp.array(rng.normal(size=(3, 3))), rng.normal(size=(ACTIONS, 3)), ending)
+    to_action, to_q = rng.normal(size=(6, ACTIONS)), rng.normal(size=(6 + ACTIONS, 5))
+
+    def policy(features, key, taps):
+        x = features @ to_action
+        x = x + 0.2 * jax.random.normal(key, x.shape)
+        return jnp.tanh(x), x, taps
+
+    def critic(features, action, taps):
+        return jnp.tanh(jnp.concatenate([features, action], -1) @ to_q).sum(-1), taps
+
+    start = {"s": jnp.array(rng.uniform(-1, 1, (N, 3)))}
+    return toy, policy, critic, start, jax.random.key(seed)
+
+
+def make_latent():
+    """The real world model and networks at a tiny size, with random parameters."""
+    config = from_presets("debug", **{"latent.members": 3})
+    net = LatentNet(config.latent, ObservationSpec(0, 3, ACTIONS))
+    nets = ActorCritic(config.actor, config.critic, ACTIONS)
+    rng = np.random.default_rng(1)
+
+    def draw(path, leaf):
+        base = 1.0 if path[-1].key == "scale" else 0.0
+        wide = 0.03 if leaf.shape[-1:] == (255,) else 0.4  # q of about 1, not 1e6
+        return jnp.float32(base + wide * rng.normal(size=leaf.shape))
+
+    init = lambda key: (net.init(key), nets.init(key, net.features))  # noqa: E731
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    params, agent = jax.tree_util.tree_map_with_path(draw, shapes)
+
+    def policy(features, key, taps):
+        mean, std = nets.actor(agent["actor"], features)
+        pre_tanh = mean + std * jax.random.normal(key, mean.shape)
+        return jnp.tanh(pre_tanh), pre_tanh, taps
+
+    critic = lambda f, a, taps: (nets.q(agent["critic"], f, a), taps)  # noqa: E731
+    model = LatentWorldModel(params, net)
+    deter = rng.normal(size=(N, net.config.deter)).astype(np.float32)
+    stoch = rng.integers(0, 4, (N, net.config.stoch))
+    start = model.unpack(jnp.asarray(deter), jnp.asarray(stoch))
+    return model, policy, critic, start, jax.random.key(2)
+
+
+def n_step_returns(reward, cont, q, horizon):
+    """y_t as the weighted sum of all n-step returns, [H+1, N]."""
+    y = []
+    for t in range(horizon + 1):
+        total, weights = 0.0, 0.0
+        for n in range(horizon - t + 1):
+            alive, g = 1.0, 0.0
+            for k in range(t, t + n):
+                g = g + GAMMA ** (k - t) * alive * reward[k]
+                alive = alive * cont[k]
+            g = g + GAMMA**n * alive * q[t + n]
+            total, weights = total + LAM**n * g, weights + LAM**n
+        y.append(total / weights)
+    return jnp.stack(y)
+
+
+def plain_loop(world, horizon, perturbation):
+    """What `imagine` does, one step after the other, with nothing on the gradient."""
+    model, policy, critic, state, key = world
+    keys = jax.random.split(key, horizon + 1)
+    record = {
+        name: [] for name in ["features", "action", "pre_tanh", "reward", "cont", "q"]
+    }
+    for t in range(horizon + 1):
+        # the last action needs no second key, its step is not made
+        both = jax.random.split(keys[t]) if t < horizon else [keys[t]]
+        features = model.features(state)
+        action, pre_tanh, _ = policy(features, both[0], None)
+        action = action + perturbation[t]
+        now = dict(features=features, action=action, pre_tanh=pre_tanh)
+        now["q"] = critic(features, action, None)[0]
+        if t < horizon:
+            state, now["reward"], now["cont"] = model.step(
+                state, action, model.noise(both[1], N)
+            )
+        for name, x in now.items():
+            record.setdefault(name, []).append(x)
+    arrays = {name: jnp.stack(x) for name, x in record.items()}
+    y = n_step_returns(arrays["reward"], arrays["cont"], arrays["q"], horizon)
+    return arrays | {"returns": y}
+
+
+def settings(horizon):
+    return dict(horizon=horizon, gamma=GAMMA, lam=LAM)
+
+
+def no_shifts(horizon):
+    return Shifts(jnp.zeros((horizon + 1, N, ACTIONS)))
+
+
+def full_jacobian(world, horizon):
+    """dy_t/da_t' for all pairs: [H+1, H+1, N, A]; samples don't touch each other."""
+    zero = jnp.zeros((horizon + 1, N, ACTIONS))
+
+    def returns(perturbation):
+        return plain_loop(world, horizon, perturbation)["returns"].sum(1)
+
+    return np.asarray(jax.jit(jax.jacrev(returns))(zero))
+
+
+def one_pass(world, horizon):
+    gradients = functools.partial(action_gradients, *world[:3], **settings(horizon))
+    gradient, rollout, _ = jax.jit(gradients)(*world[3:], no_shifts(horizon))
+    return np.asarray(gradient.action), rollout
+
+
+def diagonal(jacobian):
+    return np.stack([jacobian[t, t] for t in range(len(jacobian))])
+
+
+# --- one backward pass ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "ending, horizon",
+    [("soft", 5), ("hard", 5), ("soft", 1)],
+)
+def test_one_pass_is_the_diagonal_of_the_full_jacobian(ending, horizon):
+    with jax.enable_x64(True):
+        world = make_toy(ending)
+        gradient, rollout = one_pass(world, horizon)
+        expected = diagonal(full_jacobian(world, horizon))
+        alive = np.asarray(rollout.alive)
+    assert gradient.dtype == np.float64
+    assert gradient.shape == (horizon + 1, N, ACTIONS)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-9, atol=1e-11)
+    if ending == "hard" and horizon > 2:  # at different times, some not at all
+        ended = (alive == 0).sum(0)
+        assert 0 in ended and len(np.unique(ended)) > 2
+
+
+def test_what_is_left_out_is_not_small():
+    """Every return depends on every action: earlier ones led to its state, later ones
+    react to what comes. Only its own action's gradient is asked for.
+    """
+    with jax.enable_x64(True):
+        jacobian = np.abs(full_jacobian(make_toy("soft"), 4)).mean((2, 3))
+    assert jacobian.min() > 0.1
+
+
+def test_one_pass_through_the_latent_world_model():
+    world = make_latent()
+    gradient, _ = one_pass(world, 3)
+    expected = diagonal(full_jacobian(world, 3))
+    scale = np.abs(expected).max((1, 2), keepdims=True)
+    assert scale.min() > 1e-3
+    np.testing.assert_allclose(gradient / scale, expected / scale, atol=2e-4)
+
+
+def test_the_price_is_one_backward_pass():
+    toy, policy, critic, start, key = make_toy("soft")
+
+    def flops(function):
+        cost = jax.jit(function).lower(start, key).compile().cost_analysis()
+        return cost["flops"]
+
+    args, given = (toy, policy, critic), settings(8)
+    forward = flops(lambda s, k: imagine(*args, s, k, **given)[0].returns)
+    gradient = flops(
+        lambda s, k: action_gradients(*args, s, k, no_shifts(8), **given)[0]
+    )
+    assert gradient < 4 * forward
+
+
+# --- rollouts -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["soft", "hard"])
+def test_a_rollout_is_a_plain_loop(ending):
+    horizon = 5
+    with jax.enable_x64(True):
+        world = make_toy(ending)
+        run = jax.jit(functools.partial(imagine, *world[:3], **settings(horizon)))
+        rollout, _ = run(*world[3:])
+        zero = np.zeros((horizon + 1, N, ACTIONS))
+        expected = plain_loop(world, horizon, zero)
+        alive = np.asarray(rollout.alive)
+    for name, x in expected.items():
+        assert getattr(rollout, name).shape == x.shape, name
+        np.testing.assert_allclose(getattr(rollout, name), x, rtol=1e-10, atol=1e-12)
+    cont = np.asarray(expected["cont"])
+    expected = [cont[:t].prod(0) for t in range(horizon + 1)]
+    np.testing.assert_allclose(alive, expected, rtol=1e-10)
+
+
+def test_gradients_come_with_the_rollout_they_belong_to():
+    with jax.enable_x64(True):
+        world = make_toy("soft")
+        _, rollout = one_pass(world, 4)
+        expected = plain_loop(world, 4, np.zeros((5, N, ACTIONS)))
+    for name, x in expected.items():
+        np.testing.assert_allclose(getattr(rollout, name), x, rtol=1e-10, atol=1e-12)
+
+
+def test_a_perturbation_is_added_to_the_actions_taken():
+    with jax.enable_x64(True):
+        world = make_toy("soft")
+        push = np.random.default_rng(3).normal(size=(4, N, ACTIONS))
+        rollout, _ = imagine(*world, **settings(3), shifts=Shifts(jnp.asarray(push)))
+        expected = plain_loop(world, 3, push)
+    for name, x in expected.items():
+        np.testing.assert_allclose(getattr(rollout, name), x, rtol=1e-10, atol=1e-12)
+
+
+def test_the_key_decides_the_rollout():
+    world = make_toy("soft")
+    roll = jax.jit(functools.partial(imagine, *world[:3], **settings(3)))
+    (first, _), (again, _) = roll(*world[3:]), roll(*world[3:])
+    other, _ = roll(world[3], jax.random.key(99))
+    np.testing.assert_array_equal(first.action, again.action)
+    assert np.abs(first.action - other.action).min(0).max() > 0
+
+
+def test_every_step_draws_its_own_noise():
+    """With equal states and actions, what differs is the noise alone."""
+    toy = Toy(jnp.zeros((3, 3)), jnp.zeros((ACTIONS, 3)), "soft")
+    policy = lambda f, k, taps: (*[jnp.zeros((N, ACTIONS))] * 2, taps)  # noqa: E731
+    critic = lambda f, a, taps: (jnp.zeros(f.shape[:-1]), taps)  # noqa: E731
+    start = {"s": jnp.zeros((N, 3))}
+    rollout, _ = imagine(toy, policy, critic, start, jax.random.key(4), **settings(5))
+    assert len(np.unique(rollout.reward)) == rollout.reward.size

@@ -1,0 +1,186 @@
+"""A run's folder goes on with its own configuration and data only."""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+from dreamer_leq import UserError
+from dreamer_leq import config as configs
+from dreamer_leq.config.free_keys import FREE_KEYS
+from dreamer_leq.run.folder import DataFacts, RunFolder
+from dreamer_leq.system.format_version import FORMAT
+
+STATISTICS = {"entries": 1002, "return_mean": 1 / 3, "source_bytes": 10}
+RENDER = {"name": "fast", "size": 64}
+ENVIRONMENT = {
+    "suite": "dm_control",
+    "task": "walker_walk",
+    "render": RENDER,
+    "action_repeat": 2,
+    "image_size": 64,
+}
+REWARD = {"scale": 1.0, "bias": 0.0}
+FACTS = DataFacts("data", ENVIRONMENT, 64, 0, 6, REWARD, STATISTICS)
+DEBUG = configs.from_presets("debug")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """One in which a run has begun."""
+    folder = RunFolder(tmp_path / "run")
+    folder.refuse_other(DEBUG)
+    folder.begin(DEBUG, FACTS)
+    return folder
+
+
+def go_on(folder, config=DEBUG, facts=FACTS):
+    folder.refuse_other(config)
+    folder.begin(config, facts)
+
+
+def test_it_comes_back_as_it_was(folder):
+    assert folder.config == DEBUG and folder.facts == FACTS
+    go_on(folder)
+    assert folder.config == DEBUG and folder.facts == FACTS
+
+
+@pytest.mark.parametrize("key", ["seed", "leq.tau", "latent.updates", "log.every"])
+def test_another_configuration_is_refused(folder, key):
+    values = {"seed": 7, "leq.tau": 0.3, "latent.updates": 30, "log.every": 3}
+    with pytest.raises(UserError, match=f"another {key}:"):
+        go_on(folder, configs.from_presets("debug", **{key: values[key]}))
+    assert folder.config == DEBUG
+
+
+def test_what_changes_nothing_that_is_learned_may_change(folder):
+    values = {"data.path": "moved", "checkpoint.every": 3, "eval.workers": 1}
+    assert values.keys() <= set(FREE_KEYS)
+    config = configs.from_presets("debug", **values)
+    go_on(folder, config)
+    assert folder.config == config
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"statistics": STATISTICS | {"return_mean": 0.5}}, "return_mean"),
+        ({"statistics": STATISTICS | {"entries": 1503}}, "entries"),
+        ({"environment": ENVIRONMENT | {"render": {"name": "vd4rl"}}}, "render"),
+        ({"environment": ENVIRONMENT | {"task": "cheetah_run"}}, "task"),
+        ({"vector_size": 17}, "vector_size"),
+        ({"reward": {"scale": 2.0, "bias": 0.0}}, "reward"),
+    ],
+)
+def test_other_data_is_refused(folder, other, said):
+    with pytest.raises(UserError, match=f"another {said}\\)"):
+        go_on(folder, facts=replace(FACTS, **other))
+    assert folder.facts == FACTS
+
+
+def test_data_may_move_and_be_stored_in_another_way(folder):
+    statistics = STATISTICS | {"source_bytes": 99}
+    moved = replace(FACTS, path="elsewhere", statistics=statistics)
+    go_on(folder, facts=moved)
+    assert folder.facts == moved
+
+
+def test_a_run_of_before_the_histogram_goes_on(folder):
+    """Its dataset's histogram is noted from then on."""
+    histogram = {"edges": [0.0, 1.0, 2.0], "counts": [3, 4]}
+    facts = replace(FACTS, return_histogram=histogram)
+    info = json.loads((folder.path / "info.json").read_text())
+    del info["dataset"]["return_histogram"]
+    (folder.path / "info.json").write_text(json.dumps(info))
+    assert folder.facts == FACTS
+    go_on(folder, facts=facts)
+    assert folder.facts.return_histogram == histogram
+
+
+def test_a_folder_of_something_else_is_named(tmp_path):
+    folder = RunFolder(tmp_path)
+    for name in ("config", "facts"):
+        with pytest.raises(UserError, match="not a run's folder"):
+            getattr(folder, name)
+
+
+def test_scores_are_kept_in_the_order_of_updates(folder):
+    for updates in (20, 0, 100, 20):
+        folder.add_scores(updates, {"mean": updates / 3})
+    scores = json.loads((folder.path / "scores.json").read_text())
+    assert list(scores.items()) == [(str(n), {"mean": n / 3}) for n in (0, 20, 100)]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda info: [], "dataset: missing"),
+        (lambda info: {"dataset": 3}, "dataset: missing"),
+        (lambda info: info["dataset"].update(path=["x"]) or info, "dataset.path: is "),
+        (lambda info: info["dataset"].update(image_size=-1) or info, "image_size: is"),
+        (lambda info: info["dataset"].update(reward={"scale": 1}) or info, "reward: "),
+    ],
+)
+def test_damaged_facts_are_named(folder, change, said):
+    path = folder.path / "info.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(UserError, match=re.escape(said)) as caught:
+        _ = folder.facts
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"x": 1}', "[" * 100_000])
+def test_damaged_scores_are_noticed_before_the_training(folder, text):
+    (folder.path / "scores.json").write_text(text)
+    with pytest.raises(UserError, match=r"scores\.json: "):
+        go_on(folder)
+
+
+# --- runs of other versions
+
+
+def rewrite(folder, **facts):
+    """info.json as another version would have left it; None takes a field away."""
+    file = folder.path / "info.json"
+    info = json.loads(file.read_text()) | facts
+    file.write_text(json.dumps({k: v for k, v in info.items() if v is not None}))
+
+
+def test_the_format_is_written(folder):
+    info = json.loads((folder.path / "info.json").read_text())
+    assert info["format"] == FORMAT >= 1
+
+
+def test_a_run_from_before_there_were_formats_is_read(folder):
+    rewrite(folder, format=None)
+    go_on(folder)
+    assert folder.config == DEBUG and folder.facts == FACTS
+
+
+@pytest.mark.parametrize("name", ["config", "facts"])
+def test_a_later_format_is_refused(folder, name):
+    rewrite(folder, format=FORMAT + 1)
+    with pytest.raises(UserError, match=f"format {FORMAT + 1}.*update dreamer-leq"):
+        getattr(folder, name)
+
+
+def test_keys_that_are_younger_than_a_run_say_what_it_did(folder):
+    file = folder.path / "config.yaml"
+    lines = file.read_text().splitlines(keepends=True)
+    younger = ("seeds:", "mesh:", "  frequencies:")
+    file.write_text("".join(x for x in lines if not x.startswith(younger)))
+    rewrite(folder, format=None)
+    assert len(file.read_text().splitlines()) == len(lines) - 3
+    assert folder.config == DEBUG
+    go_on(folder)
+
+
+def test_an_earlier_configuration_says_that_it_is_one(folder):
+    file = folder.path / "config.yaml"
+    file.write_text(file.read_text().replace("precision: auto\n", ""))
+    with pytest.raises(UserError, match=r"missing key precision$"):
+        _ = folder.config
+    rewrite(folder, format=None)
+    with pytest.raises(UserError, match=r"missing key precision; .* earlier version"):
+        _ = folder.config

@@ -1,0 +1,1 @@
+"""Recording datasets: which tasks, which policies, in which form."""

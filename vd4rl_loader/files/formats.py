@@ -1,0 +1,75 @@
+"""Reads the episodes of either format."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from types import ModuleType
+
+from vd4rl_loader.errors import DataError
+from vd4rl_loader.files import npz
+from vd4rl_loader.files.episode import Episode
+from vd4rl_loader.files.layout import Source
+from vd4rl_loader.files.validation import Expected, Findings
+
+
+def read_episodes(
+    source: Source, min_length: int, findings: Findings
+) -> Iterator[Episode]:
+    """Yields the usable episodes, one in memory at a time, in the files' order.
+
+    Args:
+      source: the files.
+      min_length: fewest entries of a usable episode.
+      findings: receives what is wrong with the other files and episodes.
+    """
+    reader = _reader(source)
+    yield from reader.read(source.files, _expect(source, reader, min_length), findings)
+
+
+def refuse_bad(source: Source, findings: Findings, skip_bad: bool) -> None:
+    """Raises or, with `skip_bad`, notes how much is left out.
+
+    Raises:
+      DataError: listing every problem, one line each.
+    """
+    if not findings.problems:
+        return
+    bad, total = findings.bad_files(), len(source.files)
+    counted = f"{bad} of {total} files" if total > 1 else "the file"
+    if not skip_bad:
+        raise DataError(
+            f"{source.folder}: {counted} cannot be used (skip_bad goes on without):\n"
+            f"{findings.report()}"
+        )
+    findings.notes.append(
+        f"skip_bad: left out what is bad in {counted}:\n{findings.report()}"
+    )
+
+
+def refuse_empty(source: Source, findings: Findings) -> None:
+    """Raises a DataError: no episode remained."""
+    lines = [findings.report()] if findings.problems else []
+    lines += [f"  {note}" for note in findings.notes if "\n" not in note]
+    raise DataError("\n".join([f"{source.folder}: no usable episode", *lines]))
+
+
+def _reader(source: Source) -> ModuleType:
+    if source.suffix == ".npz":
+        return npz
+    from vd4rl_loader.files import shards  # here, so that .npz users do not load h5py
+
+    return shards
+
+
+def _expect(source: Source, reader: ModuleType, min_length: int) -> Expected:
+    """What most of the files look like: the others are the odd ones."""
+    seen = [shape for shape in map(reader.peek, source.files) if shape]
+    if not seen:
+        return Expected(0, 0, min_length)  # reading will say what is wrong with them
+    image_sizes, action_sizes = (Counter(sizes) for sizes in zip(*seen, strict=True))
+    return Expected(
+        image_size=image_sizes.most_common(1)[0][0],
+        action_size=action_sizes.most_common(1)[0][0],
+        min_length=min_length,
+    )

@@ -1,0 +1,92 @@
+"""V-D4RL's 64 px files: one episode per `.npz`, images with channels last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from vd4rl_loader.files import npz_arrays, validation
+from vd4rl_loader.files.episode import Episode
+from vd4rl_loader.files.untrusted import refuse_size
+from vd4rl_loader.files.validation import BadFileError, Expected, Field, Findings
+
+_FIELDS = {
+    "image": Field("uint8", ("T", "H", "W", "3")),
+    "action": Field("a float type", ("T", "A")),
+    "reward": Field("a float type", ("T",)),
+    "is_first": Field("bool", ("T",)),
+    "is_last": Field("bool", ("T",)),
+    "is_terminal": Field("bool", ("T",)),
+}
+_DISCOUNT = {"discount": Field("a float type", ("T",))}
+
+
+def peek(path: Path) -> tuple[int, int] | None:
+    """Image height and action size from the headers alone; None if unreadable."""
+    try:
+        with npz_arrays.opened(path) as archive:
+            stored = npz_arrays.declared(archive, ("image", "action"))
+        return stored["image"].shape[1], stored["action"].shape[1]
+    except (BadFileError, KeyError, IndexError):
+        return None
+
+
+def read(
+    files: list[Path], expected: Expected, findings: Findings
+) -> Iterator[Episode]:
+    """Yields one `Episode` per usable file; the others go into `findings`."""
+    for path in files:
+        try:
+            episode = _read_file(path, expected)
+        except BadFileError as error:
+            findings.problems.append((path.name, str(error)))
+        else:
+            yield episode
+
+
+def _read_file(path: Path, expected: Expected) -> Episode:
+    arrays = _load(path)
+    if "is_terminal" not in arrays:  # files of older versions of DreamerV2
+        arrays["is_terminal"] = arrays["discount"] == 0
+        arrays["is_terminal"][:-1] = False
+    image, action, reward = (arrays[name] for name in ("image", "action", "reward"))
+    flags = [arrays[name] for name in ("is_first", "is_last", "is_terminal")]
+    validation.refuse(
+        validation.size_problems("image", image.shape[1:3], action.shape[1], expected)
+        + validation.length_problems(len(image), expected.min_length)
+        + validation.flag_problems(*flags)
+        + validation.value_problems(action, reward, np.arange(len(image)) == 0)
+    )
+    terminal = bool(flags[2][-1])
+    return Episode(
+        image=image,
+        action=action.astype(np.float32),
+        reward=reward.astype(np.float64),
+        discount=_discount(arrays, terminal),
+        terminal=terminal,
+        origin=path.name,
+    )
+
+
+def _discount(arrays: dict[str, np.ndarray], terminal: bool) -> np.ndarray:
+    if "discount" in arrays:
+        return arrays["discount"].astype(np.float64)
+    discount = np.ones(len(arrays["action"]))
+    discount[-1] = not terminal
+    return discount
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    """The arrays that are somebody's business, once all of them are as they must be."""
+    with npz_arrays.opened(path) as archive:
+        stored = npz_arrays.declared(archive, {**_FIELDS, **_DISCOUNT})
+        fields = _FIELDS
+        if "discount" in stored:
+            fields = {**_FIELDS, **_DISCOUNT}
+            if "is_terminal" not in stored:
+                del fields["is_terminal"]
+        validation.refuse(validation.layout_problems(stored, fields))
+        refuse_size([stored[name] for name in fields])
+        return npz_arrays.read(archive, fields)

@@ -1,0 +1,1 @@
+"""The simulators that record and score, and their pictures."""
