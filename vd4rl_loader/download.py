@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.files.layout import SUFFIXES
-from vd4rl_loader.states import fetch, sources
+from vd4rl_loader.states import fetch, published
 
 REPOSITORY = "conglu/vd4rl"
 
@@ -95,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Runs the command `download`."""
-    if args.suite in sources.URLS:
+    if args.suite in published.URLS:
         print(fetch.download_states(args.task, args.out, args.suite))
         return
     if args.level is None:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.files.episode_files import atomic
-from vd4rl_loader.states import published as sources
+from vd4rl_loader.states import published
 
 _TIMEOUT = 60  # seconds without an answer
 
@@ -30,7 +30,7 @@ def download_states(task: str, out: str | Path, suite: str | None = None) -> Pat
       DataError: there is no such dataset, the server cannot be reached, or the file
         cannot be written.
     """
-    url = sources.url(task, suite)
+    url = published.url(task, suite)
     path = Path(out).expanduser() / url.rpartition("/")[2]
     if path.exists():
         return path
