@@ -1,4 +1,6 @@
-"""Files that are either complete or not there, whatever kills the process."""
+"""Files that are either complete or not there, whatever kills the process; reading
+them back; and the version of what a run leaves.
+"""
 
 import contextlib
 import json
@@ -9,6 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from dreamer_leq.system.errors import UserError
+
+# Of configuration, facts and checkpoints of a run. It goes up with every change after
+# which a run of before can't be read any more; the first runs have none, which counts
+# as 0.
+FORMAT = 1
 
 
 @contextlib.contextmanager
@@ -42,19 +49,25 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def read_text(path: str | Path) -> str:
-    """A file's text.
+def read_bytes(path: str | Path) -> bytes:
+    """What a file holds.
 
     Raises:
-        UserError: it is no file (a FIFO would keep its reader waiting), can't be read,
-            or is not UTF-8.
+        UserError: it is no file (a FIFO would keep its reader waiting), or can't be
+            read.
     """
     if os.path.lexists(path) and not os.path.isfile(path):
         raise UserError(f"{path}: is not a file: remove it")
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def read_text(path: str | Path) -> str:
+    """A file's text. Raises UserError as `read_bytes`, and where it is not UTF-8."""
+    try:
+        return read_bytes(path).decode()
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not a text: {error}") from None
 
@@ -70,6 +83,15 @@ def read_json(path: str | Path) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON: {error}") from None
+
+
+def refuse_newer(found: Any, where: str) -> None:
+    """Raise UserError where `where` is of a later version than this one reads."""
+    if not isinstance(found, int) or found > FORMAT:
+        raise UserError(
+            f"{where} is of format {found}, and this version of dreamer-leq reads up "
+            f"to {FORMAT}: update dreamer-leq"
+        )
 
 
 def remove_leftovers(folder: str | Path) -> None:

@@ -11,7 +11,7 @@ import gc
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,12 @@ import jax
 import numpy as np
 
 from dreamer_leq.system.errors import UserError
-from dreamer_leq.system.format_version import FORMAT, refuse_newer
+from dreamer_leq.system.files import FORMAT, refuse_newer
+from dreamer_leq.system.processes import by_first, shared
 from vd4rl_loader.errors import disk_trouble
 
 STATE, EXTRA = "state", "extra"
-
-# The way to a leaf: names of fields and keys, positions in tuples and lists.
 _STEP = re.compile("0|[1-9][0-9]{0,17}")  # as orbax names a folder
-
-LeafPath = tuple[str, ...]
-
 
 # What orbax raises for damaged files.
 _DAMAGE = (
@@ -75,7 +71,7 @@ class Checkpoints:
                 raise ValueError(f"{phase} has a checkpoint of {latest}, after {step}")
             return
         items = ocp.args.Composite(
-            state=ocp.args.PyTreeSave(jax.tree.map(_without_key_type, state)),
+            state=ocp.args.PyTreeSave(state),
             extra=ocp.args.JsonSave({"format": FORMAT, **(extra or {})}),
         )
         if trouble := self._try_to_write(phase, step, items):
@@ -133,13 +129,8 @@ class Checkpoints:
                 later version of dreamer-leq, or it is not of `abstract_state`; names
                 the first leaf that differs.
         """
-        step = self._existing(phase, step)
-        folder = self._folder / phase / str(step)
-        stored, extra = _read(folder, subtree, abstract_state)
-        refuse_newer(extra.pop("format", 0), f"checkpoint {folder}")
-        if abstract_state is None:
-            return stored, extra
-        return _fill(abstract_state, stored, f"checkpoint {folder}"), extra
+        folder = self._folder / phase / str(self._existing(phase, step))
+        return _read(folder, subtree, abstract_state)
 
     def wait(self) -> None:
         """Blocks until the last checkpoints are on the disk.
@@ -244,10 +235,10 @@ def _alone() -> Any:
 def _read(
     folder: Path, subtree: str | None, expected: Any
 ) -> tuple[Any, dict[str, Any]]:
-    """The stored state, or one field of it, as NumPy arrays, and the extra dict.
-
-    Where `expected` is not None, nothing is read that declares to be another.
+    """The stored state, or one field of it, and the extra dict: arrays placed like
+    those of `expected`, which are compared before anything is read, or of NumPy.
     """
+    where = f"checkpoint {folder}"
     _refuse_odd_files(folder)
     ocp, alone = _orbax(), _alone()
     handler = ocp.CompositeCheckpointHandler(
@@ -257,37 +248,37 @@ def _read(
     )
     try:
         with ocp.Checkpointer(handler, multiprocessing_options=alone) as reader:
-            tree = reader.metadata(folder).item_metadata[STATE].tree
-            if subtree is not None:
-                if subtree not in tree:
-                    raise _mismatch(f"checkpoint {folder}", f"lacks {subtree}", 1)
-                tree = {subtree: tree[subtree]}
+            item = reader.metadata(folder).item_metadata[STATE].tree
+            if subtree is not None and subtree not in item:
+                raise _mismatch(where, f"lacks {subtree}", 1)
             if expected is not None:
-                declared = tree if subtree is None else tree[subtree]
-                _compare(expected, dict(_leaves(declared)), f"checkpoint {folder}")
-            as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
+                _compare(expected, item if subtree is None else item[subtree], where)
+                item = expected if subtree is None else {subtree: expected}
+            elif subtree is not None:
+                item = {subtree: item[subtree]}
             state = ocp.args.PyTreeRestore(
-                item=tree,
-                restore_args=jax.tree.map(lambda _: as_numpy, tree),
+                item=item,
+                restore_args=jax.tree.map(_how_to_read, item),
                 partial_restore=True,
             )
             items = ocp.args.Composite(state=state, extra=ocp.args.JsonRestore())
             restored = reader.restore(folder, args=items)
+        state, extra = restored[STATE], restored[EXTRA]
+        if not isinstance(extra, dict):
+            raise TypeError(f"{EXTRA} is no JSON object")
     except UserError:
         raise
     except _DAMAGE as error:
         reason = str(error).split("[tensorstore_spec", 1)[0]
         raise UserError(
-            f"checkpoint {folder} can't be read, delete it to go on from an earlier "
-            f"one: {' '.join(reason.split())[:300]}"
+            f"{where} can't be read, delete it to go on from an earlier one: "
+            f"{' '.join(reason.split())[:300]}"
         ) from error
-    state = restored[STATE] if subtree is None else restored[STATE][subtree]
-    if not isinstance(restored[EXTRA], dict):
-        raise UserError(
-            f"checkpoint {folder} can't be read, delete it to go on from an earlier "
-            f"one: {EXTRA} is no JSON object"
-        )
-    return state, restored[EXTRA]
+    refuse_newer(extra.pop("format", 0), where)
+    state = state if subtree is None else state[subtree]
+    if expected is not None:
+        state = jax.tree.map(_place, state, expected)
+    return state, extra
 
 
 def _refuse_odd_files(folder: Path) -> None:
@@ -298,41 +289,19 @@ def _refuse_odd_files(folder: Path) -> None:
                 raise UserError(f"checkpoint {folder}: {path} is not a file; remove it")
 
 
-def _fill(abstract_state: Any, stored: Any, where: str) -> Any:
-    """The stored arrays in the structure of `abstract_state`, leaf by leaf."""
-    found = dict(_leaves(stored))
-    _compare(abstract_state, found, where)
-    wanted, structure = jax.tree.flatten(abstract_state)
-    paths = [path for path, _ in _leaves(abstract_state)]
-    filled = [
-        _place(found[path], leaf) for path, leaf in zip(paths, wanted, strict=True)
-    ]
-    return jax.tree.unflatten(structure, filled)
-
-
-def _compare(abstract_state: Any, found: dict[LeafPath, Any], where: str) -> None:
-    """Raises UserError where the stored leaves, or what they are declared to be, are
-    not those of `abstract_state`.
+def _compare(expected: Any, declared: Any, where: str) -> None:
+    """Raises UserError where the leaves that a checkpoint declares are not those of
+    `expected`. Orbax itself would cut and fill arrays of another shape.
     """
-    wanted = jax.tree.leaves(abstract_state)
-    paths = [path for path, _ in _leaves(abstract_state)]
-    if missing := [path for path in paths if path not in found]:
-        raise _mismatch(where, f"lacks {'.'.join(missing[0])}", len(missing))
-    if surplus := sorted(set(found) - set(paths)):
-        name = ".".join(surplus[0])
-        raise _mismatch(where, f"has {name}, which the model lacks", len(surplus))
-    differing = [
-        f"has {'.'.join(path)} {_kind(found[path])}, the model {_kind(leaf)}"
-        for path, leaf in zip(paths, wanted, strict=True)
-        if _kind(found[path]) != _kind(leaf)
-    ]
-    if differing:
-        raise _mismatch(where, differing[0], len(differing))
-
-
-def _leaves(tree: Any) -> Iterator[tuple[LeafPath, Any]]:
-    for path, leaf in jax.tree.leaves_with_path(tree):
-        yield tuple(jax.tree_util.keystr((key,), simple=True) for key in path), leaf
+    wanted, found = _kinds(expected), _kinds(declared)
+    if missing := [path for path in wanted if path not in found]:
+        raise _mismatch(where, f"lacks {missing[0]}", len(missing))
+    if surplus := sorted(found.keys() - wanted.keys()):
+        raise _mismatch(where, f"has {surplus[0]}, which the model lacks", len(surplus))
+    if differing := [path for path in wanted if found[path] != wanted[path]]:
+        path = differing[0]
+        kinds = f"{found[path]}, the model {wanted[path]}"
+        raise _mismatch(where, f"has {path} {kinds}", len(differing))
 
 
 def _mismatch(where: str, what: str, count: int) -> UserError:
@@ -343,41 +312,46 @@ def _mismatch(where: str, what: str, count: int) -> UserError:
     )
 
 
-def _is_key(leaf: Any) -> bool:
-    dtype = getattr(leaf, "dtype", None)
-    return dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
-
-
-def _without_key_type(leaf: Any) -> Any:
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+def _kinds(tree: Any) -> dict[str, str]:
+    """Shape and dtype of each leaf as they are stored: {"params.kernel":
+    "float32[3, 4]"}. The path is of fields, keys, and positions in tuples and lists.
+    """
+    leaves = jax.tree.leaves_with_path(tree)
+    return {
+        ".".join(jax.tree_util.keystr((key,), simple=True) for key in path): _kind(leaf)
+        for path, leaf in leaves
+    }
 
 
 def _kind(leaf: Any) -> str:
-    """Shape and dtype as they are stored: 'float32[3, 4]'."""
     if _is_key(leaf):
         leaf = jax.eval_shape(jax.random.key_data, leaf)
     return f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
 
 
-def _place(array: np.ndarray, like: Any) -> jax.Array:
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | jax.ShapeDtypeStruct) and jax.dtypes.issubdtype(
+        leaf.dtype, jax.dtypes.prng_key
+    )
+
+
+def _how_to_read(leaf: Any) -> Any:
+    """As NumPy arrays, but keys, whose generator orbax knows."""
+    ocp = _orbax()
+    if _is_key(leaf):
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        return ocp.ArrayRestoreArgs(sharding=leaf.sharding or device)
+    return ocp.RestoreArgs(restore_type=np.ndarray)
+
+
+def _place(array: Any, like: Any) -> jax.Array:
     """The array on the device, or the devices, where `like` is to be.
 
     Where nobody has chosen one, nor is it chosen here: an array that is bound to a
     device, even the only one, is another type to `jax.jit`, and compiled for again.
     """
     chosen = getattr(like, "committed", True)
-    placed = jax.device_put(array, getattr(like, "sharding", None) if chosen else None)
-    if _is_key(like):
-        return jax.random.wrap_key_data(placed, impl=_key_impl(like))
-    return placed
-
-
-def _key_impl(key: Any) -> Any:
-    """The generator of a typed key, of which only shape and dtype need be known."""
-    found = []
-    # jax.random.key_impl takes tracers, but no ShapeDtypeStruct
-    jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), key)
-    return found[0]
+    return jax.device_put(array, getattr(like, "sharding", None) if chosen else None)
 
 
 def _sync(folder: Path) -> None:
@@ -393,3 +367,37 @@ def _sync_one(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class SharedCheckpoints:
+    """Checkpoints of a run on a mesh, which fit any number of devices: the first
+    process writes and reads them, and all processes get them.
+
+    As `Checkpoints`; every method has to be called in all processes.
+    """
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self._own = checkpoints
+
+    def save(
+        self, phase: str, step: int, state: Any, extra: Mapping[str, Any] | None = None
+    ) -> None:
+        state = jax.device_get(state)
+        by_first(lambda: self._own.save(phase, step, state, extra))
+
+    def latest(self, phase: str) -> int | None:
+        return by_first(lambda: self._own.latest(phase))
+
+    def restore(self, phase: str, state: Any) -> tuple[Any, dict[str, Any]]:
+        """The last checkpoint, as arrays like those of `state`."""
+        found = [jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), state)]
+
+        def read() -> dict[str, Any]:
+            found[0], extra = self._own.restore(phase, found[0])
+            return extra
+
+        extra = by_first(read)
+        return shared(found[0]), extra
+
+    def wait(self) -> None:
+        by_first(self._own.wait)

@@ -8,20 +8,25 @@ compared bit for bit. TensorBoard's events are a view of it and can be remade.
 import contextlib
 import json
 import os
+import resource
 import shutil
 import time as clock
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from dreamer_leq.system.errors import UserError
-from dreamer_leq.system.files import replacing
-from dreamer_leq.training.usage import USAGE, usage
+from dreamer_leq.system.files import read_bytes, read_text, replacing
 
 METRICS_FILE = "metrics.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
 RESERVED = ("phase", "step", "time")
+USAGE = ("process_seconds", "peak_memory", "peak_device_memory")
 CLOCKS = ("wall", *USAGE)  # for the report: no curves of training
+
+_START = clock.monotonic()
 
 Record = dict[str, Any]
 
@@ -63,11 +68,9 @@ class MetricsLogger:
         Args:
             phase: what the step is counted in, such as "world_model".
             step: the update after which the metrics were taken.
-            metrics: scalars by name, as Python, NumPy or JAX numbers.
+            metrics: scalars by name, as Python, NumPy or JAX numbers, of other names
+                than a record's own (ValueError).
             time: what differs from run to run, such as updates per second.
-
-        Raises:
-            ValueError: a metric is named "phase", "step" or "time".
         """
         if taken := set(RESERVED) & set(metrics):
             raise ValueError(f"metrics may not be named {sorted(taken)}")
@@ -75,7 +78,7 @@ class MetricsLogger:
         record |= {name: _number(value) for name, value in metrics.items()}
         times = {name: _number(value) for name, value in (time or {}).items()}
         record["time"] = {"wall": clock.time(), **usage(), **times}
-        _write_whole(self._file, (json.dumps(record) + "\n").encode())
+        _write_whole(self._file, _line(record))
         self._tensorboard.write(record)
         if self._wandb:
             self._wandb.write(record)
@@ -101,24 +104,20 @@ class MetricsLogger:
         order = {name: i for i, name in enumerate(phase_order)}
         if phase not in order:
             raise ValueError(f"phase {phase!r} is not among {list(phase_order)}")
-        last = (order[phase], step)
+
+        def stays(record: Record) -> bool:
+            reached = (order.get(record["phase"], -1), record["step"])
+            return reached <= (order[phase], step)
+
         records = list(read_metrics(self._path))
-        kept = [
-            record
-            for record in records
-            if (order.get(record["phase"], -1), record["step"]) <= last
-        ]
+        kept = list(filter(stays, records))
         if len(kept) < len(records):
-            self._replace(kept)
+            self._file.close()
+            with replacing(self._path) as temporary:
+                temporary.write_bytes(b"".join(map(_line, kept)))
+            self._file = _open_after_last_line(self._path)
         # even if nothing went: events that a killed run had not flushed are missing
         self._tensorboard.rewrite(kept)
-
-    def _replace(self, records: Sequence[Record]) -> None:
-        self._file.close()
-        with replacing(self._path) as temporary:
-            lines = (json.dumps(record) + "\n" for record in records)
-            temporary.write_text("".join(lines))
-        self._file = _open_after_last_line(self._path)
 
     def close(self) -> None:
         """Closes the files; W&B's upload, where there is one, is waited for."""
@@ -162,7 +161,7 @@ def read_metrics(path: str | Path) -> Iterator[Record]:
     """
     path = Path(path)
     # bytes: a torn line may end inside a character
-    lines = _bytes(path).split(b"\n")[:-1] if os.path.lexists(path) else []
+    lines = read_bytes(path).split(b"\n")[:-1] if os.path.lexists(path) else []
     for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
@@ -176,13 +175,16 @@ def read_metrics(path: str | Path) -> Iterator[Record]:
         yield record
 
 
-def _bytes(path: Path) -> bytes:
-    if not path.is_file():
-        raise UserError(f"{path}: is not a file: remove it")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+def usage() -> dict[str, float]:
+    """Seconds since this process began, and the most memory it has held, in bytes.
+
+    `peak_device_memory` is that of one accelerator; a CPU has none of its own.
+    """
+    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    used = (clock.monotonic() - _START, 1024.0 * kibibytes)
+    device = jax.local_devices()[0].memory_stats()
+    peak = (float(device["peak_bytes_in_use"]),) if device else ()
+    return dict(zip(USAGE, used + peak, strict=False))
 
 
 def _is_record(record: Any) -> bool:
@@ -197,6 +199,10 @@ def _is_record(record: Any) -> bool:
         and isinstance(time, dict)
         and all(type(value) in (int, float) for value in (*values, *time.values()))
     )
+
+
+def _line(record: Record) -> bytes:
+    return (json.dumps(record) + "\n").encode()
 
 
 def _number(value: Any) -> int | float:
@@ -224,7 +230,7 @@ def _write_whole(file: Any, line: bytes) -> None:
 def _open_after_last_line(path: Path) -> Any:
     """Opens for appending, unbuffered, and cuts off a line that has no end."""
     if os.path.lexists(path):
-        end = _bytes(path).rfind(b"\n") + 1
+        end = read_bytes(path).rfind(b"\n") + 1
         os.truncate(path, end)
     return path.open("ab", buffering=0)
 
@@ -308,7 +314,7 @@ class _WandB:
         if not path.exists():
             with replacing(path) as temporary:
                 temporary.write_text(os.urandom(4).hex())
-        return path.read_text().strip()
+        return read_text(path).strip()
 
     def write(self, record: Record) -> None:
         phase = record["phase"]

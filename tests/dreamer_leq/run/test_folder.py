@@ -10,7 +10,7 @@ from dreamer_leq import UserError
 from dreamer_leq import config as configs
 from dreamer_leq.config.free_keys import FREE_KEYS
 from dreamer_leq.run.folder import DataFacts, RunFolder
-from dreamer_leq.system.format_version import FORMAT
+from dreamer_leq.system.files import FORMAT
 
 STATISTICS = {"entries": 1002, "return_mean": 1 / 3, "source_bytes": 10}
 RENDER = {"name": "fast", "size": 64}

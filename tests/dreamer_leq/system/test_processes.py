@@ -24,11 +24,10 @@ from dreamer_leq.system import processes
 from dreamer_leq.system.devices import ONE_DEVICE, Devices
 from dreamer_leq.system.interrupts import Interrupted, Interrupts
 from dreamer_leq.training import loop
-from dreamer_leq.training.checkpoints import Checkpoints
+from dreamer_leq.training.checkpoints import Checkpoints, SharedCheckpoints
 from dreamer_leq.training.loop import PhaseRun, Session, named_key
 from dreamer_leq.training.metrics import MetricsLogger, NoMetrics, read_metrics
 from dreamer_leq.training.progress import Progress
-from dreamer_leq.training.shared_checkpoints import SharedCheckpoints
 
 ROOT = Path(__file__).resolve().parents[3]
 PROCESSES, UPDATES, STOP = 2, 12, 5

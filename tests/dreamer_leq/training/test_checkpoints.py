@@ -18,7 +18,7 @@ import pytest
 
 import dreamer_leq
 from dreamer_leq import UserError
-from dreamer_leq.system.format_version import FORMAT
+from dreamer_leq.system.files import FORMAT
 from dreamer_leq.training.checkpoints import Checkpoints
 
 DEVICE = jax.devices()[0]
@@ -277,7 +277,7 @@ def test_orbax_is_quiet(checkpoints, tmp_path, capfd, caplog, recwarn):
 CHILD = """
 import os, signal, sys
 import jax, jax.numpy as jnp
-from dreamer_leq.system.format_version import FORMAT
+from dreamer_leq.system.files import FORMAT
 from dreamer_leq.training.checkpoints import Checkpoints
 
 def state(step):
