@@ -22,7 +22,7 @@ from dreamer_leq.cli import eval_main, train_main
 from dreamer_leq.commands import estimate as offline_estimate
 from dreamer_leq.commands.analysis import analyse
 from dreamer_leq.data.opening import open_data
-from dreamer_leq.evaluation.scores import wilson_interval
+from dreamer_leq.evaluation.statistics import wilson_interval
 from dreamer_leq.run.folder import RunFolder
 from dreamer_leq.system.processes import VARIABLES
 from dreamer_leq.training.checkpoints import Checkpoints

@@ -23,7 +23,7 @@ from dreamer_leq.data.latents import LatentData
 from dreamer_leq.data.opening import AnyDataset
 from dreamer_leq.data.sampling import Source, update_key
 from dreamer_leq.data.transitions import transition_data
-from dreamer_leq.evaluation.scores import bootstrap_interval
+from dreamer_leq.evaluation.statistics import bootstrap_interval
 from dreamer_leq.evaluation.td_errors import CriticValues, critic_values, excess_values
 from dreamer_leq.nn.actor_critic import ActorCritic, Params
 from dreamer_leq.run import build
@@ -225,7 +225,7 @@ def _batches(arrays: dict[str, np.ndarray], size: int = 4096) -> Iterator[dict]:
 
 
 def _interval(name: str, values: np.ndarray) -> dict[str, float]:
-    low, high = bootstrap_interval(values, 0)
+    low, high = bootstrap_interval(values)
     return {name: float(values.mean()), "low": low, "high": high}
 
 

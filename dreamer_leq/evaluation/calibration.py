@@ -17,7 +17,7 @@ from jax import Array
 
 from dreamer_leq.algorithms.leq.imagination import imagine
 from dreamer_leq.evaluation.played import Played
-from dreamer_leq.evaluation.scores import BOOTSTRAP_RESAMPLES
+from dreamer_leq.evaluation.statistics import bootstrap_interval
 from dreamer_leq.nn.actor_critic import ActorCritic, Params
 from dreamer_leq.world_models.interface import State, WorldModel
 
@@ -51,7 +51,7 @@ def calibration(
     """Of predictions [n] in states of the episodes `episode` [n]."""
     predicted = np.nan_to_num(predicted, nan=LARGEST, posinf=LARGEST, neginf=-LARGEST)
     error = predicted - real
-    low, high = episode_interval(error, episode)
+    low, high = bootstrap_interval(error, episode)
     return Calibration(
         predicted.tolist(),
         real.tolist(),
@@ -60,22 +60,6 @@ def calibration(
         high,
         _correlation(predicted, real),
     )
-
-
-def episode_interval(
-    values: np.ndarray, episode: np.ndarray, seed: int = 0
-) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean of `values` [n].
-
-    Whole episodes are drawn, not values: those of one episode go together.
-    """
-    _, index = np.unique(episode, return_inverse=True)
-    total, count = np.bincount(index, values), np.bincount(index)
-    rng = np.random.default_rng(seed)
-    picks = rng.integers(len(count), size=(BOOTSTRAP_RESAMPLES, len(count)))
-    means = total[picks].sum(1) / count[picks].sum(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float | None:

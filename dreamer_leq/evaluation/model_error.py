@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dreamer_leq.evaluation.scores import bootstrap_interval
+from dreamer_leq.evaluation.statistics import bootstrap_interval
 from dreamer_leq.evaluation.windows import Windows
 from dreamer_leq.world_models.imagine import Steps, imagine_steps
 from dreamer_leq.world_models.interface import State, WorldModel
@@ -209,5 +209,5 @@ def _bounded(tree: Any) -> Any:
 
 def _interval(errors: np.ndarray) -> dict[str, np.ndarray]:
     """95 % interval of the mean over B, by step: errors [B, H]."""
-    bounds = np.array([bootstrap_interval(column, seed=0) for column in errors.T])
+    bounds = np.array([bootstrap_interval(column) for column in errors.T])
     return {"low": bounds[:, 0], "high": bounds[:, 1]}

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from dreamer_leq.evaluation.statistics import bootstrap_interval, wilson_interval
 from dreamer_leq.system.files import write_json
 
-BOOTSTRAP_RESAMPLES = 10_000
 DM_CONTROL = (0.0, 1000.0)  # the range of its returns
 SUCCESS = (0.0, 1.0)  # of tasks whose return is 1 or 0
 
@@ -27,7 +27,8 @@ def summarize(
 
     `std` is that of the episodes themselves (ddof 0), not of the mean.
     `ci_low` and `ci_high` bound the mean with 95 % confidence, or are None for a
-    single episode, which says nothing about the spread.
+    single episode, which says nothing about the spread: Wilson's interval where returns
+    are successes, else the bootstrap's.
 
     Args:
         returns: [N] returns of the episodes.
@@ -43,8 +44,10 @@ def summarize(
     if not len(returns):
         raise ValueError("no episodes to summarize")
     low, high = None, None
-    if len(returns) > 1:
-        low, high = interval(returns, reference, seed)
+    if len(returns) > 1 and reference == SUCCESS:
+        low, high = wilson_interval(int(returns.sum()), len(returns))
+    elif len(returns) > 1:
+        low, high = bootstrap_interval(returns, seed=seed)
     return {
         "episodes": len(returns),
         "mean": float(returns.mean()),
@@ -57,34 +60,6 @@ def summarize(
         "returns": returns.tolist(),
         "lengths": np.asarray(lengths).tolist(),
     }
-
-
-def interval(
-    returns: np.ndarray, reference: tuple[float, float], seed: int
-) -> tuple[float, float]:
-    """95 % interval of the mean of `returns` [N]: Wilson's where they are successes."""
-    if reference == SUCCESS:
-        return wilson_interval(int(returns.sum()), len(returns))
-    return bootstrap_interval(returns, seed)
-
-
-def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """95 % interval of a success rate; unlike the bootstrap's, it has a width where all
-    or none succeed.
-    """
-    z, rate = 1.959964, successes / trials
-    middle = (rate + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    spread = rate * (1 - rate) / trials + z**2 / (4 * trials**2)
-    half = z * spread**0.5 / (1 + z**2 / trials)
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def bootstrap_interval(values: np.ndarray, seed: int) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean of `values` [N]."""
-    rng = np.random.default_rng(seed)
-    picks = rng.integers(len(values), size=(BOOTSTRAP_RESAMPLES, len(values)))
-    low, high = np.percentile(values[picks].mean(1), [2.5, 97.5])
-    return float(low), float(high)
 
 
 def normalized_score(mean_return: float, reference: tuple[float, float]) -> float:

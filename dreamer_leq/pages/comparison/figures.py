@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from dreamer_leq.evaluation.aggregates import Estimate
+from dreamer_leq.evaluation.statistics import Estimate
 from dreamer_leq.pages.charts import label, line, scale_values
 from dreamer_leq.pages.comparison.curves import Curve
 from dreamer_leq.pages.comparison.offline import OfflineTask

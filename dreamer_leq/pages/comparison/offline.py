@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dreamer_leq.evaluation.rank_correlation import describe_rank_correlation
+from dreamer_leq.evaluation.statistics import describe_rank_correlation
 from dreamer_leq.pages.comparison.runs import ScoredRun
 from dreamer_leq.pages.comparison.summary import Summary
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dreamer_leq.evaluation.aggregates import (
+from dreamer_leq.evaluation.statistics import (
     Estimate,
     aggregate,
     interquartile_mean,

@@ -3,7 +3,7 @@
 import numpy as np
 from rich.table import Table
 
-from dreamer_leq.evaluation.aggregates import Estimate
+from dreamer_leq.evaluation.statistics import Estimate
 from dreamer_leq.pages.comparison.summary import Summary
 
 SPAN = "…"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from dreamer_leq.evaluation.rank_correlation import describe_rank_correlation
+from dreamer_leq.evaluation.statistics import describe_rank_correlation
 from dreamer_leq.pages.charts import Chart, label
 from dreamer_leq.pages.palette import BLUE, member_style
 from dreamer_leq.pages.parts import interval, number, shown

@@ -41,31 +41,11 @@ def test_a_constant_offset_is_the_bias():
     assert found.predicted == pytest.approx(real + 3) and found.real == list(real)
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says():
-    """Offsets that differ between episodes, of mean 1: 95 % of many intervals."""
-    rng = np.random.default_rng(1)
-    episode = np.repeat(np.arange(20), 5)
-    covered = 0
-    for _ in range(100):
-        error = 1.0 + rng.normal(size=20)[episode] + 0.1 * rng.normal(size=100)
-        low, high = c.episode_interval(error, episode)
-        covered += low <= 1.0 <= high
-    assert 85 <= covered <= 99
-
-
-def test_states_of_one_episode_are_no_new_evidence():
-    values, episode = np.array([0.0, 1.0, 2.0, 5.0]), np.arange(4)
-    once = c.episode_interval(values, episode)
-    again = c.episode_interval(np.repeat(values, 50), np.repeat(episode, 50))
-    assert again == pytest.approx(once)
-
-
 def test_episodes_count_by_their_states():
     """One state of 10 and three of 0: the mean is 2.5."""
     values, episode = np.array([10.0, 0, 0, 0]), np.array([7, 9, 9, 9])
-    low, high = c.episode_interval(values, episode)
-    assert (low, high) == (0.0, 10.0)
-    assert c.calibration(values, np.zeros(4), episode).bias == 2.5
+    found = c.calibration(values, np.zeros(4), episode)
+    assert (found.low, found.bias, found.high) == (0.0, 2.5, 10.0)
 
 
 def test_correlation_is_undefined_where_nothing_varies():

@@ -6,16 +6,15 @@ import json
 import numpy as np
 import pytest
 from rich.console import Console
-from scipy import optimize, stats
 
 from dreamer_leq.config.tasks import parse
 from dreamer_leq.evaluation.scores import (
     normalized_score,
     score_table,
     summarize,
-    wilson_interval,
     write_scores,
 )
+from dreamer_leq.evaluation.statistics import wilson_interval
 
 
 def test_mean_std_and_normalised_score():
@@ -68,41 +67,6 @@ def test_a_score_is_the_way_from_one_reference_to_the_other(task, mean, score):
     assert normalized_score(mean, parse(task).reference) == pytest.approx(score)
     summary = summarize([mean, mean], [9, 9], parse(task).reference)
     assert summary["normalized"] == pytest.approx(score)
-
-
-# 95 % intervals, without correction: 81 of 263, 15 of 148, 0 of 20 and 1 of 29 are
-# those of Newcombe (1998), Table I, method 3.
-WILSON = [
-    (81, 263, 0.2553, 0.3662),
-    (15, 148, 0.0624, 0.1605),
-    (0, 20, 0.0, 0.1611),
-    (1, 29, 0.0061, 0.1718),
-]
-
-
-@pytest.mark.parametrize(("successes", "trials", "low", "high"), WILSON)
-def test_wilson_interval_is_the_published_one(successes, trials, low, high):
-    assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=6e-5)
-
-
-@pytest.mark.parametrize(
-    ("successes", "trials"), [(0, 100), (1, 2), (37, 100), (99, 100), (100, 100)]
-)
-def test_wilson_interval_is_of_the_rates_that_a_z_test_accepts(successes, trials):
-    """By its definition: |p̂ - p| = z √(p (1 - p) / n), solved for p; and SciPy's."""
-    rate, z = successes / trials, stats.norm.ppf(0.975)
-    low, high = wilson_interval(successes, trials)
-
-    def excess(p):
-        return (rate - p) ** 2 - z**2 * p * (1 - p) / trials
-
-    root = lambda a, b: optimize.brentq(excess, a, b)  # noqa: E731
-    if successes:
-        assert low == pytest.approx(root(1e-9, rate - 1e-9), abs=1e-6)
-    if successes < trials:
-        assert high == pytest.approx(root(rate + 1e-9, 1 - 1e-9), abs=1e-6)
-    theirs = stats.binomtest(successes, trials).proportion_ci(0.95, method="wilson")
-    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=1e-6)
 
 
 def test_successes_have_wilsons_interval_and_returns_the_bootstraps():
