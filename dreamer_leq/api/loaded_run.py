@@ -16,8 +16,8 @@ from dreamer_leq.config import Config
 from dreamer_leq.data.latents import encode_dataset
 from dreamer_leq.data.opening import AnyDataset, open_data_at
 from dreamer_leq.evaluation.agent import Agent, Carry
+from dreamer_leq.evaluation.rollouts import score
 from dreamer_leq.evaluation.scores import Scores
-from dreamer_leq.evaluation.scoring import score
 from dreamer_leq.run.folder import RunFolder
 from dreamer_leq.system.errors import UserError
 from dreamer_leq.world_models.imagine import Steps, imagine_steps

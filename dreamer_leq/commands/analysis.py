@@ -17,12 +17,14 @@ import numpy as np
 from dreamer_leq.data.opening import AnyDataset
 from dreamer_leq.evaluation import calibration as calibrate
 from dreamer_leq.evaluation.agent import Agent
-from dreamer_leq.evaluation.calibration import calibration
-from dreamer_leq.evaluation.model_error import disagreement, open_loop_errors
-from dreamer_leq.evaluation.played import play
-from dreamer_leq.evaluation.scoring import open_environments
-from dreamer_leq.evaluation.verdicts import model_sentence, value_sentence
-from dreamer_leq.evaluation.windows import Windows, draw_windows
+from dreamer_leq.evaluation.calibration import Calibration, calibration
+from dreamer_leq.evaluation.model_error import (
+    Sequences,
+    disagreement,
+    draw_sequences,
+    open_loop_errors,
+)
+from dreamer_leq.evaluation.rollouts import open_environments, play
 from dreamer_leq.nn.actor_critic import Params
 from dreamer_leq.run import build
 from dreamer_leq.run.analysis_files import (
@@ -43,6 +45,9 @@ UNITS = {
     "state": "standard deviations of the dataset",
     "reward": "reward per step, as LEQ sees it",
 }
+_SMALL = 0.05  # share of the mean return that is not worth a warning
+_HIDDEN = 0.1  # share of the weight behind the time limit that is worth saying
+_REPEATED = {"image": "frame", "state": "state"}
 
 
 def analyse(
@@ -76,7 +81,7 @@ def _analyse_models(
 ) -> None:
     """The members of a grid share the world model, and so its errors."""
     config, reward = runs[0].config, runs[0].facts.rewards(dataset)
-    windows = draw_windows(
+    sequences = draw_sequences(
         dataset,
         world_model.observations,
         reward,
@@ -86,22 +91,25 @@ def _analyse_models(
     )
     mean_reward = float(reward[~np.asarray(dataset.is_first)].mean())
     std = _vector_std(dataset) if "vector" in world_model.observations else 1.0
-    errors = open_loop_errors(world_model, windows, std, mean_reward)
+    errors = open_loop_errors(world_model, sequences, std, mean_reward)
     for run in runs:
-        _write(run, MODEL, _model(run, world_model, windows, errors), log)
+        _write(run, MODEL, _model(run, world_model, sequences, errors), log)
 
 
 def _model(
-    run: RunFolder, world_model: WorldModel, windows: Windows, errors: dict[str, Any]
+    run: RunFolder,
+    world_model: WorldModel,
+    sequences: Sequences,
+    errors: dict[str, Any],
 ) -> dict[str, Any]:
     agent = run.load_agent(world_model) if run.policy_phase else None
-    members = disagreement(world_model, windows, agent)
+    members = disagreement(world_model, sequences, agent)
     units = {kind: UNITS[kind] for kind in errors}
     units["disagreement"] = world_model.disagreement_unit
     return {
-        "context": windows.context,
-        "horizon": list(range(1, windows.horizon + 1)),
-        "episodes": len(windows),
+        "context": sequences.context,
+        "horizon": list(range(1, sequences.horizon + 1)),
+        "episodes": len(sequences),
         "source": SEEN,
         "error": errors,
         "disagreement": members,
@@ -172,3 +180,79 @@ def _vector_std(dataset: AnyDataset) -> np.ndarray:
     """[D], 1 for numbers that never change."""
     std = np.std(dataset.vector, 0, dtype=np.float64)
     return np.where(std < 1e-12, 1.0, std)
+
+
+# --- in words
+
+
+def model_sentence(
+    errors: Mapping[str, Any], disagreement: Mapping[str, Any], units: Mapping[str, str]
+) -> str:
+    """Of the errors by kind and the disagreement by source of actions, as
+    evaluation.model_error gives them.
+    """
+    kind = "state" if "state" in errors else "image"
+    last, baseline = (errors[kind][name][-1] for name in ("mixture", "baseline"))
+    steps = len(errors[kind]["mixture"])
+    said = "better than" if last < baseline else "no better than"
+    text = (
+        f"{steps} steps ahead, in episodes that it was trained on, the imagined {kind} "
+        f"is off by {_number(last)} "
+        f"{units[kind]}, {said} repeating the last {_REPEATED[kind]} "
+        f"({_number(baseline)})"
+    )
+    if "policy" in disagreement:
+        text += f"; {_dispute(disagreement)}"
+    return text + "."
+
+
+def _dispute(disagreement: Mapping[str, Any]) -> str:
+    policy, data = (disagreement[name][-1] for name in ("policy", "data"))
+    if not data > 0:
+        return "the members agree on the data's actions"
+    times = policy / data
+    if times > 1.25:
+        far = f"{times:.1f} times as far apart on the policy's actions as on"
+        return f"the members are {far} the data's"
+    return "the members agree as well on the policy's actions as on the data's"
+
+
+def value_sentence(
+    q: Calibration, imagined: Calibration, tau: float, horizon: int, hidden: float
+) -> str:
+    """Of the critic, of `horizon` imagined steps, and of how much of the real return
+    is a guess: `hidden`, the mean share of its weight behind the clock's end.
+    """
+    scale = sum(map(abs, q.real)) / len(q.real)
+    text = _bias("Q", q, scale)
+    if q.low > 0 and q.bias > _SMALL * scale:
+        text += ": the policy believes to be better than it is"
+    elif q.high < 0 and tau < 0.5:
+        text += f": a lower expectile (τ = {tau:g}) is meant to be careful"
+    scale = sum(map(abs, imagined.real)) / len(imagined.real)
+    text += f". {_bias(f'What {horizon} imagined steps bring', imagined, scale)}"
+    if hidden > _HIDDEN:
+        share = f"{_share(hidden)} of the real returns' weight"
+        text += f". {share} lies behind the time limit, where rewards are taken to go"
+        text += " on as they were"
+    return text + "."
+
+
+def _bias(name: str, found: Calibration, scale: float) -> str:
+    span = f"95 % {_number(found.low)} … {_number(found.high)}"
+    if found.low <= 0 <= found.high:
+        return f"{name} is right on the average: bias {_number(found.bias)} ({span})"
+    side = "high" if found.bias > 0 else "low"
+    text = f"{name} is too {side} by {_number(abs(found.bias))} ({span})"
+    if scale > 0:
+        text += f", {_share(abs(found.bias) / scale)} of the mean return"
+    return text
+
+
+def _number(x: float) -> str:
+    """Three digits, no exponent where one can do without."""
+    return f"{x:,.0f}" if 1000 <= abs(x) < 1e7 else f"{x:.3g}"
+
+
+def _share(x: float) -> str:
+    return f"{100 * x:.0f} %" if x >= 0.01 else "less than 1 %"

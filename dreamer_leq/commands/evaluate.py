@@ -15,10 +15,8 @@ from dreamer_leq.config.tree import LARGEST, MAX_EPISODES
 from dreamer_leq.data.opening import open_data_at
 from dreamer_leq.envs.suites import environment_factory
 from dreamer_leq.evaluation.agent import Agent, RandomAgent
-from dreamer_leq.evaluation.rollouts import Agent as AnyAgent
-from dreamer_leq.evaluation.rollouts import EpisodeResults
+from dreamer_leq.evaluation.rollouts import AnyAgent, EpisodeResults, score
 from dreamer_leq.evaluation.scores import Scores, score_table, write_scores
-from dreamer_leq.evaluation.scoring import score
 from dreamer_leq.evaluation.videos import check_video_path, episode_grid, write_video
 from dreamer_leq.run.folder import RunFolder
 from dreamer_leq.run.scores import FILMED

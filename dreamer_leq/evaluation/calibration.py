@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 
 from dreamer_leq.algorithms.leq.imagination import imagine
-from dreamer_leq.evaluation.played import Played
+from dreamer_leq.evaluation.rollouts import Played
 from dreamer_leq.evaluation.statistics import bootstrap_interval
 from dreamer_leq.nn.actor_critic import ActorCritic, Params
 from dreamer_leq.world_models.interface import State, WorldModel

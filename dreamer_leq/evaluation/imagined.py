@@ -1,25 +1,17 @@
 """Frames out of the world model: open-loop predictions and the policy's dreams."""
 
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from dreamer_leq.evaluation.agent import Agent
 from dreamer_leq.world_models.imagine import imagine_steps
 from dreamer_leq.world_models.latent import LatentWorldModel
 from dreamer_leq.world_models.rssm import RSSMState
-
-
-class DreamingAgent(Protocol):
-    """A policy on a world model's features (`evaluation.agent.Agent`), a pytree."""
-
-    world_model: LatentWorldModel
-
-    def policy(self, features: Array) -> Array:
-        """[N, F] -> actions [N, A]."""
 
 
 def sequence_starts(is_first: np.ndarray, length: int, count: int) -> np.ndarray:
@@ -66,7 +58,7 @@ def _open_loop(
 
 
 def dream(
-    agent: DreamingAgent, batch: dict[str, Any], steps: int, key: Array
+    agent: Agent, batch: dict[str, Any], steps: int, key: Array
 ) -> tuple[np.ndarray, np.ndarray]:
     """The policy's own dream from the last entry of one sequence, once per member.
 
@@ -82,7 +74,7 @@ def dream(
 
 @partial(jax.jit, static_argnums=2)
 def _dream(
-    agent: DreamingAgent, batch: dict[str, Array], steps: int, key: Array
+    agent: Agent, batch: dict[str, Array], steps: int, key: Array
 ) -> tuple[Array, Array]:
     world_model = agent.world_model
     observe_key, imagine_key = jax.random.split(key)

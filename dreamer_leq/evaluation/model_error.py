@@ -1,15 +1,18 @@
 """A world model's errors by imagined step, and how far its members disagree."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from dreamer_leq.evaluation.agent import Agent
 from dreamer_leq.evaluation.statistics import bootstrap_interval
-from dreamer_leq.evaluation.windows import Windows
+from dreamer_leq.system.errors import UserError
 from dreamer_leq.world_models.imagine import Steps, imagine_steps
 from dreamer_leq.world_models.interface import State, WorldModel
 
@@ -18,22 +21,85 @@ LARGEST = 1e6  # what an error that overflows is reported as: JSON has no infini
 _KINDS = {"image": "image", "vector": "state"}  # what an error of the observation is
 
 
-class PolicyAgent(Protocol):
-    """A policy on a world model's features (`evaluation.agent.Agent`), a pytree."""
+# --- what is to be predicted
 
-    def policy(self, features: Array) -> Array:
-        """[N, F] -> actions [N, A]."""
+
+@dataclass(frozen=True)
+class Sequences:
+    """B sequences of context + H entries, each of another episode.
+
+    Attributes:
+      arrays: observations, action, reward and is_first, [B, context + H, ...] in
+        arrival order; is_first at the first entry of each.
+      context: entries that the world model sees before it goes on alone.
+    """
+
+    arrays: dict[str, np.ndarray]
+    context: int
+
+    def __len__(self) -> int:
+        return len(self.arrays["action"])
+
+    @property
+    def horizon(self) -> int:
+        return self.arrays["action"].shape[1] - self.context
+
+
+def draw_sequences(
+    dataset: Any,
+    observations: Sequence[str],
+    reward: np.ndarray,
+    *,
+    context: int,
+    horizon: int,
+    count: int,
+) -> Sequences:
+    """One sequence, anywhere in its episode, of each of `count` episodes.
+
+    They are spread evenly over the dataset, since files are often sorted by the policy
+    that made them. Episodes that are too short are passed over; where fewer than two
+    are long enough, H is smaller.
+
+    Args:
+      dataset: with offsets [E + 1] and arrays [N, ...], as the loader opens it.
+      observations: names of the arrays that the world model reads.
+      reward: [N], as the world model predicts it.
+
+    Raises:
+      UserError: no episode has more than `context` entries.
+    """
+    offsets = np.asarray(dataset.offsets)
+    lengths = np.diff(offsets)
+    length = min(context + horizon, np.sort(lengths)[-2:][0])
+    if length <= context:
+        raise UserError(
+            f"video.context: {context} entries of context, but the dataset's episodes "
+            f"have {lengths.max()} at most"
+        )
+    fitting = np.flatnonzero(lengths >= length)
+    picks = np.linspace(0, len(fitting) - 1, min(count, len(fitting))).astype(int)
+    episodes = fitting[picks]
+    slack = lengths[episodes] - length
+    first = offsets[episodes] + np.random.default_rng(0).integers(slack + 1)
+    rows = first[:, None] + np.arange(length)
+    arrays = {name: getattr(dataset, name)[rows] for name in (*observations, "action")}
+    arrays["reward"] = reward[rows]
+    arrays["is_first"] = np.broadcast_to(np.arange(length) == 0, rows.shape)
+    return Sequences(arrays, context)
+
+
+# --- errors and disagreement
 
 
 def open_loop_errors(
     world_model: WorldModel,
-    windows: Windows,
+    sequences: Sequences,
     vector_std: np.ndarray | float,
     mean_reward: float,
 ) -> dict[str, dict[str, Any]]:
     """Absolute errors of predictions from the recorded actions alone, by kind.
 
-    The world model sees `windows.context` entries, then imagines H steps. `image` is
+    The world model sees `sequences.context` entries, then imagines H steps. `image` is
     the mean over pixels and colours in [0, 1]; `state` the mean over the D numbers of
     the vector, each divided by its `vector_std` [D]; `reward` is in the reward's unit.
     Members and mixture sample their predictions as in training, so that even a perfect
@@ -45,7 +111,7 @@ def open_loop_errors(
       [E, H], each alone all the way; `baseline` [H] of repeating the last entry that
       was seen, or of the reward `mean_reward`.
     """
-    arrays, c = windows.arrays, windows.context
+    arrays, c = sequences.arrays, sequences.context
     std = jnp.asarray(vector_std, jnp.float32)
     found = _open_loop(world_model, arrays, std, c, jax.random.key(0))
     mixture, members = _bounded(found)
@@ -66,8 +132,8 @@ def open_loop_errors(
 
 def disagreement(
     world_model: WorldModel,
-    windows: Windows,
-    agent: PolicyAgent | None = None,
+    sequences: Sequences,
+    agent: Agent | None = None,
 ) -> dict[str, np.ndarray]:
     """How far the members' predictions lie apart along imagined rollouts [H], in the
     world model's `disagreement_unit`, by where the actions come from.
@@ -79,7 +145,7 @@ def disagreement(
     """
     key = jax.random.key(1)
     return _bounded(
-        _disagreement(world_model, agent, windows.arrays, windows.context, key)
+        _disagreement(world_model, agent, sequences.arrays, sequences.context, key)
     )
 
 
@@ -120,7 +186,7 @@ def _open_loop(
 @partial(jax.jit, static_argnums=3)
 def _disagreement(
     world_model: WorldModel,
-    agent: PolicyAgent | None,
+    agent: Agent | None,
     arrays: dict[str, Array],
     context: int,
     key: Array,

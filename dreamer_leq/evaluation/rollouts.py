@@ -1,17 +1,24 @@
-"""Episodes of a policy in the real environment."""
+"""Episodes of a policy in the real environment: the one loop that plays them."""
 
-import dataclasses
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+import jax
 import numpy as np
+
+from dreamer_leq.envs.suites import environment_factory
+from dreamer_leq.envs.vector import VectorEnv
+from dreamer_leq.evaluation.scores import Scores, summarize
+from dreamer_leq.world_models.interface import State
 
 Observation = dict[str, np.ndarray]
 
 
-class Agent(Protocol):
-    """A policy with a memory, for n environments at once."""
+class AnyAgent(Protocol):
+    """A policy with a memory, for n environments at once: `evaluation.agent`'s."""
 
     def initial(self, n: int, seed: int) -> Any:
         """The memory before the first observation of n episodes."""
@@ -28,7 +35,46 @@ class Environments(Protocol):
     def step(self, actions: np.ndarray) -> Observation: ...
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
+class _Step:
+    """One step of N episodes: what is kept of the memory, the action [N, A], what came
+    of it, and which of them it is a step of, bool [N].
+    """
+
+    kept: Any
+    action: np.ndarray
+    obs: Observation
+    running: np.ndarray
+
+
+def _steps(
+    agent: AnyAgent,
+    env: Environments,
+    obs: Observation,
+    seed: int,
+    keep: Callable[[Any], Any] = lambda carry: None,
+) -> Iterator[_Step]:
+    """The steps of one episode in each environment from its first observation on, with
+    one batched policy call each.
+
+    An environment that has finished is still given actions, since all of them move
+    together; what it answers then is of no episode. `keep` sees the memory before the
+    next call reuses its arrays.
+    """
+    running = np.ones(len(obs["is_last"]), bool)
+    carry = agent.initial(len(running), seed)
+    while running.any():
+        action, carry = agent.act(carry, obs)
+        kept = keep(carry)
+        obs = env.step(np.asarray(action))
+        yield _Step(kept, action, obs, running)
+        running = running & ~np.asarray(obs["is_last"])
+
+
+# --- scores
+
+
+@dataclass(frozen=True)
 class EpisodeResults:
     """One episode of each of N environments.
 
@@ -46,23 +92,56 @@ class EpisodeResults:
     rewards: list[np.ndarray]
     seconds: float
 
-    @property
-    def mean_reward(self) -> float:
-        """Reward per action, over all episodes."""
-        return float(self.returns.sum() / self.lengths.sum())
+
+def score(
+    agent: AnyAgent,
+    environment: Mapping[str, Any],
+    reference: tuple[float, float],
+    *,
+    episodes: int,
+    seed: int,
+    workers: int = 0,
+    record: int = 0,
+    on_step: Callable[[int], None] | None = None,
+) -> tuple[Scores, EpisodeResults]:
+    """Scores of one episode in each of `episodes` environments with seeds seed,
+    seed + 1, …
+
+    `environment` is a description as envs.suites reads it; `reference` the returns of a
+    score of 0 and of 100. `workers` processes, as many as there are cores with 0.
+    Raises WorkerError where an environment fails.
+    """
+    with open_environments(environment, episodes, seed, workers, record) as env:
+        results = evaluate(agent, env, seed, record, on_step)
+    scores = summarize(
+        results.returns, results.lengths, reference, seconds=results.seconds
+    )
+    return scores, results
+
+
+def open_environments(
+    environment: Mapping[str, Any],
+    episodes: int,
+    seed: int,
+    workers: int = 0,
+    record: int = 0,
+) -> VectorEnv:
+    """The environments of `score`; the first `record` of them are filmed."""
+    factories: list[Any] = [
+        environment_factory(environment, seed + i, image=i < record)
+        for i in range(episodes)
+    ]
+    return VectorEnv(factories, workers or len(os.sched_getaffinity(0)))
 
 
 def evaluate(
-    agent: Agent,
+    agent: AnyAgent,
     env: Environments,
     seed: int,
     record: int = 0,
     on_step: Callable[[int], None] | None = None,
 ) -> EpisodeResults:
-    """Runs one episode in each environment, with one batched policy call a step.
-
-    An environment that has finished is still given actions, since all of them move
-    together; what it answers then is neither counted nor recorded.
+    """Results of one episode in each environment.
 
     Args:
         agent: the policy.
@@ -80,19 +159,14 @@ def evaluate(
     if record and "image" not in obs:
         raise ValueError("there are no images in the observations to record")
     recorder = _Recorder(min(record, n))
+    recorder.add(obs, np.ones(n, bool))
     returns, lengths = np.zeros(n), np.zeros(n, np.int64)
-    running = np.ones(n, bool)
-    recorder.add(obs, running)
-    carry = agent.initial(n, seed)
-    while running.any():
-        actions, carry = agent.act(carry, obs)
-        obs = env.step(np.asarray(actions))
-        returns[running] += obs["reward"][running]
-        lengths[running] += 1
-        recorder.add(obs, running)
-        running &= ~np.asarray(obs["is_last"])
+    for step in _steps(agent, env, obs, seed):
+        returns[step.running] += step.obs["reward"][step.running]
+        lengths[step.running] += 1
+        recorder.add(step.obs, step.running)
         if on_step:
-            on_step(int(running.sum()))
+            on_step(int((step.running & ~step.obs["is_last"]).sum()))
     frames, rewards = recorder.episodes()
     return EpisodeResults(
         returns, lengths, frames, rewards, time.perf_counter() - start
@@ -100,7 +174,7 @@ def evaluate(
 
 
 class _Recorder:
-    """Keeps images and rewards of the first `count` environments."""
+    """Images and rewards of the first `count` environments."""
 
     def __init__(self, count: int) -> None:
         self._frames: list[list[np.ndarray]] = [[] for _ in range(count)]
@@ -118,3 +192,46 @@ class _Recorder:
     def episodes(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
         frames = [np.stack(frames) for frames in self._frames]
         return frames, [np.array(rewards) for rewards in self._rewards]
+
+
+# --- whole episodes, with what the policy saw and got
+
+
+@dataclass(frozen=True)
+class Played:
+    """One episode of each of N environments; T is the length of the longest.
+
+    Attributes:
+        state: of the world model, in which each action was taken, [T, N, ...].
+        action: float32 [T, N, A].
+        reward: float64 [T, N], what came of the action; 0 after an episode's end.
+        length: int64 [N], actions taken.
+        terminal: bool [N], the task ended the episode, not the clock.
+    """
+
+    state: State
+    action: np.ndarray
+    reward: np.ndarray
+    length: np.ndarray
+    terminal: np.ndarray
+
+
+def play(
+    agent: AnyAgent, env: Environments, seed: int, transform: Callable[[Any], Any]
+) -> Played:
+    """One episode in each environment, with rewards as `transform` makes them.
+
+    `agent`'s memory has a field `state`, the world model's.
+    """
+    rows, length, terminal = [], 0, False
+
+    def state(carry: Any) -> State:
+        return jax.tree.map(np.array, carry.state)
+
+    for step in _steps(agent, env, env.reset(), seed, state):
+        obs, running = step.obs, step.running
+        reward = np.where(running, transform(obs["reward"]), 0.0)
+        rows.append((step.kept, np.array(step.action), reward))
+        length = length + running.astype(np.int64)
+        terminal |= running & obs["is_last"] & obs["is_terminal"]
+    return Played(*jax.tree.map(lambda *x: np.stack(x), *rows), length, terminal)

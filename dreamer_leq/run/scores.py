@@ -4,9 +4,8 @@ from functools import partial
 
 from dreamer_leq.config import Config
 from dreamer_leq.evaluation.agent import Agent
-from dreamer_leq.evaluation.rollouts import EpisodeResults
+from dreamer_leq.evaluation.rollouts import EpisodeResults, score
 from dreamer_leq.evaluation.scores import Scores
-from dreamer_leq.evaluation.scoring import score
 from dreamer_leq.evaluation.videos import episode_grid, write_video
 from dreamer_leq.run.session import Run
 from dreamer_leq.system.interrupts import Interrupted

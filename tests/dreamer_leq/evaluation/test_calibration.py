@@ -1,7 +1,5 @@
 """Predictions with known faults, in environments whose returns are known."""
 
-from types import SimpleNamespace
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,8 +7,7 @@ from flax import struct
 from worlds import World
 
 from dreamer_leq.evaluation import calibration as c
-from dreamer_leq.evaluation.played import Played, play
-from dreamer_leq.evaluation.verdicts import model_sentence, value_sentence
+from dreamer_leq.evaluation.rollouts import Played
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -126,57 +123,6 @@ def test_no_more_states_than_asked_for_evenly_spread():
     np.testing.assert_array_equal(step[episode == 0], np.arange(10) * 11)
 
 
-# --- playing
-
-
-class Countdown:
-    """Environments with rewards of 2 that end by themselves (even ones) or by the clock
-    after `lengths` steps, and answer with 100 afterwards.
-    """
-
-    lengths = np.array([2, 4, 3])
-
-    def reset(self):
-        self.t = 0
-        return self.observe()
-
-    def step(self, actions):
-        self.t += 1
-        return self.observe()
-
-    def observe(self):
-        over = self.t > self.lengths
-        last = self.t == self.lengths
-        return {
-            "vector": np.full((3, 1), self.t, np.float32),
-            "reward": np.where(over, 100.0, 2.0),
-            "is_last": last | over,
-            "is_terminal": (last | over) & (np.arange(3) % 2 == 0),
-        }
-
-
-class Follower:
-    """Its memory's state is what it sees; its action says how often it was asked."""
-
-    def initial(self, n, seed):
-        return SimpleNamespace(state=np.zeros((n, 1)), count=-1)
-
-    def act(self, carry, obs):
-        count = carry.count + 1
-        action = np.full((3, 1), count, np.float32)
-        return action, SimpleNamespace(state=obs["vector"], count=count)
-
-
-def test_an_episode_is_recorded_from_its_first_state_to_its_end():
-    found = play(Follower(), Countdown(), 0, lambda reward: 10 * reward - 1)
-    np.testing.assert_array_equal(found.length, [2, 4, 3])
-    np.testing.assert_array_equal(found.terminal, [True, False, True])
-    inside = np.arange(4)[:, None] < found.length
-    np.testing.assert_array_equal(found.reward, np.where(inside, 19.0, 0.0))
-    np.testing.assert_array_equal(found.state[:, 1, 0], np.arange(4))
-    np.testing.assert_array_equal(found.action[:, 1, 0], np.arange(4))
-
-
 # --- what is promised, and all of it together
 
 
@@ -249,41 +195,3 @@ def test_a_model_that_promises_more_is_told_from_the_critic():
     assert max(np.subtract(imagined.predicted, imagined.real)) == pytest.approx(inner)
     assert 0 < imagined.bias < inner
     assert found["lambda_return"].bias > 0
-
-
-# --- words
-
-
-def judged(bias, low, high, real=50.0):
-    return c.Calibration([real + bias] * 2, [real] * 2, bias, low, high, None)
-
-
-def test_a_sentence_says_which_way_the_value_is_wrong():
-    fine = judged(0.1, -1.0, 1.0)
-
-    def say(q, tau=0.5, hidden=0.0):
-        return value_sentence(q, fine, tau, 5, hidden)
-
-    high, low = say(judged(12, 8, 16)), say(judged(-3, -4, -2))
-    assert high.startswith(
-        "Q is too high by 12 (95 % 8 … 16), 24 % of the mean return: the policy "
-        "believes to be better than it is. "
-    )
-    assert "too low by 3" in low and "careful" not in low
-    assert "lower expectile (τ = 0.1)" in say(judged(-3, -4, -2), tau=0.1)
-    assert "right on the average: bias 1 " in say(judged(1, -1, 3))
-    assert "believes" not in say(judged(0.5, 0.4, 0.6))  # a hundredth
-    assert "What 5 imagined steps bring is right" in say(fine)
-    assert "20 % of the real returns' weight" in say(fine, hidden=0.2)
-
-
-def test_a_sentence_says_how_far_the_model_sees():
-    units = {"state": "standard deviations"}
-    errors = {"state": {"mixture": [0.1, 0.4], "baseline": [0.3, 0.8]}}
-    dispute = {"data": [0.1, 0.2], "policy": [0.1, 0.5], "random": [0.2, 0.9]}
-    text = model_sentence(errors, dispute, units)
-    assert text.startswith("2 steps ahead") and "off by 0.4 standard dev" in text
-    assert "better than repeating the last state (0.8)" in text
-    assert "2.5 times as far apart on the policy's" in text
-    errors["state"]["baseline"] = [0.1, 0.2]
-    assert "no better than" in model_sentence(errors, {"data": [1]}, units)

@@ -12,8 +12,11 @@ from jax import Array
 
 from dreamer_leq import UserError
 from dreamer_leq.config import from_presets
-from dreamer_leq.evaluation.model_error import disagreement, open_loop_errors
-from dreamer_leq.evaluation.windows import draw_windows
+from dreamer_leq.evaluation.model_error import (
+    disagreement,
+    draw_sequences,
+    open_loop_errors,
+)
 from dreamer_leq.world_models.latent import (
     LatentNet,
     LatentWorldModel,
@@ -90,15 +93,15 @@ def make_dataset(lengths=(LENGTH,) * EPISODES):
     return SimpleNamespace(**arrays, reward=vector.sum(-1), offsets=offsets)
 
 
-def windows(dataset, count=EPISODES, horizon=H):
+def sequences(dataset, count=EPISODES, horizon=H):
     names = ("vector", "image")
     settings = dict(context=CONTEXT, horizon=horizon, count=count)
-    return draw_windows(dataset, names, dataset.reward, **settings)
+    return draw_sequences(dataset, names, dataset.reward, **settings)
 
 
 @pytest.fixture(scope="module")
 def errors():
-    found = windows(make_dataset())
+    found = sequences(make_dataset())
     return open_loop_errors(Faulty(jnp.inf), found, STD, mean_reward=4.0)
 
 
@@ -133,7 +136,7 @@ def test_images_are_compared_in_their_range(errors):
 
 
 def test_the_baseline_repeats_what_was_seen_last(errors):
-    found = windows(make_dataset()).arrays
+    found = sequences(make_dataset()).arrays
     last, later = found["vector"][:, CONTEXT - 1, None], found["vector"][:, CONTEXT:]
     state = (np.abs(later - last) / STD).mean((0, 2))
     np.testing.assert_allclose(errors["state"]["baseline"], state, rtol=1e-5)
@@ -148,7 +151,7 @@ def test_intervals_are_those_of_episodes():
     """Errors that differ between episodes alone: the mean's interval is theirs."""
     dataset = make_dataset()
     dataset.reward = dataset.reward + np.repeat(np.arange(EPISODES), LENGTH)
-    found = open_loop_errors(Faulty(jnp.inf), windows(dataset), STD, 0.0)["reward"]
+    found = open_loop_errors(Faulty(jnp.inf), sequences(dataset), STD, 0.0)["reward"]
     np.testing.assert_allclose(found["members"][0], np.arange(EPISODES).mean())
     assert (found["low"] < found["mixture"]).all()
     assert (found["mixture"] < found["high"]).all()
@@ -156,7 +159,7 @@ def test_intervals_are_those_of_episodes():
 
 
 def test_disagreement_is_along_the_rollouts_of_each_source_of_actions():
-    found = windows(make_dataset())
+    found = sequences(make_dataset())
     values = disagreement(Faulty(jnp.inf), found, Right())
     x = found.arrays["vector"][:, CONTEXT - 1 : -1, 0].mean(0)
     np.testing.assert_allclose(values["data"], x, rtol=1e-5)
@@ -166,7 +169,7 @@ def test_disagreement_is_along_the_rollouts_of_each_source_of_actions():
 
 
 def test_an_ended_rollout_keeps_its_disagreement():
-    found = windows(make_dataset())
+    found = sequences(make_dataset())
     start = found.arrays["vector"][:, CONTEXT - 1, 0]
     values = disagreement(Faulty(jnp.float32(5.0)), found, Right())["policy"]
     path = start[:, None] + np.arange(H)
@@ -182,7 +185,7 @@ def test_a_model_that_diverges_has_finite_errors():
             return {"vector": state * jnp.inf}
 
     found = open_loop_errors(
-        struct.dataclass(Diverging)(jnp.inf), windows(make_dataset()), STD, 0.0
+        struct.dataclass(Diverging)(jnp.inf), sequences(make_dataset()), STD, 0.0
     )
     assert np.isfinite(found["state"]["mixture"]).all()
     assert (found["state"]["mixture"] == 1e6).all()
@@ -197,7 +200,7 @@ def test_a_latent_world_model_is_measured_through_the_same_interface():
     dataset = make_dataset()
     corner = dataset.image[:, :1, :1]
     dataset.image = np.broadcast_to(corner, (len(corner), 16, 16, 3))
-    found = windows(dataset)
+    found = sequences(dataset)
     errors = open_loop_errors(model, found, STD, 0.0)
     assert set(errors) == {"image", "state", "reward"}
     for error in errors.values():
@@ -210,25 +213,25 @@ def test_a_latent_world_model_is_measured_through_the_same_interface():
     assert len({values[name][0] for name in values}) == 3
 
 
-# --- windows
+# --- sequences
 
 
-def test_windows_are_spread_over_the_dataset_and_stay_in_their_episodes():
+def test_sequences_are_spread_over_the_dataset_and_stay_in_their_episodes():
     dataset = make_dataset((12, 4, 9, 8, 3, 30))
-    found = windows(dataset, count=4)
+    found = sequences(dataset, count=4)
     vector, action = found.arrays["vector"], found.arrays["action"]
     assert vector.shape == (4, CONTEXT + H, 2) and found.horizon == H
     np.testing.assert_allclose(np.diff(vector, axis=1), action[:, 1:], atol=1e-5)
     first = found.arrays["is_first"]
     assert first[:, 0].all() and not first[:, 1:].any()
-    again = windows(dataset, count=4).arrays["vector"]
+    again = sequences(dataset, count=4).arrays["vector"]
     np.testing.assert_array_equal(again, vector)
-    ends = windows(dataset, count=2).arrays["vector"]  # of the first and last episode
+    ends = sequences(dataset, count=2).arrays["vector"]  # of the first and last episode
     rows = [np.flatnonzero((dataset.vector == x[0]).all(1))[0] for x in ends]
     assert rows[0] < 12 and rows[1] >= dataset.offsets[-2]
 
 
 def test_short_episodes_shorten_the_horizon():
-    assert windows(make_dataset((3, 5, 6)), horizon=20).horizon == 2
+    assert sequences(make_dataset((3, 5, 6)), horizon=20).horizon == 2
     with pytest.raises(UserError, match=r"video\.context: 3 .* have 3 at most"):
-        windows(make_dataset((3, 3, 2)))
+        sequences(make_dataset((3, 3, 2)))

@@ -1,9 +1,11 @@
 """Episodes of different lengths, counted and recorded exactly."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from dreamer_leq.evaluation.rollouts import evaluate
+from dreamer_leq.evaluation.rollouts import evaluate, play
 
 LENGTHS = np.array([3, 7, 5])
 AFTER_THE_END = 100.0  # reward that no result may contain
@@ -63,7 +65,6 @@ def test_returns_and_lengths_end_with_each_episode():
     ]
     np.testing.assert_allclose(results.returns, expected, rtol=1e-12)
     np.testing.assert_array_equal(results.lengths, LENGTHS)
-    assert results.mean_reward == pytest.approx(sum(expected) / LENGTHS.sum())
     assert results.frames == [] and results.seconds > 0
 
 
@@ -101,3 +102,57 @@ def test_recording_needs_images():
     env._observe = lambda t: env.obs
     with pytest.raises(ValueError, match="no images"):
         evaluate(Counter(), env, seed=0, record=1)
+
+
+# --- with states, actions and rewards
+
+
+class Countdown:
+    """Environments with rewards of 2 that end by themselves (even ones) or by the clock
+    after `lengths` steps, and answer with 100 afterwards; what is seen is written into
+    the same array.
+    """
+
+    lengths = np.array([2, 4, 3])
+    vector = np.zeros((3, 1), np.float32)
+
+    def reset(self):
+        self.t = 0
+        return self.observe()
+
+    def step(self, actions):
+        self.t += 1
+        return self.observe()
+
+    def observe(self):
+        over = self.t > self.lengths
+        last = self.t == self.lengths
+        self.vector[:] = self.t
+        return {
+            "vector": self.vector,
+            "reward": np.where(over, 100.0, 2.0),
+            "is_last": last | over,
+            "is_terminal": (last | over) & (np.arange(3) % 2 == 0),
+        }
+
+
+class Follower:
+    """Its memory's state is what it sees; its action says how often it was asked."""
+
+    def initial(self, n, seed):
+        return SimpleNamespace(state=np.zeros((n, 1)), count=-1)
+
+    def act(self, carry, obs):
+        count = carry.count + 1
+        action = np.full((3, 1), count, np.float32)
+        return action, SimpleNamespace(state=obs["vector"], count=count)
+
+
+def test_an_episode_is_recorded_from_its_first_state_to_its_end():
+    found = play(Follower(), Countdown(), 0, lambda reward: 10 * reward - 1)
+    np.testing.assert_array_equal(found.length, [2, 4, 3])
+    np.testing.assert_array_equal(found.terminal, [True, False, True])
+    inside = np.arange(4)[:, None] < found.length
+    np.testing.assert_array_equal(found.reward, np.where(inside, 19.0, 0.0))
+    np.testing.assert_array_equal(found.state[:, 1, 0], np.arange(4))
+    np.testing.assert_array_equal(found.action[:, 1, 0], np.arange(4))
