@@ -12,7 +12,14 @@ import numpy as np
 import plotly.graph_objects as go
 from markupsafe import Markup
 
-from dreamer_leq.pages.palette import BLUE, GREY, MEMBER_COLOURS, Style
+# Seen on white and on near-black, and told apart by colour-blind people.
+COLOURS = BLUE, ORANGE, GREEN, PURPLE, RED, TEAL, PINK, GOLD = (
+    *("#3b82d6", "#d97706", "#2f9e5c", "#9a6ae0"),
+    *("#dc4c4c", "#1597a8", "#d6539b", "#a38200"),
+)
+GREY = "#858d99"
+MEMBER_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, TEAL, PINK, GOLD)
+DASHES = ("solid", "dash", "dot")
 
 # A range as wide as this, of positive values, is drawn on a logarithmic axis.
 LOGARITHMIC = 10.0
@@ -30,6 +37,25 @@ _TEMPLATE = go.layout.Template(
         colorway=MEMBER_COLOURS,
     )
 )
+
+
+@dataclass(frozen=True)
+class Style:
+    """Colour and dash of a line, with Plotly's words."""
+
+    colour: str
+    dash: str = "solid"
+
+    @property
+    def border(self) -> str:
+        """The same in CSS."""
+        return {"dash": "dashed", "dot": "dotted"}.get(self.dash, "solid")
+
+
+def member_style(index: int) -> Style:
+    """Colour of the index-th member, and a dash once the colours are used up."""
+    round_, colour = divmod(index, len(MEMBER_COLOURS))
+    return Style(MEMBER_COLOURS[colour], DASHES[round_ % len(DASHES)])
 
 
 @dataclass(frozen=True)
@@ -114,3 +140,21 @@ def _spread(values: np.ndarray) -> float:
     if not len(values) or values.min() <= 0:
         return 1.0
     return float(values.max() / values.min())
+
+
+def thinned(
+    x: Sequence[float], y: Sequence[float], most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """At most `most` points of a curve, [N] -> [<= most]: the ends, and of each stretch
+    between them the lowest and the highest, so that spikes stay.
+    """
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    if len(x) <= most:
+        return x, y
+    stretches = np.array_split(np.arange(1, len(x) - 1), max(1, (most - 2) // 2))
+    filled = np.where(np.isnan(y), 0.0, y)
+    kept = {0, len(x) - 1}
+    for rows in stretches:
+        kept |= {rows[filled[rows].argmin()], rows[filled[rows].argmax()]}
+    index = np.array(sorted(kept))
+    return x[index], y[index]

@@ -1,28 +1,10 @@
-"""Numbers of files checked, and written as one reads them."""
+"""Numbers as one reads them, and the sections that a page is made of."""
 
-from typing import Any
+from dataclasses import dataclass, field
 
-import numpy as np
+from dreamer_leq.pages.charts import Chart
 
 NONE = "–"
-
-
-def number(value: Any) -> float:
-    """`value` as a finite float; TypeError or ValueError where it is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is no number")
-    if not np.isfinite(value):
-        raise ValueError(f"{value} is not finite")
-    return float(value)
-
-
-def curve(values: Any, length: int | None = None) -> np.ndarray:
-    """A list of numbers as float [N], of `length` where it is given."""
-    if not isinstance(values, list):
-        raise TypeError(f"{type(values).__name__} in place of a list")
-    if length is not None and len(values) != length:
-        raise ValueError(f"{len(values)} values in place of {length}")
-    return np.array([number(value) for value in values])
 
 
 def shown(value: float | None, unit: str = "return") -> str:
@@ -57,3 +39,32 @@ def size(number_of_bytes: float) -> str:
     if number_of_bytes >= 1e9:
         return f"{number_of_bytes / 1e9:.1f} GB"
     return f"{number_of_bytes / 1e6:.0f} MB"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Texts; the columns after the first hold numbers."""
+
+    head: list[str]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """`sentences` are (whose, what) pairs; "" is the run itself. `missing` stands alone
+    where there is nothing to show, and `command` beside it.
+    """
+
+    about: str = ""
+    sentences: list[tuple[str, str]] = field(default_factory=list)
+    charts: list[Chart] = field(default_factory=list)
+    table: Table | None = None
+    notes: list[str] = field(default_factory=list)
+    missing: str = ""
+    command: str = ""
+
+
+def still_missing(run_path: object, what: str) -> Section:
+    """A section whose file has not been made."""
+    command = f"python eval.py --logdir {run_path} --report"
+    return Section(missing=f"{what} not computed yet; this does it:", command=command)

@@ -1,22 +1,25 @@
-"""What the page reads of a run: JSON files and the configuration. No arrays, no JAX.
+"""A run's folder as the pages read it: JSON files and the configuration. No JAX.
 
-A file that is missing or damaged leaves its place empty; `problems` says so in a line.
+A file that is missing leaves its place empty.
 """
 
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from dreamer_leq import config as configs
 from dreamer_leq.config import Config
-from dreamer_leq.pages.report.info import Info
 from dreamer_leq.system.errors import UserError
+from dreamer_leq.system.files import read_json
 
 T = TypeVar("T")
-Record = dict[str, Any]
+Record = dict[str, Any]  # of metrics.jsonl: phase, step, metrics and time
 
 # What code that reads a value of the wrong shape or type runs into.
 DAMAGED = (KeyError, TypeError, ValueError, IndexError, AttributeError)
@@ -24,10 +27,15 @@ DAMAGED = (KeyError, TypeError, ValueError, IndexError, AttributeError)
 
 @dataclass
 class RunFiles:
-    """The files of one run, or of a grid with `members`."""
+    """The files of one run, or of a grid with `members`.
+
+    What is damaged is left out, and `problems` says so in a line; where `strict`, it
+    raises UserError.
+    """
 
     path: Path
     grid: "RunFiles | None" = None  # that this one is a member of
+    strict: bool = False
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -39,6 +47,8 @@ class RunFiles:
         try:
             return configs.read(self.path / "config.yaml")
         except UserError as error:
+            if self.strict:
+                raise
             self.problems.append(str(error))
             return None
 
@@ -47,11 +57,21 @@ class RunFiles:
         """Those of a grid that have begun, in the order of the configuration."""
         names = self.config.members if self.config else ()
         folders = [self.path / name for name in names]
-        return [RunFiles(folder, self) for folder in folders if folder.is_dir()]
+        found = [folder for folder in folders if folder.is_dir()]
+        return [RunFiles(folder, self, self.strict) for folder in found]
 
     @cached_property
-    def info(self) -> Info | None:
+    def info(self) -> "Info | None":
         return self.read("info.json", Info.of)
+
+    @cached_property
+    def scores(self) -> "dict[int, Score]":
+        """Those of training, by the updates of LEQ before them, in their order."""
+        return self.read("scores.json", _by_updates) or {}
+
+    @cached_property
+    def offline(self) -> "OfflineAnalysis | None":
+        return self.read("analysis/offline.json", OfflineAnalysis.of)
 
     @cached_property
     def records(self) -> list[Record]:
@@ -64,7 +84,7 @@ class RunFiles:
             return []
         found = [record for line in lines if (record := _record(line))]
         if lost := len(lines) - len(found):
-            self.problems.append(f"{file}: {lost} lines are no records; left out")
+            self._leave_out(f"{file}: {lost} lines are no records")
         return found
 
     def read(self, name: str, make: Callable[[Any], T]) -> T | None:
@@ -75,13 +95,18 @@ class RunFiles:
         if not file.exists():
             return None
         try:
-            return make(json.loads(file.read_text()))
-        except OSError as error:
-            self.problems.append(f"{file}: cannot be read: {error.strerror}")
-        except (*DAMAGED, RecursionError) as error:
+            return make(read_json(file))
+        except UserError as error:
+            about = str(error).removeprefix(f"{file}: ")
+        except DAMAGED as error:
             about = " ".join(f"{type(error).__name__} {error}".split())
-            self.problems.append(f"{file}: damaged, and left out ({about})")
+        self._leave_out(f"{file}: damaged ({about})")
         return None
+
+    def _leave_out(self, problem: str) -> None:
+        if self.strict:
+            raise UserError(f"{problem}; leave the run out, or delete the file")
+        self.problems.append(f"{problem}; left out")
 
     @property
     def all_problems(self) -> Iterator[str]:
@@ -97,3 +122,187 @@ def _record(line: bytes) -> Record | None:
     except (*DAMAGED, RecursionError):
         return None
     return record if fits else None
+
+
+# --- numbers, checked
+
+
+def number(value: Any) -> float:
+    """`value` as a finite float; TypeError or ValueError where it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
+    if not np.isfinite(value):
+        raise ValueError(f"{value} is not finite")
+    return float(value)
+
+
+def curve(values: Any, length: int | None = None) -> np.ndarray:
+    """A list of numbers as float [N], of `length` where it is given."""
+    if not isinstance(values, list):
+        raise TypeError(f"{type(values).__name__} in place of a list")
+    if length is not None and len(values) != length:
+        raise ValueError(f"{len(values)} values in place of {length}")
+    return np.array([number(value) for value in values])
+
+
+# --- what the files hold, checked
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Histogram of the returns of the dataset's episodes: edges [K+1], counts [K]."""
+
+    edges: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> "Histogram":
+        counts = curve(data["counts"])
+        return cls(curve(data["edges"], len(counts) + 1), counts)
+
+
+@dataclass(frozen=True)
+class Info:
+    """info.json; `histogram` is None in runs of earlier versions."""
+
+    path: str
+    episodes: int
+    steps: int
+    return_mean: float
+    return_max: float
+    histogram: Histogram | None
+    packages: dict[str, str]
+    python: str
+    platform: str
+    devices: tuple[str, ...]
+    commit: str | None
+    dirty: bool
+
+    @classmethod
+    def of(cls, data: Any) -> "Info":
+        dataset, git = data["dataset"], data["git"] or {}
+        statistics, histogram = dataset["statistics"], dataset.get("return_histogram")
+        return cls(
+            path=str(dataset["path"]),
+            episodes=int(statistics["episodes"]),
+            steps=int(statistics["steps"]),
+            return_mean=number(statistics["return_mean"]),
+            return_max=number(statistics["return_max"]),
+            histogram=Histogram.of(histogram) if histogram else None,
+            packages={k: str(v) for k, v in data["packages"].items() if v},
+            python=str(data["python"]),
+            platform=str(data["platform"]),
+            devices=tuple(map(str, data["devices"])),
+            commit=git.get("commit"),
+            dirty=bool(git.get("dirty")),
+        )
+
+
+@dataclass(frozen=True)
+class Score:
+    """A policy's mean return with its 95 % interval, where there are several episodes;
+    `normalized` in % of the task's reference.
+    """
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    normalized: float | None = None
+    episodes: int | None = None
+
+    @classmethod
+    def of(cls, entry: dict[str, Any]) -> "Score":
+        """A score as `evaluation.scores.summarize` makes it."""
+        low, high = (entry[key] for key in ("ci_low", "ci_high"))
+        return cls(
+            number(entry["mean"]),
+            None if low is None else number(low),
+            None if high is None else number(high),
+            number(entry["normalized"]),
+            int(entry["episodes"]),
+        )
+
+
+def _by_updates(data: Any) -> dict[int, Score]:
+    steps = sorted((int(step), entry) for step, entry in data.items())
+    return {step: Score.of(entry) for step, entry in steps}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimate with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, data: dict[str, Any], name: str) -> "Estimate":
+        return cls(*(number(data[key]) for key in (name, "low", "high")))
+
+
+@dataclass(frozen=True)
+class OfflineAnalysis:
+    """analysis/offline.json: what the dataset alone says of a policy."""
+
+    tau: float
+    fqe: Estimate  # value by fitted Q evaluation
+    residual: float  # by which that misses the rewards
+    bias: Estimate  # of the run's own critic on held-out episodes
+    sentence: str
+
+    @classmethod
+    def of(cls, data: Any) -> "OfflineAnalysis":
+        return cls(
+            number(data["tau"]),
+            Estimate.of(data["fqe"], "value"),
+            number(data["fqe"]["residual"]),
+            Estimate.of(data["calibration"], "bias"),
+            str(data["sentence"]),
+        )
+
+
+# --- what a run took
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Seconds by phase, and the most bytes held; empty and None where not recorded."""
+
+    seconds: dict[str, float]
+    memory: float | None
+    device_memory: float | None
+
+
+def spent(run: RunFiles) -> Spent:
+    """Time and memory that a run took; of a grid, with its members, who share one
+    process.
+
+    What lies between two records counts for the phase of the second one: encoding and
+    compilation too. A process that went on with the run counts from its start; the
+    updates that it repeated count once.
+    """
+    records = [*run.records, *(r for member in run.members for r in member.records)]
+    times = [(clock(r, "wall"), clock(r, "process_seconds"), r) for r in records]
+    clocks = sorted((t for t in times if None not in t), key=itemgetter(0))
+    seconds: dict[str, float] = {}
+    before = clocks[0][1] if run.grid and clocks else 0.0  # a member joins late
+    for _, now, record in clocks:
+        gap = now - before if now >= before else now
+        phase = record["phase"]
+        seconds[phase] = seconds.get(phase, 0.0) + gap
+        before = now
+    peaks = (_most(records, name) for name in ("peak_memory", "peak_device_memory"))
+    return Spent(seconds, *peaks)
+
+
+def _most(records: list[Record], name: str) -> float | None:
+    found = [clock(record, name) for record in records]
+    return max((value for value in found if value is not None), default=None)
+
+
+def clock(record: Record, name: str) -> float | None:
+    """What the clock said of a record, where it said so."""
+    times = record.get("time")
+    value = times.get(name) if isinstance(times, dict) else None
+    return value if isinstance(value, int | float) else None

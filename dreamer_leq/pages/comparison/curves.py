@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dreamer_leq.pages.comparison.runs import Record, ScoredRun
+from dreamer_leq.pages.charts import thinned
+from dreamer_leq.pages.comparison.runs import ScoredRun
 from dreamer_leq.pages.phases import PHASES
-from dreamer_leq.pages.thinning import thinned
+from dreamer_leq.pages.run_files import Record
 
 POINTS = 300  # of a curve; longer ones are thinned
 _NO_METRICS = ("phase", "step", "time")
@@ -29,7 +30,7 @@ def curves(runs: Sequence[ScoredRun]) -> dict[tuple[str, str], list[Curve]]:
     found = defaultdict(list)
     for run in runs:
         for phase in PHASES:
-            own = [record for record in run.records if record["phase"] == phase]
+            own = [record for record in run.files.records if record["phase"] == phase]
             for name, step, value in _series(own):
                 found[phase, name].append(Curve(run, *thinned(step, value, POINTS)))
     order = {phase: i for i, phase in enumerate(PHASES)}

@@ -44,14 +44,14 @@ def offline_tasks(summary: Summary) -> list[OfflineTask]:
     """Those tasks of which any run has an offline estimate."""
     found: dict[str, dict[str, list[ScoredRun]]] = defaultdict(dict)
     for run, name in zip(summary.runs, summary.names, strict=True):
-        if run.offline and run.final:
+        if run.files.offline and run.final:
             found[run.task].setdefault(name, []).append(run)
     return [_task(task, found[task]) for task in summary.tasks if task in found]
 
 
 def _task(task: str, methods: dict[str, list[ScoredRun]]) -> OfflineTask:
     points = {
-        name: np.array([[run.offline.fqe, run.final.mean] for run in runs])
+        name: np.array([[run.files.offline.fqe.value, run.final.mean] for run in runs])
         for name, runs in methods.items()
     }
     means = np.array([values.mean(0) for values in points.values()])
@@ -69,6 +69,6 @@ def _task(task: str, methods: dict[str, list[ScoredRun]]) -> OfflineTask:
 
 def _row(method: str, runs: list[ScoredRun], points: np.ndarray) -> OfflineRow:
     fqe, online = points.mean(0)
-    residual = np.mean([abs(run.offline.residual) for run in runs])
-    bias = np.mean([run.offline.bias for run in runs])
+    residual = np.mean([abs(run.files.offline.residual) for run in runs])
+    bias = np.mean([run.files.offline.bias.value for run in runs])
     return OfflineRow(method, len(runs), fqe, residual, bias, online)

@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 from itertools import combinations
 
-from dreamer_leq.pages.charts import Chart
+from dreamer_leq.pages.charts import Chart, Style
 from dreamer_leq.pages.comparison import figures
-from dreamer_leq.pages.comparison.colours import method_colours, run_colours
 from dreamer_leq.pages.comparison.curves import curves
+from dreamer_leq.pages.comparison.figures import method_colours, run_colours
 from dreamer_leq.pages.comparison.offline import TRUST, OfflineTask, offline_tasks
 from dreamer_leq.pages.comparison.summary import Summary
 from dreamer_leq.pages.comparison.terminal import statistics_rows, task_rows
-from dreamer_leq.pages.palette import Style
 from dreamer_leq.pages.phases import PHASES
 from dreamer_leq.pages.templates import render
 

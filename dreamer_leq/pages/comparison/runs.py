@@ -1,35 +1,12 @@
-"""The runs that are compared, as their folders have them. No JAX."""
+"""The runs that are compared: from the arguments of --compare to their scores."""
 
 import glob
-import json
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from dreamer_leq import config as configs
 from dreamer_leq.config import Config
+from dreamer_leq.pages.run_files import RunFiles, Score
 from dreamer_leq.system.errors import UserError
-from dreamer_leq.system.files import read_json
-
-Record = dict[str, Any]  # of metrics.jsonl: phase, step and metrics
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """A policy's episodes in its environment."""
-
-    mean: float  # return
-    score: float  # 1 is the task's reference
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What the dataset alone says of a policy."""
-
-    fqe: float  # value by fitted Q evaluation
-    residual: float  # by which that misses the rewards
-    bias: float  # of LEQ's critic on held-out episodes
 
 
 @dataclass(frozen=True)
@@ -38,11 +15,18 @@ class ScoredRun:
     method, or empty.
     """
 
-    path: Path
+    files: RunFiles
     given: str
-    config: Config
-    final: Evaluation | None  # None where nothing is trained but behaviour cloning
-    cloned: Evaluation | None  # of behaviour cloning, before LEQ
+    final: Score | None  # None where nothing is trained but behaviour cloning
+    cloned: Score | None  # of behaviour cloning, before LEQ
+
+    @property
+    def config(self) -> Config:
+        return self.files.config
+
+    @property
+    def path(self) -> Path:
+        return self.files.path
 
     @property
     def task(self) -> str:
@@ -51,30 +35,6 @@ class ScoredRun:
     @property
     def seed(self) -> int:
         return self.config.seed
-
-    @cached_property
-    def offline(self) -> Estimate | None:
-        """analysis/offline.json, where there is one."""
-        file = self.path / "analysis" / "offline.json"
-        if not file.exists():
-            return None
-        found = read_json(file)
-        try:
-            fqe = found["fqe"]
-            numbers = fqe["value"], fqe["residual"], found["calibration"]["bias"]
-            return Estimate(*map(float, numbers))
-        except (KeyError, TypeError, ValueError):
-            raise UserError(f"{file} is damaged: delete it and make it anew") from None
-
-    @cached_property
-    def records(self) -> list[Record]:
-        """Those of metrics.jsonl."""
-        file = self.path / "metrics.jsonl"
-        lines = file.read_text().splitlines() if file.exists() else []
-        try:
-            return [json.loads(line) for line in lines]
-        except ValueError:
-            raise UserError(f"{file}: not every line is a record of metrics") from None
 
 
 def open_runs(arguments: list[str]) -> list[ScoredRun]:
@@ -87,8 +47,8 @@ def open_runs(arguments: list[str]) -> list[ScoredRun]:
     for argument in arguments:
         given, folders = _folders(argument)
         for folder in folders:
-            for path, config in _members(folder):
-                runs.setdefault(path.resolve(), _scored(path, given, config))
+            for files in _members(folder):
+                runs.setdefault(files.path.resolve(), _scored(files, given))
     return list(runs.values())
 
 
@@ -105,42 +65,25 @@ def _folders(argument: str) -> tuple[str, list[Path]]:
     return name.strip(), found
 
 
-def _members(folder: Path) -> list[tuple[Path, Config]]:
-    config = _config(folder)
-    members = [folder / name for name in config.members]
-    return [(path, _config(path)) for path in members] or [(folder, config)]
-
-
-def _config(folder: Path) -> Config:
-    file = folder / "config.yaml"
-    if not file.exists():
+def _members(folder: Path) -> list[RunFiles]:
+    """The members of a grid, begun or not, or the one run."""
+    if not (folder / "config.yaml").exists():
         raise UserError(f"{folder} is not a run's folder: it has no config.yaml")
-    return configs.read(file)
+    run = RunFiles(folder, strict=True)
+    names = run.config.members
+    return [RunFiles(folder / name, run, strict=True) for name in names] or [run]
 
 
-def _scored(path: Path, given: str, config: Config) -> ScoredRun:
-    file = path / "scores.json"
-    if not file.exists():
-        raise UserError(f"{path} has no scores yet: its policy is still to be trained")
-    scores = read_json(file)
-    if not isinstance(scores, dict):
-        raise UserError(f"{file} is damaged: delete it and make it anew")
-    last = str(config.leq.updates)
-    if last not in scores:
-        reached = max(scores, key=int, default="0")
+def _scored(run: RunFiles, given: str) -> ScoredRun:
+    if not (run.path / "scores.json").exists():
         raise UserError(
-            f"{path} has no final score yet: its last is of update {reached} of {last}"
+            f"{run.path} has no scores yet: its policy is still to be trained"
         )
-    cloned = _evaluation(scores, "0", file) if config.bc.updates else None
-    final = _evaluation(scores, last, file) if config.leq.updates else None
-    return ScoredRun(path, given, config, final, cloned)
-
-
-def _evaluation(scores: dict[str, Any], step: str, file: Path) -> Evaluation | None:
-    if step not in scores:
-        return None
-    try:
-        mean, normalized = (float(scores[step][k]) for k in ("mean", "normalized"))
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{file}: the scores of update {step} are damaged") from None
-    return Evaluation(mean, normalized / 100)
+    scores, last = run.scores, run.config.leq.updates
+    if last not in scores:
+        raise UserError(
+            f"{run.path} has no final score yet: its last is of update "
+            f"{max(scores, default=0)} of {last}"
+        )
+    cloned = scores.get(0) if run.config.bc.updates else None
+    return ScoredRun(run, given, scores[last] if last else None, cloned)

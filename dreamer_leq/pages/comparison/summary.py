@@ -58,7 +58,7 @@ def summarize(runs: Sequence[ScoredRun]) -> Summary:
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for run, name in zip(runs, names, strict=True):
         if run.final:
-            found[name][run.task].append(run.final.score)
+            found[name][run.task].append(run.final.normalized / 100)
     tasks = sorted({run.task for run in runs})
     for name, by_task in found.items():
         if missing := [task for task in tasks if task not in by_task]:
@@ -87,7 +87,7 @@ def _cloned(runs: Sequence[ScoredRun]) -> dict[str, list[float]]:
     grid with one seed, count once.
     """
     policies = {
-        (run.task, run.seed, run.cloned.score): run.cloned.score
+        (run.task, run.seed, run.cloned.normalized): run.cloned.normalized / 100
         for run in runs
         if run.cloned
     }

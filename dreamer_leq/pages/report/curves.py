@@ -6,13 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from dreamer_leq.pages.charts import Chart, line, scale_values
-from dreamer_leq.pages.palette import BLUE, GREY, Style, member_style
+from dreamer_leq.pages.charts import (
+    BLUE,
+    GREY,
+    Chart,
+    Style,
+    line,
+    member_style,
+    scale_values,
+    thinned,
+)
 from dreamer_leq.pages.phases import PHASES
 from dreamer_leq.pages.report import metric_names as names
-from dreamer_leq.pages.report.spent import time_of
-from dreamer_leq.pages.run_files import Record, RunFiles
-from dreamer_leq.pages.thinning import thinned
+from dreamer_leq.pages.run_files import Record, RunFiles, clock
 
 POINTS = 4000  # of all curves of a plot together
 MOST_POINTS, FEWEST_POINTS = 600, 60  # of one curve
@@ -109,7 +115,7 @@ def _points(
 
 
 def _value(record: Record, metric: str) -> float:
-    value = time_of(record, metric) if metric in names.CLOCK else record.get(metric)
+    value = clock(record, metric) if metric in names.CLOCK else record.get(metric)
     return float(value) if isinstance(value, int | float) else np.nan
 
 

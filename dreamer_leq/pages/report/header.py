@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from dreamer_leq import config as configs
 from dreamer_leq.config import Config
 from dreamer_leq.pages.charts import Chart
-from dreamer_leq.pages.parts import duration, interval, shown, size
+from dreamer_leq.pages.parts import Table, duration, interval, shown, size
 from dreamer_leq.pages.phases import PHASES
-from dreamer_leq.pages.report.info import Info
 from dreamer_leq.pages.report.returns import returns_chart
-from dreamer_leq.pages.report.scores import Score, Scores, scores_of
-from dreamer_leq.pages.report.section import Table
-from dreamer_leq.pages.report.spent import spent
-from dreamer_leq.pages.run_files import RunFiles
+from dreamer_leq.pages.report.scores import Scores, scores_of
+from dreamer_leq.pages.run_files import Info, RunFiles, Score, spent
 
 
 @dataclass(frozen=True)
@@ -22,9 +19,8 @@ class Header:
 
     title: str
     about: str
-    score: Score | None
-    score_shown: str
-    score_interval: str
+    score: str
+    about_score: str
     table: Table
     returns: Chart | None
     no_returns: str
@@ -42,9 +38,8 @@ def header(run: RunFiles) -> Header:
     return Header(
         title=run.config.task if run.config else run.name,
         about=_about(run.config),
-        score=score,
-        score_shown=shown(score.mean, unit) if score else "",
-        score_interval=interval(score.low, score.high, unit) if score else "",
+        score=shown(score.mean, unit) if score else "",
+        about_score=_about_score(scores, unit) if score else "",
         table=_members_table(run, members, scores, unit)
         if members
         else _table(scores, unit),
@@ -62,6 +57,11 @@ def _unit(run: RunFiles) -> str:
     return run.config.about.unit if run.config else "return"
 
 
+def _about_score(scores: Scores, unit: str) -> str:
+    spread = interval(scores.policy.low, scores.policy.high, unit)
+    return f"95 % interval {spread} · {scores.policy_name}"
+
+
 def _about(config: Config | None) -> str:
     if not config:
         return ""
@@ -76,14 +76,14 @@ def _about(config: Config | None) -> str:
 
 def _table(scores: Scores, unit: str) -> Table:
     head = ["", unit, "95 % interval", "score", "episodes"]
-    return Table(head, [_row(score, unit) for score in scores.rows])
+    return Table(head, [_row(*row, unit) for row in scores.rows])
 
 
-def _row(score: Score, unit: str) -> list[str]:
+def _row(name: str, score: Score, unit: str) -> list[str]:
     count = "" if score.episodes is None else f"{score.episodes}"
     spread = "" if score.episodes is None else interval(score.low, score.high, unit)
     normalized = "" if score.normalized is None else f"{score.normalized:.1f}"
-    return [score.name, shown(score.mean, unit), spread, normalized, count]
+    return [name, shown(score.mean, unit), spread, normalized, count]
 
 
 def _members_table(
@@ -95,11 +95,10 @@ def _members_table(
     for name, own in members.items():
         before = shown(own.cloned.mean, unit) if own.cloned else ""
         if own.policy:
-            rows.append([name, *_row(own.policy, unit)[1:], before])
+            rows.append([*_row(name, own.policy, unit), before])
         else:
             rows.append([name, "not scored yet", "", "", "", before])
-    others = (scores.random, scores.data_mean, scores.data_best)
-    return Table(head, rows + [[*_row(score, unit), ""] for score in others if score])
+    return Table(head, rows + [[*_row(*other, unit), ""] for other in scores.others])
 
 
 def _no_returns(info: Info | None) -> str:

@@ -6,18 +6,19 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from dreamer_leq.pages.charts import Chart, band, line
-from dreamer_leq.pages.palette import (
+from dreamer_leq.pages.charts import (
     BLUE,
     GREY,
     ORANGE,
     RED,
+    Chart,
     Style,
+    band,
+    line,
     member_style,
 )
-from dreamer_leq.pages.parts import curve
-from dreamer_leq.pages.report.section import Section, still_missing
-from dreamer_leq.pages.run_files import RunFiles
+from dreamer_leq.pages.parts import Section, still_missing
+from dreamer_leq.pages.run_files import RunFiles, curve
 
 FILE = "analysis/model.json"
 ABOUT = (

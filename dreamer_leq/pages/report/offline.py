@@ -1,55 +1,21 @@
 """Choosing τ without the environment: offline estimates beside the online score."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 from dreamer_leq.evaluation.statistics import describe_rank_correlation
-from dreamer_leq.pages.charts import Chart, label
-from dreamer_leq.pages.palette import BLUE, member_style
-from dreamer_leq.pages.parts import interval, number, shown
+from dreamer_leq.pages.charts import BLUE, Chart, label, member_style
+from dreamer_leq.pages.parts import Section, Table, interval, shown, still_missing
 from dreamer_leq.pages.report.scores import Score, scores_of
-from dreamer_leq.pages.report.section import Section, Table, still_missing
-from dreamer_leq.pages.run_files import RunFiles
+from dreamer_leq.pages.run_files import OfflineAnalysis, RunFiles
 
-FILE = "analysis/offline.json"
 ABOUT = (
     "Estimates from held-out data alone: the value that fitted Q evaluation (FQE) "
     "finds for the policy, and the bias of the critic there. They rank policies at "
     "best; neither is a score."
 )
-
-
-@dataclass(frozen=True)
-class Estimate:
-    value: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, data: dict[str, Any], name: str) -> "Estimate":
-        return cls(*(number(data[key]) for key in (name, "low", "high")))
-
-
-@dataclass(frozen=True)
-class OfflineAnalysis:
-    """analysis/offline.json, checked."""
-
-    tau: float
-    fqe: Estimate
-    bias: Estimate
-    sentence: str
-
-    @classmethod
-    def of(cls, data: Any) -> "OfflineAnalysis":
-        return cls(
-            number(data["tau"]),
-            Estimate.of(data["fqe"], "value"),
-            Estimate.of(data["calibration"], "bias"),
-            str(data["sentence"]),
-        )
 
 
 @dataclass(frozen=True)
@@ -78,7 +44,7 @@ def _sources(run: RunFiles) -> list[_Source]:
     runs = run.members or [run]
     found = []
     for i, one in enumerate(runs):
-        if analysis := one.read(FILE, OfflineAnalysis.of):
+        if analysis := one.offline:
             colour = member_style(i).colour if run.members else BLUE
             found.append(_Source(one.name, analysis, scores_of(one).policy, colour))
     return found

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dreamer_leq.pages.palette import member_style
+from dreamer_leq.pages.charts import member_style
 from dreamer_leq.pages.report.curves import curves
 from dreamer_leq.pages.report.header import header
 from dreamer_leq.pages.report.model import model_section

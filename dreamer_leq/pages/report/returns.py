@@ -3,12 +3,18 @@
 import numpy as np
 import plotly.graph_objects as go
 
-from dreamer_leq.pages.charts import Chart, label
-from dreamer_leq.pages.palette import BLUE, GREY, RED, Style, member_style
+from dreamer_leq.pages.charts import (
+    BLUE,
+    GREY,
+    RED,
+    Chart,
+    Style,
+    label,
+    member_style,
+)
 from dreamer_leq.pages.parts import shown
-from dreamer_leq.pages.report.info import Histogram
-from dreamer_leq.pages.report.scores import Score, Scores
-from dreamer_leq.pages.run_files import RunFiles
+from dreamer_leq.pages.report.scores import Scores
+from dreamer_leq.pages.run_files import Histogram, RunFiles, Score
 
 
 def returns_chart(

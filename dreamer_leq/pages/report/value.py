@@ -6,17 +6,16 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from dreamer_leq.pages.charts import Chart, label
-from dreamer_leq.pages.palette import BLUE, GREY, member_style
+from dreamer_leq.pages.charts import BLUE, GREY, Chart, label, member_style
 from dreamer_leq.pages.parts import (
     NONE,
-    curve,
+    Section,
+    Table,
     interval,
-    number,
     shown,
+    still_missing,
 )
-from dreamer_leq.pages.report.section import Section, Table, still_missing
-from dreamer_leq.pages.run_files import RunFiles
+from dreamer_leq.pages.run_files import RunFiles, curve, number
 
 FILE = "analysis/value.json"
 ABOUT = (

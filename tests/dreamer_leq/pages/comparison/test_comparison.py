@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import report_files as files
 
 from dreamer_leq import config as configs
 from dreamer_leq.cli import eval_main
@@ -23,7 +24,7 @@ UPDATES = 20  # of LEQ in the preset debug
 
 
 def evaluation(mean):
-    return {"mean": mean, "normalized": 100 * mean, "returns": [mean]}
+    return files.score(mean) | {"normalized": 100 * mean}
 
 
 def write_run(folder, final, cloned=0.1, fqe=None, **flags):
@@ -48,9 +49,10 @@ def write_run(folder, final, cloned=0.1, fqe=None, **flags):
 
 
 def write_offline(folder, fqe):
-    (folder / "analysis").mkdir()
-    found = {"fqe": {"value": fqe, "residual": -1.0}, "calibration": {"bias": 2.0}}
-    (folder / "analysis" / "offline.json").write_text(json.dumps(found))
+    found = files.offline_analysis(value=fqe) | {
+        "calibration": {"bias": 2.0, "low": 1.0, "high": 3.0}
+    }
+    files.write_json(folder / "analysis/offline.json", found)
 
 
 @pytest.fixture
@@ -176,10 +178,10 @@ def test_refusals(runs, tmp_path):
     ("text", "complaint"),
     [
         (None, "has no scores yet"),
-        ('{"0": {"mean": 0.0, "normalized": 0.0}}', "its last is of update 0 of 20"),
+        (json.dumps({"0": files.score(0.0)}), "its last is of update 0 of 20"),
         ("{", "not valid JSON"),
-        ("[]", "is damaged"),
-        ('{"20": {"mean": "high"}, "0": {}}', "are damaged"),
+        ("[]", "damaged"),
+        (json.dumps({"20": files.score(0.0) | {"mean": "high"}}), "no number"),
     ],
 )
 def test_scores_that_cannot_be_compared(tmp_path, text, complaint):
@@ -211,7 +213,7 @@ def test_a_damaged_estimate_is_named(runs, text):
     file = Path(runs[0]) / "analysis" / "offline.json"
     file.write_text(text)
     summary = summarize(open_runs(runs))
-    with pytest.raises(UserError, match=r"offline\.json is damaged"):
+    with pytest.raises(UserError, match=r"offline\.json: damaged"):
         offline_tasks(summary)
 
 

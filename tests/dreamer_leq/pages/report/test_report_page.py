@@ -130,7 +130,7 @@ def test_a_damaged_file_is_a_line(folder, damage):
     (folder / "metrics.jsonl").write_text(damage + "\n")
     found = text(folder)
     for name in names:
-        assert f"{name}.json: damaged, and left out" in found
+        assert f"{name}.json: damaged (" in found
     assert "metrics.jsonl: 1 lines are no records" in found
     assert files.OFFLINE_SENTENCE in found
 

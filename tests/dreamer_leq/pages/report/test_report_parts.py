@@ -4,8 +4,7 @@ import pytest
 import report_files as files
 
 from dreamer_leq.pages.parts import duration, interval, shown
-from dreamer_leq.pages.report.spent import spent
-from dreamer_leq.pages.run_files import RunFiles
+from dreamer_leq.pages.run_files import RunFiles, spent
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dreamer_leq.pages.thinning import thinned
+from dreamer_leq.pages.charts import thinned
 
 
 def test_thinning_keeps_ends_order_and_extremes():
