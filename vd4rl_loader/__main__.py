@@ -14,7 +14,7 @@ from vd4rl_loader.simulators.workers import WorkerLost
 _COMMANDS = {  # and the modules that hold them
     "info": ("info", "show what is in a dataset"),
     "collect": (
-        "collection.pixels",
+        "collection.suites",
         "make a dataset by playing policies in simulation",
     ),
     "convert": ("convert", "turn .npz episodes into .hdf5 shards and back"),

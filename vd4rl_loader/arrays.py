@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import tokenize
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,15 +13,8 @@ import numpy as np
 
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.files.episode import Episode
-from vd4rl_loader.files.layout import read_json
-from vd4rl_loader.files.untrusted import refuse_no_file
+from vd4rl_loader.files.untrusted import DAMAGE, read_json, refuse_no_file
 from vd4rl_loader.resize import resize_images
-
-# What opening a damaged cache may raise.
-_DAMAGE = (
-    *(OSError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError),
-    *(MemoryError, RecursionError, OverflowError, SyntaxError, tokenize.TokenError),
-)
 
 # Entries of all episodes, one after the other, and the axes of each.
 _ENTRY_ARRAYS = {
@@ -117,7 +109,7 @@ def open_arrays(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | 
             name: _mapped(folder, name, *kind) for name, kind in _ENTRY_ARRAYS.items()
         }
         whole = _is_whole(arrays, offsets, summary)
-    except _DAMAGE:
+    except (*DAMAGE, MemoryError):
         return None
     return ({**arrays, "offsets": offsets}, summary) if whole else None
 

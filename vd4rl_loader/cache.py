@@ -27,7 +27,7 @@ def digest(value: Any) -> str:
 
 
 def homes(folder: Path, cache_dir: str | Path | None) -> list[Path]:
-    """Where the cache of the data in `folder` may be, the best place first.
+    """Places for the cache of the data in `folder`, the best first.
 
     `cache_dir` if given, else `.cache` beside the data, else the user's cache folder.
     """

@@ -102,7 +102,7 @@ def _fields(episode: Episode, size: int) -> dict[str, Any]:
 
 
 def _record(source: Source, source_size: int, size: int) -> dict[str, Any]:
-    """How the images were rendered must not be lost when they are resized."""
+    """The record for the written files: resized images keep their render style."""
     if source.record or size == source_size:
         return source.record
     render = RenderStyle.named("vd4rl", source_size)

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from vd4rl_loader import arrays, cache
-from vd4rl_loader import episodes as statistics
+from vd4rl_loader.episodes import Episodes
 from vd4rl_loader.errors import DataError, shown
 from vd4rl_loader.files import formats
 from vd4rl_loader.files.layout import Source, find_source
 from vd4rl_loader.files.validation import Findings, length_problems
-from vd4rl_loader.picking import pick_episode
 from vd4rl_loader.resize import resize_images
 from vd4rl_loader.simulators.render import RenderStyle
 
@@ -25,7 +24,7 @@ _MAX_ACTION_REPEAT = 1000  # steps of an episode
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSpec:
-    """What a dataset is of.
+    """Facts about a dataset of images.
 
     Attributes:
       task: dm_control task, such as "walker_walk", if known.
@@ -62,7 +61,7 @@ class DatasetSpec:
 
 
 @dataclasses.dataclass(frozen=True)
-class Dataset:
+class Dataset(Episodes):
     """All episodes, one after the other; N entries, E episodes.
 
     Entry t holds image t, the action that led to it and the reward that came with it.
@@ -90,26 +89,6 @@ class Dataset:
     offsets: np.ndarray
     spec: DatasetSpec
     source_bytes: int
-
-    def episode(self, index: int) -> dict[str, np.ndarray]:
-        """The arrays of one episode by their names, each [T, ...]; -1 is the last.
-
-        Raises:
-          DataError: there is no such episode.
-        """
-        return pick_episode(self, index)
-
-    def returns(self) -> np.ndarray:
-        """Undiscounted return of every episode, float [E]."""
-        return statistics.episode_returns(self)
-
-    def statistics(self) -> dict[str, Any]:
-        """Numbers about the data, JSON-able. Reads actions and rewards, no images.
-
-        `steps` counts transitions, `entries` images; lengths are in entries; `bytes` is
-        the size of the mapped arrays, `source_bytes` that of the files.
-        """
-        return statistics.summary(self)
 
 
 def open_dataset(
@@ -158,14 +137,14 @@ def open_dataset(
 
 
 def _slot(source: Source, image_size: int, shortest: int | None) -> str:
-    """What a cache is for, in a name that a person can read."""
+    """A cache's purpose, in a name that a person can read."""
     which = cache.digest(source.files[0].name) if source.single else "all"
     name = f"{which}_{source.suffix[1:]}_{image_size}px"
     return name if shortest is None else f"{name}_min{shortest}"
 
 
 def _key(source: Source) -> str:
-    """What a cache was made from."""
+    """A digest of all that a cache was made from."""
     stats = [(file.name, file.stat()) for file in source.files]
     files = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
     return cache.digest([_FORMAT_VERSION, files])

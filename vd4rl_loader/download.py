@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.files.layout import SUFFIXES
-from vd4rl_loader.states import fetch, published
+from vd4rl_loader.states import published
 
 REPOSITORY = "conglu/vd4rl"
 
@@ -96,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Runs the command `download`."""
     if args.suite in published.URLS:
-        print(fetch.download_states(args.task, args.out, args.suite))
+        print(published.download_states(args.task, args.out, args.suite))
         return
     if args.level is None:
         raise DataError("--level is missing: give V-D4RL's, such as medium_expert")

@@ -1,4 +1,4 @@
-"""The one resize of the project: data and evaluation must see the same pixels."""
+"""Resizing of images: data and evaluation must see the same pixels."""
 
 from __future__ import annotations
 

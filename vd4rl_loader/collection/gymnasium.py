@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vd4rl_loader.collection import levels
 from vd4rl_loader.collection.levels import Behaviour
-from vd4rl_loader.collection.play_locomotion import EpisodePlayer
+from vd4rl_loader.collection.play import EpisodePlayer
 from vd4rl_loader.collection.progress import progress_bar
 from vd4rl_loader.errors import require_at_least
 from vd4rl_loader.files.state_files import (

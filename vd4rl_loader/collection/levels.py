@@ -18,7 +18,7 @@ LEVELS = ("random", "medium", "medium_replay", "expert", "medium_expert")
 
 @dataclass(frozen=True)
 class Behaviour:
-    """How the actions of one episode are chosen.
+    """One episode's choice of actions.
 
     Attributes:
       checkpoint: agent steps of the policy; None for uniformly random actions.

@@ -1,27 +1,19 @@
-"""Makes pixel datasets in V-D4RL's own layout, in parallel and resumably.
-
-The command `collect` makes datasets of state vectors too: see `states_collect`.
-"""
+"""Makes pixel datasets in V-D4RL's own layout, in parallel and resumably."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
-from vd4rl_loader.collection import levels
 from vd4rl_loader.collection.play import EpisodeMaker
 from vd4rl_loader.collection.progress import progress_bar
 from vd4rl_loader.collection.recipe import Recipe
-from vd4rl_loader.collection.states import collect_states
-from vd4rl_loader.collection.suites import SUITES, complete
 from vd4rl_loader.errors import require_at_least
 from vd4rl_loader.files import episode_files
 from vd4rl_loader.simulators.render import RenderStyle
-from vd4rl_loader.simulators.simulate import check_rendering, split_task
+from vd4rl_loader.simulators.simulate import split_task
 from vd4rl_loader.simulators.workers import (
     EPISODE_LIMIT,
     Worker,
@@ -97,58 +89,6 @@ def collect(
                 raise
             print(f"{error}: going on with new workers", file=sys.stderr)
     return recipe.folder(".npz")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of the command `collect`, for all suites."""
-    # Absent unless given: `suites.complete` tells what a suite does not take.
-    add = partial(parser.add_argument, default=argparse.SUPPRESS)
-    add("--suite", help=f"one of {', '.join(SUITES)} (default: dm_control)")
-    add("--task", required=True, help="walker_walk, Hopper-v4, ..., or a maze: large")
-    add("--level", help=f"one of {', '.join(levels.LEVELS)}; mazes have none")
-    add("--episodes", type=int, help="dm_control: episodes of the dataset (100)")
-    add("--steps", type=int, help="gymnasium, pointmaze: its transitions (200000)")
-    add("--seed", type=int, help="seed of initial states and actions (0)")
-    add("--out", required=True, help="dm_control: the dataset's root; others: the file")
-    add("--format", dest="layout", help="gymnasium: d4rl (.hdf5) or neorl (.npz)")
-    add("--render", help="dm_control: vd4rl (default), or fast: 8 times in software")
-    add("--size", type=int, help="dm_control: height and width of images, in pixels")
-    add("--workers", type=int, help="processes (default: one per core)")
-    add("--hdf5", action="store_true", help="dm_control: also V-D4RL's 84px format")
-    add(
-        "--noise",
-        type=float,
-        help="standard deviation of Gaussian noise. dm_control: play half of the "
-        "episodes with the policy's mean action plus noise (default: all with sampled "
-        "actions). pointmaze: the waypoint controller's (1.0)",
-    )
-    add("--policy", dest="policies", help="folder of your own policies for the task")
-
-
-def run(args: argparse.Namespace) -> None:
-    """Runs the command `collect`."""
-    given = vars(args)
-    suite = given.get("suite", "dm_control")
-    given = {name: given[name] for name in _OPTIONS if name in given}
-    options = complete(suite, given)
-    try:
-        if suite == "dm_control":
-            stopped = "the same command goes on from here"
-            print(f"rendering with {check_rendering()}", file=sys.stderr)
-            path = collect(**options)
-        else:
-            stopped = "nothing was written"
-            path = collect_states(suite, options)
-    except KeyboardInterrupt:
-        print(f"stopped: {stopped}", file=sys.stderr)
-        raise SystemExit(130) from None
-    print(path)
-
-
-_OPTIONS = (
-    *("task", "level", "episodes", "steps", "seed", "out", "layout"),
-    *("render", "size", "workers", "hdf5", "noise", "policies"),
-)
 
 
 def _make_all(

@@ -171,7 +171,7 @@ def _play(
 
 
 def _draw_walks(maze: Maze, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Where walks start, float32 [W, 2], and to which cells they go, int [W, 2]."""
+    """Walks' starts, float32 [W, 2], and the cells they go to, int [W, 2]."""
     free = maze.free_cells()
     start = free[rng.integers(len(free), size=_WALKS_AT_ONCE)]
     draw = rng.random(_WALKS_AT_ONCE)
@@ -233,7 +233,7 @@ def _task_distance(maze: Maze) -> int:
 
 
 def _lengths(maze: Maze, walks: dict[str, np.ndarray]) -> dict[str, Any]:
-    """How far, in cells, the farthest walk gets from its first cell; and the task."""
+    """Cells between the farthest walk and its first cell, and those of the task."""
     ends = walks["terminals"] | walks["timeouts"]
     number = np.cumsum(ends) - ends
     first = np.append(0, np.flatnonzero(ends)[:-1] + 1)[number]

@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vd4rl_loader.errors import DataError
-from vd4rl_loader.files import npz_arrays
-from vd4rl_loader.files.untrusted import refuse_size
+from vd4rl_loader.files.untrusted import NpzFile, refuse_size
 
 _BUNDLED = Path(__file__).parents[1] / "policies"
 _LOG_STD_RANGE = (-10.0, 2.0)
@@ -116,10 +115,10 @@ class PolicyFolder:
 
 
 def _weights(path: Path) -> dict[str, np.ndarray]:
-    with npz_arrays.opened(path) as archive:
-        stored = npz_arrays.declared(archive, npz_arrays.names(archive))
+    with NpzFile.opened(path) as file:
+        stored = file.declared(file.names())
         refuse_size(stored.values())
-        arrays = npz_arrays.read(archive, stored)
+        arrays = file.read(stored)
     return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 

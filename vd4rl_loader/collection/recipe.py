@@ -1,4 +1,4 @@
-"""What a collected dataset is: all that its bytes depend on, and where they lie."""
+"""A collected dataset's recipe: all that its bytes depend on, and where they lie."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from vd4rl_loader.collection import levels
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.files.episode_files import atomic, episode_name
-from vd4rl_loader.files.layout import read_json
+from vd4rl_loader.files.untrusted import read_json
 from vd4rl_loader.simulators.render import RenderStyle
 
 HDF5_SIZE = 84  # V-D4RL's hdf5 shards have this image size
@@ -56,14 +56,14 @@ class Recipe:
 
     @property
     def styles(self) -> dict[str, RenderStyle]:
-        """How the images are rendered, for every suffix that is written."""
+        """The images' render style, for every suffix that is written."""
         styles = {".npz": self.render}
         if self.hdf5:
             styles[".hdf5"] = dataclasses.replace(self.render, size=HDF5_SIZE)
         return styles
 
     def folder(self, suffix: str) -> Path:
-        """Where the files of a suffix lie."""
+        """The folder of a suffix's files."""
         level = Path(self.out, "main", self.task, self.level)
         return level / f"{self.styles[suffix].size}px"
 

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from vd4rl_loader.errors import DataError
-from vd4rl_loader.files import npz
+from vd4rl_loader.files import npz, shards
 from vd4rl_loader.files.episode import Episode
 from vd4rl_loader.files.layout import Source
 from vd4rl_loader.files.validation import Expected, Findings
+
+_READERS = {".npz": npz, ".hdf5": shards}
 
 
 def read_episodes(
@@ -23,7 +25,7 @@ def read_episodes(
       min_length: fewest entries of a usable episode.
       findings: receives what is wrong with the other files and episodes.
     """
-    reader = _reader(source)
+    reader = _READERS[source.suffix]
     yield from reader.read(source.files, _expect(source, reader, min_length), findings)
 
 
@@ -54,16 +56,8 @@ def refuse_empty(source: Source, findings: Findings) -> None:
     raise DataError("\n".join([f"{source.folder}: no usable episode", *lines]))
 
 
-def _reader(source: Source) -> ModuleType:
-    if source.suffix == ".npz":
-        return npz
-    from vd4rl_loader.files import shards  # here, so that .npz users do not load h5py
-
-    return shards
-
-
 def _expect(source: Source, reader: ModuleType, min_length: int) -> Expected:
-    """What most of the files look like: the others are the odd ones."""
+    """Sizes of most of the files: the others are the odd ones."""
     seen = [shape for shape in map(reader.peek, source.files) if shape]
     if not seen:
         return Expected(0, 0, min_length)  # reading will say what is wrong with them

@@ -7,13 +7,13 @@ level may have further parts (`expert/easy`), before or after the `<size>px` fol
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import re
 from pathlib import Path
 from typing import Any
 
 from vd4rl_loader.errors import DataError, shown
+from vd4rl_loader.files.untrusted import read_json
 
 SUFFIXES = (".npz", ".hdf5")
 _SUITES = ("main", "distracting", "multitask")
@@ -251,19 +251,3 @@ def _read_record(path: Path) -> dict[str, Any]:
         given = shown(repr(record["alignment"]))
         raise DataError(f"{path}: alignment is {given}, expected 'arrival'")
     return record
-
-
-def read_json(path: Path) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-      DataError: it is no file, cannot be read, or is not JSON.
-    """
-    if not path.is_file():
-        raise DataError(f"{path}: is not a file: remove it")
-    try:
-        return json.loads(path.read_text())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not valid JSON: {error}") from error

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vd4rl_loader.files import npz_arrays, validation
+from vd4rl_loader.files import validation
 from vd4rl_loader.files.episode import Episode
-from vd4rl_loader.files.untrusted import refuse_size
+from vd4rl_loader.files.untrusted import NpzFile, refuse_size
 from vd4rl_loader.files.validation import BadFileError, Expected, Field, Findings
 
 _FIELDS = {
@@ -26,8 +26,8 @@ _DISCOUNT = {"discount": Field("a float type", ("T",))}
 def peek(path: Path) -> tuple[int, int] | None:
     """Image height and action size from the headers alone; None if unreadable."""
     try:
-        with npz_arrays.opened(path) as archive:
-            stored = npz_arrays.declared(archive, ("image", "action"))
+        with NpzFile.opened(path) as file:
+            stored = file.declared(("image", "action"))
         return stored["image"].shape[1], stored["action"].shape[1]
     except (BadFileError, KeyError, IndexError):
         return None
@@ -80,8 +80,8 @@ def _discount(arrays: dict[str, np.ndarray], terminal: bool) -> np.ndarray:
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     """The arrays that are somebody's business, once all of them are as they must be."""
-    with npz_arrays.opened(path) as archive:
-        stored = npz_arrays.declared(archive, {**_FIELDS, **_DISCOUNT})
+    with NpzFile.opened(path) as file:
+        stored = file.declared({**_FIELDS, **_DISCOUNT})
         fields = _FIELDS
         if "discount" in stored:
             fields = {**_FIELDS, **_DISCOUNT}
@@ -89,4 +89,4 @@ def _load(path: Path) -> dict[str, np.ndarray]:
                 del fields["is_terminal"]
         validation.refuse(validation.layout_problems(stored, fields))
         refuse_size([stored[name] for name in fields])
-        return npz_arrays.read(archive, fields)
+        return file.read(fields)

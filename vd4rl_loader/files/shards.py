@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 
-from vd4rl_loader.files import hdf5_arrays, validation
+from vd4rl_loader.files import validation
 from vd4rl_loader.files.episode import Episode, join
-from vd4rl_loader.files.untrusted import Stored, refuse_size
+from vd4rl_loader.files.untrusted import Hdf5File, Stored, refuse_size
 from vd4rl_loader.files.validation import BadFileError, Expected, Field, Findings
 
 _FIELDS = {
@@ -34,8 +33,8 @@ _BLOCK_ROWS, _MAX_BLOCK_ROWS = 512, 4096
 def peek(path: Path) -> tuple[int, int] | None:
     """Image height and action size from the headers alone; None if unreadable."""
     try:
-        with hdf5_arrays.opened(path) as file:
-            stored = hdf5_arrays.declared(file)
+        with Hdf5File.opened(path) as file:
+            stored = file.declared(_FIELDS)
         return stored["observation"].shape[2], stored["action"].shape[1]
     except (BadFileError, KeyError, IndexError):
         return None
@@ -95,20 +94,19 @@ class _Run(NamedTuple):
 
 
 def _read_shard(path: Path, expected: Expected) -> Iterator[tuple[_Run, Episode]]:
-    with hdf5_arrays.opened(path) as file:
+    with Hdf5File.opened(path) as file:
         yield from _read_runs(path.name, file, expected)
 
 
 def _read_runs(
-    name: str, file: h5py.File, expected: Expected
+    name: str, file: Hdf5File, expected: Expected
 ) -> Iterator[tuple[_Run, Episode]]:
-    hdf5_arrays.refuse_links(file, _FIELDS)
-    stored = hdf5_arrays.declared(file)
+    stored = file.declared(_FIELDS)
     validation.refuse(validation.layout_problems(stored, _FIELDS))
     image, *columns = _FIELDS
     refuse_size([stored[column] for column in columns])
-    action, reward, discount, step_type = hdf5_arrays.read(file, columns).values()
-    hdf5_arrays.refuse_storage(file, [image])
+    action, reward, discount, step_type = file.read(columns).values()
+    file.refuse_storage([image])
     image_hw = stored[image].shape[2:]
     runs, problems = _find_runs(step_type)
     validation.refuse(
@@ -154,8 +152,8 @@ def _find_runs(step_type: np.ndarray) -> tuple[list[_Run], list[str]]:
 class _ImageBlocks:
     """Reads images in blocks of whole compression chunks, each of them once."""
 
-    def __init__(self, file: h5py.File, name: str, shape: tuple[int, ...]) -> None:
-        chunk = hdf5_arrays.chunk_rows(file, name)
+    def __init__(self, file: Hdf5File, name: str, shape: tuple[int, ...]) -> None:
+        chunk = file.chunk_rows(name)
         rows = -(-_BLOCK_ROWS // chunk) * chunk
         self.rows = min(rows, _MAX_BLOCK_ROWS, shape[0])  # of a block
         self._file, self._name, self._size = file, name, shape[2:]
@@ -175,8 +173,6 @@ class _ImageBlocks:
     def _load(self, index: int) -> np.ndarray:
         if index != self._index:
             begin = index * self.rows
-            self._block = hdf5_arrays.read_rows(
-                self._file, self._name, begin, begin + self.rows
-            )
+            self._block = self._file.read_rows(self._name, begin, begin + self.rows)
             self._index = index
         return self._block

@@ -1,24 +1,53 @@
-"""What files that nobody vouches for say of their arrays, before any is read."""
+"""Reads files that nobody vouches for: vetted first, nothing unpickled or followed.
+
+What a file declares is looked at before any of its numbers are read: kinds and shapes,
+sizes beyond the memory, links out of the file, arrays that are not all there.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import io
+import json
+import math
 import os
 import resource
+import tokenize
+import warnings
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from vd4rl_loader.files.validation import BadFileError
+from vd4rl_loader.errors import DataError
+from vd4rl_loader.files.validation import BadFileError, refuse
+
+if TYPE_CHECKING:
+    import h5py
 
 # Reading holds the stored array, its float32 copy and the episodes' arrays at once.
 _COPIES = 3
+_DEFLATE_LIMIT = 1032  # bytes that one compressed byte can become
+# What libraries raise that read damaged files; Python of damaged NumPy headers.
+DAMAGE = (
+    *(OSError, EOFError, ValueError, KeyError, TypeError, ArithmeticError),
+    *(RuntimeError, AttributeError, IndexError, AssertionError, SyntaxError),
+    *(tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+_HEADER_LIMIT = 1 << 14  # bytes, more than NumPy accepts
+# NumPy's own. What the others may ask of the memory is not in their size.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class Stored(NamedTuple):
-    """What a file declares of an array: nothing of its content has been read."""
+    """An array as a file declares it: nothing of its content has been read."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -66,17 +95,14 @@ def refuse_no_file(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def reading(
-    damage: tuple[type[Exception], ...], field: str | None = None
-) -> Iterator[None]:
+def reading(field: str | None = None) -> Iterator[None]:
     """Says of errors in its block, which reads a file or a field, what they mean.
 
     Args:
-      damage: what the library raises that reads.
       field: the array that is read, if it is one.
 
     Raises:
-      BadFileError: the block raised one of `damage`, or there was no memory.
+      BadFileError: the block raised one of DAMAGE, or there was no memory.
     """
     where = f"{field}: " if field else ""
     try:
@@ -85,8 +111,220 @@ def reading(
         raise
     except MemoryError as error:
         raise BadFileError(f"{where}does not fit into the memory") from error
-    except damage as error:
+    except DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadFileError(
             f"{where}cannot be read, truncated or damaged ({reason})"
         ) from error
+
+
+def read_json(path: Path) -> Any:
+    """The value that a JSON file holds.
+
+    Raises:
+      DataError: it is no file, cannot be read, or is not JSON.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: is not a file: remove it")
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not valid JSON: {error}") from error
+
+
+class NpzFile:
+    """A .npz file, opened for reading."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+
+    @classmethod
+    @contextlib.contextmanager
+    def opened(cls, path: Path) -> Iterator[NpzFile]:
+        """Opens the file.
+
+        Raises:
+          BadFileError: it is no .npz file, or damaged.
+        """
+        with reading():
+            refuse_no_file(path)
+            archive = zipfile.ZipFile(path)
+        with archive:
+            yield cls(archive)
+
+    def names(self) -> list[str]:
+        """Names of the arrays."""
+        members = (info.filename for info in self._archive.infolist())
+        return [name.removesuffix(".npy") for name in members if name.endswith(".npy")]
+
+    def declared(self, wanted: Iterable[str]) -> dict[str, Stored]:
+        """All arrays as the headers declare them; only those of `wanted` are looked at.
+
+        Raises:
+          BadFileError: a header is damaged, or declares more than its member holds.
+        """
+        arrays = dict.fromkeys(self.names(), Stored(np.dtype(bool), ()))
+        problems = []
+        for name in arrays.keys() & set(wanted):
+            arrays[name], there = self._header(name)
+            size = arrays[name].nbytes
+            if size != there and not arrays[name].dtype.hasobject:
+                problems.append(
+                    f"{name}: declares {size:,} bytes, its member has {there:,}"
+                )
+        refuse(sorted(problems))
+        return arrays
+
+    def read(self, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """Reads whole arrays, whose layout has been checked.
+
+        Raises:
+          BadFileError: an array is damaged.
+        """
+        return {name: self._read(name) for name in names}
+
+    def _header(self, name: str) -> tuple[Stored, int]:
+        """The declared array, and how many bytes its member has for its numbers."""
+        with reading(name), self._member(name) as file:
+            # A header may declare gigabytes of itself: NumPy reads before it looks.
+            start = io.BytesIO(file.read(_HEADER_LIMIT))
+            version = np.lib.format.read_magic(start)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of headers that Python 2 has written
+                shape, _, dtype = _HEADERS[version](start)
+            if min(shape, default=0) < 0:
+                raise ValueError(f"its shape is {shape}")
+            size = self._archive.getinfo(f"{name}.npy").file_size - start.tell()
+        return Stored(dtype, shape), size
+
+    def _read(self, name: str) -> np.ndarray:
+        with reading(name), self._member(name) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return np.lib.format.read_array(file)  # which unpickles nothing
+
+    def _member(self, name: str) -> IO[bytes]:
+        member = self._archive.getinfo(f"{name}.npy")
+        if member.compress_type not in _METHODS:
+            raise BadFileError(
+                f"{name}: is compressed in another way than NumPy does it"
+            )
+        return self._archive.open(member)
+
+
+class Hdf5File:
+    """An HDF5 file, opened for reading. Nothing is read from any other file."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file = file
+
+    @classmethod
+    @contextlib.contextmanager
+    def opened(cls, path: Path) -> Iterator[Hdf5File]:
+        """Opens the file.
+
+        Raises:
+          BadFileError: it is no HDF5 file, or damaged.
+        """
+        import h5py  # here, so that environment workers do not import it
+
+        with reading():
+            refuse_no_file(path)
+            file = h5py.File(path)
+        with file:
+            yield cls(file)
+
+    def names(self) -> list[str]:
+        """Names of all that the root group holds."""
+        with reading():
+            return list(self._file)
+
+    def has(self, path: str) -> bool:
+        """Whether there is such a path, which leaves the file by no link."""
+        group: Any = self._file
+        for part in path.split("/"):
+            group = _own(group, part) if hasattr(group, "keys") else None
+        return group is not None
+
+    def declared(self, wanted: Iterable[str]) -> dict[str, Stored]:
+        """Arrays of the root group as they are declared.
+
+        Raises:
+          BadFileError: one of `wanted` is a link, or a header is damaged.
+        """
+        own = {name: _own(self._file, name) for name in self.names()}
+        arrays = {}
+        linked = [name for name in wanted if name in own and own[name] is None]
+        refuse([f"{name}: is a link, expected the array itself" for name in linked])
+        for name, array in own.items():
+            with reading(name):
+                if hasattr(array, "shape"):
+                    arrays[name] = Stored(array.dtype, array.shape or ())
+        return arrays
+
+    def read(self, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """Reads whole arrays, whose layout has been checked.
+
+        Raises:
+          BadFileError: an array lies in other files, or is not all there.
+        """
+        names = list(names)
+        self.refuse_storage(names)
+        return {name: self.read_rows(name) for name in names}
+
+    def refuse_storage(self, names: Iterable[str]) -> None:
+        """Refuses arrays in other files, and those that are not all there.
+
+        Raises:
+          BadFileError: with all problems.
+        """
+        problems = []
+        for name in names:
+            with reading(name):
+                problems += _storage_problems(self._file, name)
+        refuse(problems)
+
+    def read_rows(
+        self, name: str, start: int = 0, stop: int | None = None
+    ) -> np.ndarray:
+        """Reads some rows of an array, which `refuse_storage` has not refused.
+
+        Raises:
+          BadFileError: they are damaged.
+        """
+        with reading(name):
+            return self._file[name][start:stop]
+
+    def chunk_rows(self, name: str) -> int:
+        """Rows that can't be read but together."""
+        chunks = self._file[name].chunks
+        return chunks[0] if chunks else 1
+
+
+def _own(group: h5py.Group, name: str) -> Any:
+    """A group's member of that name; None where there is none, or a link."""
+    import h5py
+
+    with reading(name):
+        own = isinstance(group.get(name, getlink=True), h5py.HardLink)
+        return group[name] if own else None
+
+
+def _storage_problems(file: h5py.File, name: str) -> list[str]:
+    dataset = file[name]
+    if dataset.is_virtual or dataset.external:
+        return [f"{name}: its numbers lie in other files"]
+    stored = min(dataset.id.get_storage_size(), Path(file.filename).stat().st_size)
+    size = dataset.nbytes
+    if size > _DEFLATE_LIMIT * stored or (dataset.chunks and _lacks_chunks(dataset)):
+        return [f"{name}: declares {size:,} bytes, of which only {stored:,} are stored"]
+    if dataset.chunks:  # they are read as a whole, and may be larger than the array
+        refuse_size([Stored(dataset.dtype, dataset.chunks)])
+    return []
+
+
+def _lacks_chunks(dataset: h5py.Dataset) -> bool:
+    pairs = zip(dataset.shape, dataset.chunks, strict=True)
+    chunks = math.prod(-(-length // chunk) for length, chunk in pairs)
+    return dataset.id.get_num_chunks() < chunks

@@ -1,4 +1,4 @@
-"""What an episode's arrays must be, and how it is said when they are not.
+"""Checks of an episode's arrays.
 
 Checks return texts of the form "field: what is wrong"; readers put the file's name in
 front, so that every line a user sees names file and field.
@@ -33,7 +33,7 @@ class Field:
 
 @dataclasses.dataclass(frozen=True)
 class Expected:
-    """What the other files of a dataset look like.
+    """Sizes that all files of a dataset share.
 
     Attributes:
       image_size: height and width of the frames, in pixels.
@@ -48,7 +48,7 @@ class Expected:
 
 @dataclasses.dataclass
 class Findings:
-    """What readers noticed: unusable files or episodes, and dropped fragments."""
+    """Unusable files or episodes, and dropped fragments, as readers found them."""
 
     problems: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
@@ -58,7 +58,7 @@ class Findings:
         return "\n".join(f"  {shown(file)}: {text}" for file, text in self.problems)
 
     def bad_files(self) -> int:
-        """How many different files have a problem."""
+        """Number of files with a problem."""
         return len({file for file, _ in self.problems})
 
 

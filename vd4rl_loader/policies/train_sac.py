@@ -35,7 +35,7 @@ EVALUATION_SEED, EVALUATION_EPISODES = 12345, 10
 
 
 class Env(Protocol):
-    """What `PixelEnv` is without its images."""
+    """An environment as `PixelEnv` is, without its images."""
 
     action_size: int
     observation: np.ndarray
@@ -46,7 +46,7 @@ class Env(Protocol):
 
 
 class Task(NamedTuple):
-    """What is learned: `make(seed)` gives an environment."""
+    """A task to learn: `make(seed)` gives an environment."""
 
     name: str
     make: Callable[[int], Env]
@@ -232,7 +232,7 @@ def measure(task: Task, policy: Policy | None, mode: str, episodes: int) -> list
 
 
 def summarize(task: Task, policies: dict[int, Policy]) -> dict:
-    """What `returns.json` says: medium is the checkpoint nearest half the expert's."""
+    """The record `returns.json`: medium is the checkpoint nearest half the expert's."""
     checkpoints = [
         {
             "steps": steps,

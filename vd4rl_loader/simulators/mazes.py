@@ -32,7 +32,7 @@ class Maze:
 
     @cached_property
     def walls(self) -> np.ndarray:
-        """Where walls are, bool [R, C]."""
+        """Cells that are walls, bool [R, C]."""
         return np.array([[letter == "1" for letter in row] for row in self.rows])
 
     @cached_property
@@ -62,7 +62,7 @@ class Maze:
         return [(float(x), float(y)) for x, y in self.xy(np.argwhere(self.walls))]
 
     def distances(self, cell: npt.ArrayLike) -> np.ndarray:
-        """How many steps from cell to cell everything is away from one, int [R, C].
+        """Steps from cell to cell between one and all others, int [R, C].
 
         Walls, and what cannot be reached, have -1.
         """

@@ -1,4 +1,4 @@
-"""Which OpenGL library dm_control renders with, and whether that works here."""
+"""OpenGL: the library dm_control renders with, and whether that works here."""
 
 from __future__ import annotations
 

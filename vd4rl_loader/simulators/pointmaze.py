@@ -139,7 +139,7 @@ class PointMaze:
 
 
 def _room(maze: Maze, xy: np.ndarray, axis: int, sign: np.ndarray) -> np.ndarray:
-    """How far points can go along an axis in the direction of `sign` [n]: [n] >= 0.
+    """Distances [n] >= 0 that points can go along an axis, in direction `sign` [n].
 
     The next column (for y: row) of cells is all that a step of at most STEP can reach,
     and of it the three cells beside the point's own.

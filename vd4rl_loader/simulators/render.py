@@ -1,4 +1,4 @@
-"""How a dataset's images were rendered: recorded with the data, used by evaluation."""
+"""Render styles of images: recorded with the data, used again by evaluation."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ EPISODE_STEPS = 1000  # control steps of an episode, before action repeat
 
 
 class Step(NamedTuple):
-    """What came with an observation: entry t of a stored episode.
+    """An observation and what came with it: entry t of a stored episode.
 
     Attributes:
       image: uint8 [S, S, 3], or None from an environment that does not render.
@@ -126,7 +126,7 @@ class PixelEnv:
         return self._cameras[size].draw(self._env.physics)
 
     def get_state(self) -> np.ndarray:
-        """All that the physics' future depends on, float64 [P], for `set_state`."""
+        """The physics' whole state, float64 [P], for `set_state`."""
         return self._env.physics.get_state(_whole_state())
 
     def set_state(self, state: np.ndarray) -> None:

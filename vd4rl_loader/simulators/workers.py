@@ -33,7 +33,7 @@ class WorkerError(RuntimeError):
 
 
 class WorkerLost(WorkerError):
-    """It died or hung: no fault of the request's, which another worker may answer."""
+    """A worker died or hung: no fault of the request's, another may answer it."""
 
 
 class Worker:

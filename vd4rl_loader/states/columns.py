@@ -1,4 +1,4 @@
-"""What the columns of a table of transitions must be, before and after reading.
+"""Checks of the columns of a table of transitions, before and after reading.
 
 Problems are texts of the form "field: what is wrong", as in `files.validation`.
 """

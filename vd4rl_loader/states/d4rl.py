@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vd4rl_loader.files import hdf5_arrays
-from vd4rl_loader.files.untrusted import Stored
+from vd4rl_loader.files.untrusted import Hdf5File, Stored
 from vd4rl_loader.files.validation import refuse
 from vd4rl_loader.states import columns
 from vd4rl_loader.states.transitions import Transitions, follows, select
@@ -38,17 +37,16 @@ def read(path: Path) -> Transitions:
     Raises:
       BadFileError: it is not of this layout, damaged, or holds impossible numbers.
     """
-    with hdf5_arrays.opened(path) as file:
+    with Hdf5File.opened(path) as file:
         fields = _FIELDS
-        if hdf5_arrays.has_link(file, _NEXT):
+        if _NEXT in file.names():
             fields = {**_FIELDS, _NEXT: columns.VECTOR}
-        hdf5_arrays.refuse_links(file, fields)
-        stored = hdf5_arrays.declared(file)
+        stored = file.declared(fields)
         columns.refuse_layout(stored, fields)
         if _NEXT in fields:
             _refuse_other_size(stored)
-        arrays = columns.convert(hdf5_arrays.read(file, fields), fields)
-        maze = hdf5_arrays.has_key(file, _GOAL)
+        arrays = columns.convert(file.read(fields), fields)
+        maze = file.has(_GOAL)
     if _NEXT in arrays:
         return _with_next(arrays)
     maze = maze or arrays["observations"].shape[1] == _ANT_MAZE_SIZE

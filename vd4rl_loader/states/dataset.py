@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
-from vd4rl_loader import episodes as statistics
-from vd4rl_loader.picking import pick_episode
+from vd4rl_loader.episodes import Episodes
 
 
 @dataclasses.dataclass(frozen=True)
 class StateSpec:
-    """What a dataset of state vectors is.
+    """Facts about a dataset of state vectors.
 
     Attributes:
       format: "d4rl", "neorl" or "minari".
@@ -27,7 +25,7 @@ class StateSpec:
 
 
 @dataclasses.dataclass(frozen=True)
-class StateDataset:
+class StateDataset(Episodes):
     """All episodes, one after the other; N entries, E episodes.
 
     Entry t holds the state vector of step t, the action that led to it and the reward
@@ -56,22 +54,3 @@ class StateDataset:
     offsets: np.ndarray
     spec: StateSpec
     source_bytes: int
-
-    def episode(self, index: int) -> dict[str, np.ndarray]:
-        """The arrays of one episode by their names, each [T, ...]; -1 is the last.
-
-        Raises:
-          DataError: there is no such episode.
-        """
-        return pick_episode(self, index)
-
-    def returns(self) -> np.ndarray:
-        """Undiscounted return of every episode, float [E]."""
-        return statistics.episode_returns(self)
-
-    def statistics(self) -> dict[str, Any]:
-        """Numbers about the data, JSON-able; `terminals` counts terminal entries."""
-        return {
-            **statistics.summary(self),
-            "terminals": int(np.count_nonzero(self.is_terminal)),
-        }

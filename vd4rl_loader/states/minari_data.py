@@ -25,7 +25,6 @@ _FIELDS = {
 }
 _PLACE = "achieved_goal"
 _GOAL_KEYS = {"observation", _PLACE, "desired_goal"}
-_DAMAGE = (OSError, KeyError, ValueError, TypeError, AssertionError, RuntimeError)
 
 
 def read(dataset_id: str) -> tuple[Transitions, int]:
@@ -54,7 +53,7 @@ def _load(dataset_id: str) -> MinariDataset:
         raise BadFileError(
             "reading it needs minari: pip install 'dreamer-leq[minari]'"
         ) from error
-    with reading(_DAMAGE):
+    with reading():
         try:
             return minari.load_dataset(dataset_id)
         except FileNotFoundError as error:
@@ -66,7 +65,7 @@ def _load(dataset_id: str) -> MinariDataset:
 
 
 def _stored(dataset: MinariDataset) -> Iterator[EpisodeData]:
-    with reading(_DAMAGE):  # one after the other: their infos may be large
+    with reading():  # one after the other: their infos may be large
         yield from dataset.iterate_episodes()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vd4rl_loader.files import npz_arrays
+from vd4rl_loader.files.untrusted import NpzFile
 from vd4rl_loader.files.validation import Field, refuse
 from vd4rl_loader.states import columns
 from vd4rl_loader.states.transitions import Transitions, follows
@@ -28,16 +28,16 @@ def read(path: Path) -> Transitions:
     Raises:
       BadFileError: it is not of this layout, damaged, or holds impossible numbers.
     """
-    with npz_arrays.opened(path) as archive:
-        stored = npz_arrays.declared(archive, {**_FIELDS, **_INDEX})
+    with NpzFile.opened(path) as file:
+        stored = file.declared({**_FIELDS, **_INDEX})
         columns.refuse_layout(stored, _FIELDS)
         columns.refuse_layout(stored, _INDEX)
         size, next_size = (stored[name].shape[1] for name in ("obs", "next_obs"))
         if size != next_size:
             refuse([f"next_obs: {next_size} numbers per row, obs has {size}"])
-        index = npz_arrays.read(archive, _INDEX)["index"]
+        index = file.read(_INDEX)["index"]
         refuse(_index_problems(index, stored["obs"].shape[0]))
-        arrays = columns.convert(npz_arrays.read(archive, _FIELDS), _FIELDS)
+        arrays = columns.convert(file.read(_FIELDS), _FIELDS)
     return _episodes(arrays, index)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vd4rl_loader.errors import DataError, shown
-from vd4rl_loader.files import hdf5_arrays, npz_arrays
 from vd4rl_loader.files.layout import checked, data_files
+from vd4rl_loader.files.untrusted import Hdf5File, NpzFile
 from vd4rl_loader.files.validation import BadFileError
 from vd4rl_loader.states import d4rl, minari_data, neorl
 from vd4rl_loader.states.dataset import StateDataset
@@ -116,11 +116,11 @@ def _has_states(file: Path) -> bool:
     try:
         signature = _signature(file)
         if signature == _HDF5:
-            with hdf5_arrays.opened(file) as opened:
-                return hdf5_arrays.has_key(opened, "observations")
+            with Hdf5File.opened(file) as opened:
+                return opened.has("observations")
         if signature.startswith(_ZIP):
-            with npz_arrays.opened(file) as opened:
-                return "obs" in npz_arrays.names(opened)
+            with NpzFile.opened(file) as opened:
+                return "obs" in opened.names()
     except BadFileError:
         pass
     return False

@@ -1,12 +1,18 @@
-"""Where the published state-vector datasets are, and what their files are called."""
+"""Published state-vector datasets: their addresses, names of files, downloads."""
 
 from __future__ import annotations
 
 import difflib
+import http.client
 import itertools
 import re
+import shutil
+import urllib.request
+from pathlib import Path
+from typing import BinaryIO
 
 from vd4rl_loader.errors import DataError
+from vd4rl_loader.files.episode_files import atomic
 
 _BERKELEY = "http://rail.eecs.berkeley.edu/datasets/offline_rl"
 _ULTRA = "https://github.com/ZhengyaoJiang/d4rl/releases/download/public"
@@ -25,6 +31,7 @@ _NEORL = ("Hopper", "Walker2d", "HalfCheetah")
 _NEORL_LEVELS = ("low", "medium", "high")
 _MAZES = {"umaze": "u-maze", "medium": "big-maze", "large": "hardest-maze"}
 _NEORL_TRAJECTORIES = 1000  # of 100, 1000 and 10000: the paper's
+_TIMEOUT = 60  # seconds without an answer of a server
 
 
 def _mujoco() -> dict[str, str]:
@@ -86,6 +93,53 @@ def url(task: str, suite: str | None = None) -> str:
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
     where = f" in {suite}" if suite else ""
     raise DataError(f"task {task!r}: no such published dataset{where} ({hint})")
+
+
+def download_states(task: str, out: str | Path, suite: str | None = None) -> Path:
+    """Downloads one dataset's file; one that is there already is not fetched again.
+
+    Args:
+      task: such as "hopper-medium-replay", "antmaze-large-diverse" or "Hopper-low".
+      out: folder to write to, under the published name.
+      suite: "d4rl" or "neorl"; by default the one with such a task.
+
+    Returns:
+      The file.
+
+    Raises:
+      DataError: there is no such dataset, the server cannot be reached, or the file
+        cannot be written.
+    """
+    address = url(task, suite)
+    path = Path(out).expanduser() / _file_name(address)
+    if path.exists():
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(path) as temporary, temporary.open("wb") as file:
+            _copy(address, file, path.name)
+    except (OSError, http.client.HTTPException) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            f"{path}: downloading {address} failed ({reason}): try again"
+        ) from error
+    return path
+
+
+def _copy(url: str, file: BinaryIO, title: str) -> None:
+    from rich.console import Console
+    from rich.progress import wrap_file
+
+    # Made anew each time: it reads the environment's proxies only once.
+    opener = urllib.request.build_opener()
+    with opener.open(url, timeout=_TIMEOUT) as answer:
+        length = int(answer.headers.get("Content-Length") or 0)
+        with wrap_file(
+            answer, length, description=title, console=Console(stderr=True)
+        ) as shown:
+            shutil.copyfileobj(shown, file, 1 << 20)
+        if length and file.tell() != length:
+            raise OSError(f"{file.tell():,} of {length:,} bytes arrived")
 
 
 def expected_file(task: str) -> str:

@@ -20,6 +20,7 @@ from policy_files import save_policies
 
 from vd4rl_loader import open_dataset
 from vd4rl_loader.collection import pixels as collecting
+from vd4rl_loader.collection import suites
 from vd4rl_loader.collection.pixels import collect
 from vd4rl_loader.collection.play import EpisodeMaker
 from vd4rl_loader.collection.recipe import Recipe
@@ -245,13 +246,14 @@ def test_an_unwritable_folder_is_the_users_error(tmp_path):
 
 def test_options_of_the_command_are_collects_arguments():
     parser = argparse.ArgumentParser()
-    collecting.add_arguments(parser)
+    suites.add_arguments(parser)
     line = "--task t --level l --episodes 3 --seed 1 --out o --render fast --size 32"
     line += " --workers 2 --hdf5 --noise 0.3 --policy p"
     assert vars(parser.parse_args(line.split())) == {
         **{"task": "t", "level": "l", "episodes": 3, "seed": 1, "out": "o"},
         **{"render": "fast", "size": 32, "workers": 2, "hdf5": True, "noise": 0.3},
         "policies": "p",
+        "suite": "dm_control",
     }
 
 

@@ -18,14 +18,14 @@ from policy_files import save_policies
 
 from vd4rl_loader.__main__ import main
 from vd4rl_loader.collection.gymnasium import collect_gymnasium
-from vd4rl_loader.collection.play_locomotion import _play
+from vd4rl_loader.collection.play import play_transitions
 from vd4rl_loader.collection.pointmaze import (
     _Walks,
     _without_whole_ways,
     collect_pointmaze,
 )
 from vd4rl_loader.collection.policies import open_policies
-from vd4rl_loader.collection.states import collect_states
+from vd4rl_loader.collection.suites import SUITES
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.simulators.locomotion import TASKS, make_locomotion
 from vd4rl_loader.simulators.mazes import MAZES
@@ -410,7 +410,7 @@ def test_wrong_arguments_are_refused_before_anything_is_made(
     suite, options, message, tmp_path
 ):
     with pytest.raises(DataError, match=message):
-        collect_states(suite, {**options, "out": tmp_path / "a.hdf5"})
+        SUITES[suite].collect(**{**options, "out": tmp_path / "a.hdf5"})
     assert not list(tmp_path.iterdir())
 
 
@@ -421,7 +421,7 @@ def test_an_existing_file_is_kept(suite, options, tmp_path):
     path = tmp_path / "a.hdf5"
     path.write_text("precious")
     with pytest.raises(DataError, match="exists already"):
-        collect_states(suite, {**options, "out": path})
+        SUITES[suite].collect(**{**options, "out": path})
     assert path.read_text() == "precious"
 
 
@@ -484,7 +484,9 @@ class FallsAtLast:
 
 
 def test_a_fall_in_the_last_step_is_a_timeout_as_in_d4rl():
-    episode = _play(FallsAtLast(), lambda _: (np.zeros(3, np.float32), 0.0), 0, True)
+    episode = play_transitions(
+        FallsAtLast(), lambda _: (np.zeros(3, np.float32), 0.0), 0, True
+    )
     assert episode["timeouts"].tolist() == [False, False, True]
     assert not episode["terminals"].any()
 

@@ -299,6 +299,7 @@ def test_statistics_and_spec(tmp_path, open_16):
         "action_max": max(e["action"].max() for e in episodes),
         "bytes": 170 * (16 * 16 * 3 + 3 * 4 + 4 + 3),
         "source_bytes": sum(path.stat().st_size for path in paths),
+        "terminals": 0,
     }
     found = dataset.statistics()
     assert found.keys() == expected.keys()

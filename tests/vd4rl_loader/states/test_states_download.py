@@ -11,7 +11,7 @@ from states.layouts import rows, write_d4rl
 
 from vd4rl_loader.__main__ import main
 from vd4rl_loader.states import open_states
-from vd4rl_loader.states.fetch import download_states
+from vd4rl_loader.states.published import download_states
 
 HOPPER = (
     "http://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2/"
