@@ -20,7 +20,7 @@ from dreamer_leq.evaluation.rollouts import score
 from dreamer_leq.evaluation.scores import Scores
 from dreamer_leq.run.folder import RunFolder
 from dreamer_leq.system.errors import UserError
-from dreamer_leq.world_models.imagine import Steps, imagine_steps
+from dreamer_leq.world_models.imagine import Trajectory, imagine
 from dreamer_leq.world_models.interface import WorldModel
 from dreamer_leq.world_models.latent import LatentWorldModel
 
@@ -135,7 +135,7 @@ class LoadedRun:
         elif horizon is None:
             horizon = self.config.leq.horizon
         horizon = checks.at_least(1, "horizon", horizon)
-        steps, packed, features = _imagine(
+        steps, packed = _imagine(
             self._world_model,
             agent,
             states,
@@ -147,7 +147,7 @@ class LoadedRun:
         lead = (self.members, *start.shape) if member == "all" else start.shape
         shaped = partial(_shaped, lead=lead, horizon=horizon)
         reward = self._facts.reward_transform.inverse(shaped(steps.reward))
-        latents = Latents(jax.tree.map(shaped, packed), shaped(features))
+        latents = Latents(jax.tree.map(shaped, packed), shaped(steps.features))
         return Imagined(latents, shaped(steps.action), reward, shaped(steps.cont))
 
     def decode(self, latents: Latents) -> dict[str, np.ndarray]:
@@ -314,22 +314,21 @@ def _imagine(
     members: Array | None,
     key: Array,
     horizon: int,
-) -> tuple[Steps, dict[str, Array], Array]:
-    """Steps, packed states and features of each of `members`, one after the other
-    along axis 1: [H, M * B, ...]; of drawn members [H, B, ...].
+) -> tuple[Trajectory, dict[str, Array]]:
+    """The steps, each with what it led to, and the packed states, of each of `members`,
+    one after the other along axis 1: [H, M * B, ...]; of drawn members [H, B, ...].
     """
     start = world_model.starts(states)
 
-    def path(member: Array | None) -> tuple[Steps, dict[str, Array], Array]:
-        policy = agent and agent.policy
-        steps = imagine_steps(
-            *(world_model, start, key, horizon),
-            action=action,
-            policy=policy,
-            member=member,
-        )
-        state = steps.state
-        return steps, world_model.pack(state), world_model.features(state)
+    def policy(features: Array, key: Array) -> Array:
+        return agent.policy(features)
+
+    def path(member: Array | None) -> tuple[Trajectory, dict[str, Array]]:
+        how = policy if action is None else action
+        found = imagine(world_model, how, start, key, horizon, member=member)
+        after = jax.tree.map(lambda x: x[1:], (found.state, found.features))
+        found = found.replace(state=after[0], features=after[1])
+        return found, world_model.pack(found.state)
 
     if members is None:
         return path(None)

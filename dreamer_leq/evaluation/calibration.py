@@ -6,6 +6,7 @@ of that return: see `real_returns` for what stands for it, and `chosen` for wher
 much of it is hidden.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -15,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dreamer_leq.algorithms.leq.imagination import imagine
 from dreamer_leq.evaluation.rollouts import Played
 from dreamer_leq.evaluation.statistics import bootstrap_interval
 from dreamer_leq.nn.actor_critic import ActorCritic, Params
+from dreamer_leq.world_models.imagine import imagine
 from dreamer_leq.world_models.interface import State, WorldModel
 
 HIDDEN = 0.05  # share of the discounted weight that may lie behind the clock's end
@@ -147,7 +148,7 @@ def promised(
     """For the policy in the states [n]: its Q, and the means over `SAMPLES` imagined
     rollouts of their λ-return and of their discounted reward over `horizon` steps.
 
-    The policy is the deterministic one that acts, and the rollouts are LEQ's.
+    The policy is the deterministic one that acts.
     """
     settings = (horizon, gamma, lam)
     found = _promised(world_model, nets, params, state, jax.random.key(2), settings)
@@ -165,24 +166,37 @@ def _promised(
 ) -> dict[str, Array]:
     horizon, gamma, lam = settings
 
-    def policy(features: Array, key: Array, taps: None) -> tuple[Array, Array, None]:
-        del key, taps  # deterministic, without gradients
-        action = nets.mode(params["actor"], features)
-        return action, action, None
-
-    def critic(features: Array, action: Array, taps: None) -> tuple[Array, None]:
-        del taps
-        action = world_model.action_features(action)
-        return nets.q(params["critic"], features, action), None
+    def policy(features: Array, key: Array | None = None) -> Array:
+        return nets.mode(params["actor"], features)
 
     start = jax.tree.map(lambda x: jnp.repeat(x, SAMPLES, 0), state)
-    how = dict(horizon=horizon, gamma=gamma, lam=lam)
-    rollout, _ = imagine(world_model, policy, critic, start, key, **how)
-    weight = gamma ** jnp.arange(horizon)[:, None] * rollout.alive[:-1]
+    path = imagine(world_model, policy, start, key, horizon)
+    action = world_model.action_features(policy(path.features))
+    q = nets.q(params["critic"], path.features, action)
     found = {
-        "q": rollout.q[0],
-        "lambda_return": rollout.returns[0],
-        # not a product: after an imagined end anything may be predicted
-        "imagined_return": jnp.where(weight > 0, weight * rollout.reward, 0.0).sum(0),
+        "q": q[0],
+        "lambda_return": lambda_return(path.reward, path.alive, q, gamma, lam),
+        "imagined_return": discounted(path.reward, path.alive[:-1], gamma).sum(0),
     }
     return {name: x.reshape(-1, SAMPLES).mean(1) for name, x in found.items()}
+
+
+def lambda_return(
+    reward: Array, alive: Array, q: Array, gamma: float, lam: float
+) -> Array:
+    """y_0 = Σ_h λ^h G^(h) / Σ_h λ^h over h = 0 … H (Eq. 8), where the h-step return
+    G^(h) ends in Q: reward [H, N], alive and q [H+1, N] -> [N]. λ = ∞ is G^(H) alone.
+    """
+    horizon = len(reward)
+    so_far = jnp.cumsum(discounted(reward, alive[:-1], gamma), 0)
+    each = discounted(q, alive, gamma).at[1:].add(so_far)
+    if math.isinf(lam):
+        return each[-1]
+    weight = lam ** jnp.arange(horizon + 1)
+    return (weight[:, None] * each).sum(0) / weight.sum()
+
+
+def discounted(x: Array, alive: Array, gamma: float) -> Array:
+    """γ^t alive_t x_t: [T, N]; 0 after an end, where anything may be predicted."""
+    weight = gamma ** jnp.arange(len(x))[:, None] * alive
+    return jnp.where(weight > 0, weight * x, 0.0)

@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 
 from dreamer_leq.evaluation.agent import Agent
-from dreamer_leq.world_models.imagine import imagine_steps
+from dreamer_leq.world_models.imagine import imagine
 from dreamer_leq.world_models.latent import LatentWorldModel
 from dreamer_leq.world_models.rssm import RSSMState
 
@@ -51,8 +51,8 @@ def _open_loop(
     last = jax.tree.map(lambda x: x[:, -1], states)
 
     action = batch["action"][:, context:].swapaxes(0, 1)
-    steps = imagine_steps(world_model, last, imagine_key, len(action), action=action)
-    imagined = jax.tree.map(lambda x: x.swapaxes(0, 1), steps.state)
+    path = imagine(world_model, action, last, imagine_key, len(action))
+    imagined = jax.tree.map(lambda x: x[1:].swapaxes(0, 1), path.state)
     both = jax.tree.map(lambda a, b: jnp.concatenate([a, b], 1), states, imagined)
     return _frames(world_model, both)
 
@@ -81,13 +81,13 @@ def _dream(
     states = _filter(world_model, batch, observe_key)
     start = jax.tree.map(lambda x: x[:, -1], states)
 
-    def member_dream(member):
-        path = imagine_steps(
-            *(world_model, start, imagine_key, steps),
-            policy=agent.policy,
-            member=member,
-        )
-        return jax.tree.map(lambda x: x[:, 0], (path.state, path.reward))
+    def policy(features: Array, key: Array) -> Array:
+        return agent.policy(features)
+
+    def member_dream(member: Array) -> tuple[RSSMState, Array]:
+        how = (start, imagine_key, steps)
+        path = imagine(world_model, policy, *how, member=member)
+        return jax.tree.map(lambda x: x[1:, 0], path.state), path.reward[:, 0]
 
     paths, reward = jax.vmap(member_dream)(jnp.arange(world_model.members))
     return _frames(world_model, paths), reward

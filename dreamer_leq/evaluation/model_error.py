@@ -13,7 +13,7 @@ from jax import Array
 from dreamer_leq.evaluation.agent import Agent
 from dreamer_leq.evaluation.statistics import bootstrap_interval
 from dreamer_leq.system.errors import UserError
-from dreamer_leq.world_models.imagine import Steps, imagine_steps
+from dreamer_leq.world_models.imagine import Trajectory, imagine
 from dreamer_leq.world_models.interface import State, WorldModel
 
 Errors = dict[str, Any]  # by kind: image, state, reward
@@ -112,7 +112,7 @@ def open_loop_errors(
       was seen, or of the reward `mean_reward`.
     """
     arrays, c = sequences.arrays, sequences.context
-    std = jnp.asarray(vector_std, jnp.float32)
+    std = jnp.asarray(vector_std)
     found = _open_loop(world_model, arrays, std, c, jax.random.key(0))
     mixture, members = _bounded(found)
     last = {name: x[:, c - 1 : c] for name, x in arrays.items()}
@@ -167,15 +167,15 @@ def _open_loop(
     future = {name: x[:, context:].swapaxes(0, 1) for name, x in arrays.items()}
 
     def errors(member: Array | None, key: Array) -> Errors:
-        how = dict(action=action, member=member)
-        steps = imagine_steps(world_model, start, key, len(action), **how)
+        path = imagine(world_model, action, start, key, len(action), member=member)
+        states = jax.tree.map(lambda x: x[1:], path.state)
 
         def one(xs: tuple[State, Array, dict[str, Array]]) -> Errors:
             state, reward, target = xs  # decoded step by step: images are large
             seen = world_model.decode(state) | {"reward": reward}
             return _differences(seen, target, std)
 
-        found = jax.lax.map(one, (steps.state, steps.reward, future))
+        found = jax.lax.map(one, (states, path.reward, future))
         return jax.tree.map(lambda x: x.T, found)
 
     members = jnp.arange(world_model.members)
@@ -198,22 +198,21 @@ def _disagreement(
     h, b, _ = data.shape
     both = jax.tree.map(lambda x: jnp.concatenate([x, x]), start)
     action = jnp.concatenate([data, random], 1)  # side by side: one program less
-    steps = imagine_steps(world_model, both, given_key, h, action=action)
-    values = _along(world_model, both, steps)
+    path = imagine(world_model, action, both, given_key, h)
+    values = _along(world_model, path)
     found = {"data": values[:, :b].mean(1), "random": values[:, b:].mean(1)}
     if agent is not None:
-        steps = imagine_steps(world_model, start, policy_key, h, policy=agent.policy)
-        found["policy"] = _along(world_model, start, steps).mean(1)
+        act = lambda features, key: agent.policy(features)  # noqa: E731
+        path = imagine(world_model, act, start, policy_key, h)
+        found["policy"] = _along(world_model, path).mean(1)
     return found
 
 
-def _along(world_model: WorldModel, start: State, steps: Steps) -> Array:
+def _along(world_model: WorldModel, path: Trajectory) -> Array:
     """The disagreement at each of the steps: [H, N]."""
-    before = jax.tree.map(
-        lambda first, x: jnp.concatenate([first[None], x[:-1]]), start, steps.state
-    )
+    before = jax.tree.map(lambda x: x[:-1], path.state)
     values = jax.lax.map(
-        lambda xs: world_model.disagreement(*xs), (before, steps.action)
+        lambda xs: world_model.disagreement(*xs), (before, path.action)
     )
 
     def keep(carry: tuple[Array, Array], xs: tuple[Array, Array]):
@@ -222,8 +221,8 @@ def _along(world_model: WorldModel, start: State, steps: Steps) -> Array:
         value = jnp.where(alive > 0, alive * value + (1 - alive) * last, last)
         return (value, alive * cont), value
 
-    first = values[0], jnp.ones_like(steps.cont[0])
-    return jax.lax.scan(keep, first, (values, steps.cont))[1]
+    first = values[0], jnp.ones_like(path.cont[0])
+    return jax.lax.scan(keep, first, (values, path.cont))[1]
 
 
 def _filter(

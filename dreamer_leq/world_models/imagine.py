@@ -1,55 +1,70 @@
-"""What a world model imagines step by step, under given actions or a policy's own."""
+"""The imagined rollout: what a world model expects, step by step."""
 
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
 from dreamer_leq.world_models.interface import State, WorldModel
 
+Policy = Callable[[Array, Array], Array]  # features [N, F], key -> actions [N, A]
+
 
 @struct.dataclass
-class Steps:
-    """H imagined steps from N states. Entry h holds the state to which action h led,
-    and what came with it.
+class Trajectory:
+    """H imagined steps from each of N states. Step t leads from state t to t + 1; what
+    comes after an end is still predicted, and means nothing: see `alive`.
     """
 
-    state: State  # leading axes [H, N]
+    state: State  # [H+1, N, ...], first those that were given
+    features: Array  # [H+1, N, F]
     action: Array  # [H, N, A]
-    reward: Array  # [H, N] as LEQ sees it
-    cont: Array  # [H, N]
+    reward: Array  # [H, N] of step t, as the policy's learner sees it
+    cont: Array  # [H, N] 1 - termination of step t, without the discount
+
+    @property
+    def alive(self) -> Array:
+        """Probability that it has not ended before t: [H+1, N], 1 at t = 0."""
+        first = jnp.ones_like(self.cont[:1])
+        return jnp.concatenate([first, jnp.cumprod(self.cont, 0)])
 
 
-def imagine_steps(
-    world_model: WorldModel,
+def imagine(
+    world: WorldModel,
+    policy: Policy | Array,
     start: State,
     key: Array,
     horizon: int,
     *,
-    action: Array | None = None,
-    policy: Callable[[Array], Array] | None = None,
     member: int | Array | None = None,
-) -> Steps:
-    """`horizon` steps from `start` [N], with `action` [H, N, A] or else with
-    `policy`, from features [N, F] to actions [N, A].
+) -> Trajectory:
+    """Trajectories of `horizon` steps from the states `start` [N].
 
-    All steps are those of one ensemble member; with None one is drawn per sample and
-    step, as LEQ imagines.
+    Args:
+      policy: chooses the actions; or they are given, [H, N, A].
+      member: the ensemble member that takes all steps; with None one is drawn per
+        sample and step, as policies are trained.
     """
-
+    given = None if callable(policy) else policy
     n = len(jax.tree.leaves(start)[0])
 
-    def step(state: State, xs: tuple[Array | None, Array]) -> tuple[State, Steps]:
+    def step(state: State, xs: tuple[Array | None, Array]) -> tuple[State, tuple]:
         action, key = xs
-        noise = world_model.noise(key, n)
+        policy_key, model_key = jax.random.split(key)
+        features = world.features(state)
         if action is None:
-            action = policy(world_model.features(state))
+            action = policy(features, policy_key)
+        noise = world.noise(model_key, n)
         if member is None:
-            state, reward, cont = world_model.step(state, action, noise)
+            after, reward, cont = world.step(state, action, noise)
         else:
-            state, reward, cont = world_model.member_step(state, action, noise, member)
-        return state, Steps(state, action, reward, cont)
+            after, reward, cont = world.member_step(state, action, noise, member)
+        return after, (state, features, action, reward, cont)
 
     keys = jax.random.split(key, horizon)
-    return jax.lax.scan(step, start, (action, keys))[1]
+    last, (states, features, *rest) = jax.lax.scan(step, start, (given, keys))
+    ends = last, world.features(last)
+    append = lambda x, end: jnp.concatenate([x, end[None]])  # noqa: E731
+    return Trajectory(*jax.tree.map(append, (states, features), ends), *rest)

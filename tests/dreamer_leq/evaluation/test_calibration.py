@@ -1,5 +1,7 @@
 """Predictions with known faults, in environments whose returns are known."""
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -121,6 +123,32 @@ def test_no_more_states_than_asked_for_evenly_spread():
     step, episode = c.chosen(played([100, 50, 3], [True] * 3), GAMMA, 5, 30)
     assert np.bincount(episode).tolist() == [10, 10, 3]
     np.testing.assert_array_equal(step[episode == 0], np.arange(10) * 11)
+
+
+# --- λ-returns and sums
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.9, 50.0, math.inf])
+def test_a_lambda_return_is_the_mean_of_all_returns(lam):
+    """By recursion: G^(h) from step t on is r_t + γ c_t G^(h - 1) from t + 1 on."""
+    rng = np.random.default_rng(3)
+    reward, cont = rng.normal(size=(5, 7)), rng.uniform(size=(5, 7))
+    q, alive = rng.normal(size=(6, 7)), np.cumprod(np.vstack([np.ones(7), cont]), 0)
+
+    def later(t, h):
+        return reward[t] + GAMMA * cont[t] * later(t + 1, h - 1) if h else q[t]
+
+    each = [later(0, h) for h in range(6)]
+    weights = [0] * 5 + [1] if math.isinf(lam) else lam ** np.arange(6)
+    found = c.lambda_return(*map(jnp.float32, (reward, alive, q)), GAMMA, lam)
+    np.testing.assert_allclose(found, np.average(each, 0, weights), rtol=1e-5)
+
+
+def test_nothing_counts_after_an_end():
+    alive = jnp.array([[1.0], [0.0], [0.0]])
+    reward, q = jnp.array([[2.0], [jnp.inf]]), jnp.array([[9.0], [1e30], [jnp.nan]])
+    assert c.lambda_return(reward, alive, q, GAMMA, math.inf) == 2
+    assert c.lambda_return(reward, alive, q, GAMMA, 1.0) == (9 + 2 + 2) / 3
 
 
 # --- what is promised, and all of it together
