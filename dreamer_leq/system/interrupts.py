@@ -1,7 +1,12 @@
-"""SIGTERM and Ctrl-C: finish the updates under way, save, exit."""
+"""Ctrl-C, and what schedulers and terminals send: finish the updates under way, save,
+exit.
+"""
 
 import contextlib
+import os
 import signal
+import stat
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -21,11 +26,15 @@ class Interrupted(BaseException):
 
 
 class Interrupts:
-    """Notes the first signal; a second one of the same kind ends the process at
-    once.
+    """Notes the first signal. A second Ctrl-C or SIGTERM ends the process at once; the
+    others may come again, since kernels and shells repeat them.
+
+    Outside of the main thread Python handles no signals, and nothing is noted. SIGHUP
+    stays ignored where it is, as `nohup` leaves it.
     """
 
-    SIGNALS = (signal.SIGTERM, signal.SIGINT)
+    STOPS = (signal.SIGTERM, signal.SIGINT)
+    SIGNALS = (*STOPS, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 
     def __init__(self) -> None:
         self.pending: int | None = None
@@ -33,8 +42,13 @@ class Interrupts:
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "Interrupts":
+        if threading.current_thread() is not threading.main_thread():
+            return self
         for signum in self.SIGNALS:
-            self._previous[signum] = signal.signal(signum, self._note)
+            before = signal.getsignal(signum)
+            if signum != signal.SIGHUP or before != signal.SIG_IGN:
+                self._previous[signum] = before
+                signal.signal(signum, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -43,7 +57,10 @@ class Interrupts:
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self.pending = signum
-        signal.signal(signum, signal.SIG_DFL)
+        again = signal.SIG_DFL if signum in self.STOPS else signal.SIG_IGN
+        signal.signal(signum, again)
+        if signum == signal.SIGHUP:
+            _leave_terminal_that_has_gone()
         if self._breakable:
             self.raise_pending(self._breakable)
 
@@ -65,3 +82,11 @@ class Interrupts:
         """Raise Interrupted if a signal came; `where` says what had been reached."""
         if self.pending is not None:
             raise Interrupted(self.pending, where)
+
+
+def _leave_terminal_that_has_gone() -> None:
+    """Say the rest to nobody: what still wrote to it would fail."""
+    for output in (1, 2):
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(output).st_mode) and not os.isatty(output):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), output)

@@ -1,5 +1,6 @@
 """The library as its page and the README show it: every name, every example."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def test_and_so_is_what_each_of_them_has(kind):
     section = re.search(rf"^### `{kind.__name__}`$(.*?)(^##|\Z)", PAGE, re.M | re.S)
     described = set(re.findall(r"`(?:run\.)?(\w+)(?:\(|`)", section[1]))
     public = {name for name in vars(kind) if not name.startswith("_")}
-    public |= set(re.findall(r"^      (\w+):", kind.__doc__, re.MULTILINE))
+    public |= set(re.findall(r"^  (\w+):", inspect.getdoc(kind), re.MULTILINE))
     assert public and public <= described, public - described
 
 

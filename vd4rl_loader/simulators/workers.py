@@ -55,11 +55,11 @@ class Worker:
         self.connection, theirs = Pipe()
         with theirs:
             self._process = launch(
-                # Ctrl-C, and a scheduler's SIGTERM, reach the whole process group: the
-                # parent decides what becomes of us. First of all, so that no import
-                # is interrupted.
-                "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
-                "signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+                # Ctrl-C, and what terminals and schedulers send, reach the whole
+                # process group: the parent decides what becomes of us. First of all,
+                # so that no import is interrupted.
+                "import signal; [signal.signal(getattr(signal, f'SIG{name}'), "
+                "signal.SIG_IGN) for name in 'INT TERM HUP USR1 USR2 XCPU'.split()]; "
                 "from vd4rl_loader.simulators.workers import serve; "
                 f"serve({theirs.fileno()}, {os.getpid()})",
                 environment,

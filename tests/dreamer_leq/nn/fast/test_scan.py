@@ -90,17 +90,18 @@ def test_the_backward_scan_carries_no_gradient_of_the_parameters():
 
     def carried(run):
         gradient = jax.grad(lambda p: loss(run)(p, start, x, reset)[0])
-        return [size for size in carries(jax.make_jaxpr(gradient)(params).jaxpr)]
+        return list(carries(jax.make_jaxpr(gradient)(params).jaxpr))
 
     assert (SIZE, SIZE) in carried(plain)
     assert (SIZE, SIZE) not in carried(recur)
 
 
 def carries(jaxpr):
-    """Shapes of what the scans in a program carry."""
+    """Shapes of what the scans in a program give, what they carry among them: all but
+    that begins with the axis of the steps.
+    """
     for eqn in jaxpr.eqns:
         if eqn.primitive.name == "scan":
-            consts, count = eqn.params["num_consts"], eqn.params["num_carry"]
-            yield from (v.aval.shape for v in eqn.invars[consts : consts + count])
+            yield from (v.aval.shape for v in eqn.outvars)
         for inner in jaxprs_in_params(eqn.params):
             yield from carries(inner)
