@@ -5,4 +5,4 @@ import sys
 from dreamer_leq.cli import eval_main
 
 if __name__ == "__main__":
-    sys.exit(eval_main(sys.argv[1:]))
+    sys.exit(eval_main())

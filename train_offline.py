@@ -8,4 +8,4 @@ import sys
 from dreamer_leq.cli import train_main
 
 if __name__ == "__main__":
-    sys.exit(train_main(sys.argv[1:]))
+    sys.exit(train_main())

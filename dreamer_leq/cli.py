@@ -1,11 +1,13 @@
-"""The commands behind train_offline.py and eval.py.
+"""The commands behind train_offline.py and eval.py, and of an installation.
 
 An error of the user's is one line on stderr and exit code 2; a bug keeps its traceback.
 """
 
 import argparse
 import contextlib
+import importlib.util
 import os
+import shlex
 import signal
 import sys
 import time
@@ -17,29 +19,36 @@ from typing import TYPE_CHECKING, NoReturn
 
 from dreamer_leq.system.compiled_programs import keep_compiled_programs
 from dreamer_leq.system.errors import UserError
+from dreamer_leq.system.paths import WORDS, expanded, is_path
+from dreamer_leq.system.programs import program
 from dreamer_leq.system.shortages import shortage
 from vd4rl_loader.errors import DataError, told
 from vd4rl_loader.simulators.workers import WorkerLost
+from vd4rl_loader.terminal import accept_any_text
 
 if TYPE_CHECKING:
     from dreamer_leq.config import Config
 
 
-def train_main(argv: Sequence[str]) -> int:
+def train_main(argv: Sequence[str] | None = None) -> int:
     """train_offline.py; returns the exit code."""
-    return _guarded(lambda: _train(argv))
+    return _guarded(_train, argv)
 
 
-def eval_main(argv: Sequence[str]) -> int:
+def eval_main(argv: Sequence[str] | None = None) -> int:
     """eval.py; returns the exit code."""
-    return _guarded(lambda: _evaluate(argv))
+    return _guarded(_evaluate, argv)
 
 
-def _guarded(command: Callable[[], int | None]) -> int:
-    _quiet_libraries()
+def _guarded(
+    command: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None
+) -> int:
+    accept_any_text()
+    # the forks are subprocess's, which become ffmpeg or git at once: no JAX in them
+    warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called")
     keep_compiled_programs()
     try:
-        return _told_all(command)
+        return _told_all(command, sys.argv[1:] if argv is None else argv)
     except BrokenPipeError:  # who read along has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
@@ -56,24 +65,15 @@ def _guarded(command: Callable[[], int | None]) -> int:
         return 2
 
 
-def _told_all(command: Callable[[], int | None]) -> int:
+def _told_all(
+    command: Callable[[Sequence[str]], int | None], argv: Sequence[str]
+) -> int:
     """Its exit code, once all that it said has been taken."""
     try:
-        return command() or 0
+        return command(argv) or 0
     finally:
-        sys.stdout.flush()
-
-
-def _quiet_libraries() -> None:
-    """No notes of JAX's compilers, nor warnings of forks, among a user's lines.
-
-    Compiled programs that are loaded again make XLA complain, in pages, that this CPU
-    lacks `prefer-no-gather`: a preference of its own, no feature of any CPU. What goes
-    wrong for real comes as an exception. The forks are those of subprocess, which
-    become ffmpeg at once: no JAX runs in them.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called")
+        if sys.stdout:  # there is none where it was closed
+            sys.stdout.flush()
 
 
 def _log(text: str) -> None:
@@ -154,15 +154,19 @@ def _where(folder: Path) -> list[str]:
     }
     there = [name for name in made if (folder / name).exists()]
     members = sorted(folder.glob("tau*-seed*"))
-    video = "" if members else " --video out.mp4"
-    dream = " --imagine dream.mp4" if "videos/dream.mp4" in there else ""
+    score = [*program("eval"), "--logdir", str(folder), "--episodes", "10"]
+    score += [] if members else ["--video", "out.mp4"]
+    score += ["--imagine", "dream.mp4"] if "videos/dream.mp4" in there else []
+    curves = shlex.join(["tensorboard", "--logdir", str(folder / "tensorboard")])
+    if not importlib.util.find_spec("tensorboard"):
+        curves = f"pip install tensorboard && {curves}"
     return [
         *[f"  {folder / name}   {made[name]}" for name in there],
         *[f"  {member}   a run of the grid" for member in members],
         "go on with",
-        f"  python eval.py --logdir {folder} --episodes 10{video}{dream}",
-        f"  tensorboard --logdir {folder}/tensorboard",
-        "  python train_offline.py --help   every preset and key",
+        f"  {shlex.join(score)}",
+        f"  {curves}",
+        f"  {shlex.join(program('train'))} --help   every preset and key",
     ]
 
 
@@ -182,7 +186,7 @@ def _eval_parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--compare",
         nargs="+",
-        type=_path,
+        type=_named_path,
         metavar="[NAME=]DIR",
         help="compare runs and grids instead: a table and a page of curves; NAME is "
         "that of their method (default: the keys in which they differ)",
@@ -215,11 +219,14 @@ def _eval_parser() -> argparse.ArgumentParser:
 
 
 def _path(text: str) -> str:
-    from dreamer_leq.config.tree import is_path
-
     if not is_path(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a path")
-    return text
+        raise argparse.ArgumentTypeError(f"{text!r} is not {WORDS}")
+    return expanded(text)
+
+
+def _named_path(text: str) -> str:
+    name, equals, path = text.rpartition("=")
+    return name + equals + _path(path)
 
 
 def _evaluate(argv: Sequence[str]) -> None:

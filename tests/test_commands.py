@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import signal
 from pathlib import Path
@@ -10,7 +11,16 @@ import imageio.v3 as imageio
 import jax
 import numpy as np
 import pytest
-from workplace import ANALYSED, Workplace, films, records, refused, scalars, scores
+from workplace import (
+    ANALYSED,
+    ROOT,
+    Workplace,
+    films,
+    records,
+    refused,
+    scalars,
+    scores,
+)
 
 import dreamer_leq as dl
 from dreamer_leq import config as configs
@@ -69,7 +79,8 @@ def test_it_says_what_it_does_and_where_things_are(trained):
     assert f"everything is in {RUN}" in trained.stdout
     for named in re.findall(rf"  ({RUN}\S+)   ", trained.stdout):
         assert (trained.path / named).exists()
-    assert "python eval.py --logdir" in trained.stdout
+    score = shlex.split(lines[lines.index("go on with") + 1])
+    assert score[:4] == ["python", str(ROOT / "eval.py"), "--logdir", str(RUN)]
 
 
 def test_the_folder_holds_configuration_and_provenance(trained):

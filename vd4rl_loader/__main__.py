@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from vd4rl_loader.errors import DataError, disk_trouble, told
 from vd4rl_loader.simulators.workers import WorkerLost
+from vd4rl_loader.terminal import accept_any_text
 
 _COMMANDS = {  # and the modules that hold them
     "info": ("info", "show what is in a dataset"),
@@ -32,6 +33,7 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code; 2 for an error of the user's."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    accept_any_text()
     try:
         return _main(arguments)
     except (DataError, WorkerLost) as error:

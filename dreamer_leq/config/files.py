@@ -26,7 +26,8 @@ from dreamer_leq.system.files import read_text, replacing
 
 _MOST_VALUES, _MOST_LEVELS = 20_000, 50
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs.yaml"
+# Beside this file lies a link to the one at the top, or, once installed, its copy.
+CONFIGS = Path(__file__).with_name("configs.yaml").resolve()
 
 # Keys that are younger than the first runs, with the values that say what those did.
 _YOUNGER = {

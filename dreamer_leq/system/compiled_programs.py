@@ -23,9 +23,20 @@ def keep_compiled_programs() -> None:
         return
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = Path(home, "dreamer_leq/jax")
+    if not _is_ours(folder):
+        return
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
     remove_torn(folder)
     trim(folder, LIMIT)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether it can be written to, and is not beside a home that nobody knows."""
+    with contextlib.suppress(OSError):
+        if folder.is_absolute():
+            folder.mkdir(parents=True, exist_ok=True)
+            return os.access(folder, os.W_OK | os.X_OK)
+    return False
 
 
 def remove_torn(folder: Path) -> None:

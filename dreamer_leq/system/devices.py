@@ -6,6 +6,7 @@ everything lies on one device, as without a mesh.
 """
 
 import contextlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,15 @@ from dreamer_leq.nn.parallel import DATA
 from dreamer_leq.system.errors import UserError
 
 
+# Extras of JAX's own package by platform.
+_INSTALLED_BY = {
+    "cuda": "cuda13",
+    "gpu": "cuda13",
+    "rocm": "rocm7-local",
+    "tpu": "tpu",
+}
+
+
 @dataclass(frozen=True)
 class Devices:
     """`mesh` may span several processes; with None there is one device."""
@@ -29,11 +39,13 @@ class Devices:
     def of(cls, axes: Mapping[str, int]) -> "Devices":
         """Devices for a configuration's `mesh_axes`.
 
-        Raises UserError where there are too few, or where a process would have none.
+        Raises UserError where there are too few, where a process would have none, and
+        where JAX lacks what JAX_PLATFORMS asks for.
         """
+        found = present()
         if not axes:
             return cls()
-        n, found = axes[DATA], jax.devices()
+        n = axes[DATA]
         if n > len(found):
             raise UserError(
                 f"mesh: data={n} needs {n} devices, there are {len(found)}"
@@ -52,7 +64,7 @@ class Devices:
         return 1 if self.mesh is None else self.mesh.size
 
     def __str__(self) -> str:
-        device = jax.devices()[0]
+        device = present()[0]
         text = f"{self.count} x {device.device_kind} ({device.platform})"
         several = jax.process_count() > 1
         return text + (f", in {jax.process_count()} processes" if several else "")
@@ -112,6 +124,23 @@ class Devices:
             return jax.device_put(x, whole)
         x = np.asarray(x)
         return jax.make_array_from_callback(x.shape, whole, lambda index: x[index])
+
+
+def present() -> list[jax.Device]:
+    """All devices. Raises UserError where JAX lacks what JAX_PLATFORMS asks for."""
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        asked = os.environ.get("JAX_PLATFORMS")
+        if not asked:
+            raise
+        # JAX asserts, or says in pages, what it lacks
+        extra = _INSTALLED_BY.get(asked.partition(",")[0])
+        install = f"pip install -U 'jax[{extra}]', or " if extra else ""
+        raise UserError(
+            f"JAX_PLATFORMS={asked}: JAX finds no such device here: {install}unset "
+            "JAX_PLATFORMS to take what there is"
+        ) from error
 
 
 ONE_DEVICE = Devices()

@@ -29,7 +29,6 @@ with Interrupts() as interrupts:
 """
 
 
-
 def test_a_closed_terminal_lets_a_run_save_and_end(tmp_path):
     ours, theirs = os.openpty()
     inherit = dict(stdin=theirs, stdout=theirs, start_new_session=True)
