@@ -1,17 +1,26 @@
-"""Distributions as functions of their parameters: all in float32, all differentiable.
+"""Distributions as functions of their parameters: all differentiable, all computed in
+float32, or in float64 where the parameters are.
 
 Sources: DreamerV3 (arXiv 2301.04104) for symlog, two-hot and unimix; Haarnoja et al.
 2018 for the tanh normal.
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 
+def _precise(x: Array) -> Array:
+    """`x` in float32 where it has fewer bits."""
+    x = jnp.asarray(x)
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def symlog(x: Array) -> Array:
-    """sign(x) log(1 + |x|), with its derivative 1 at 0."""
-    positive = jnp.where(x >= 0, x, 0.0)
+    """sign(x) log(1 + |x|), with its derivative 1 at 0; NaN of NaN."""
+    positive = jnp.where(x < 0, 0.0, x)
     negative = jnp.where(x < 0, x, 0.0)
     return jnp.log1p(positive) - jnp.log1p(-negative)
 
@@ -26,7 +35,7 @@ def symexp_bins(n: int = 255) -> Array:
     """
     if n < 3 or n % 2 == 0:
         raise ValueError(f"two-hot needs an odd number of at least 3 bins, got {n}")
-    negative = symexp(jnp.linspace(-20.0, 0.0, n // 2 + 1, dtype=jnp.float32))
+    negative = symexp(jnp.linspace(-20.0, 0.0, n // 2 + 1))
     return jnp.concatenate([negative, -negative[:-1][::-1]])
 
 
@@ -35,15 +44,15 @@ def two_hot(x: Array, bins: Array) -> Array:
 
     A value outside the bins puts all its weight on the nearest end.
     """
-    x = jnp.clip(x.astype(jnp.float32), bins[0], bins[-1])
+    x = _precise(x)
+    bins = bins.astype(x.dtype)
+    x = jnp.clip(x, bins[0], bins[-1])
     above = jnp.clip(jnp.searchsorted(bins, x, side="right"), 1, len(bins) - 1)
     below = above - 1
     weight = (x - bins[below]) / (bins[above] - bins[below])
-    n = len(bins)
-    return (
-        jax.nn.one_hot(below, n) * (1 - weight)[..., None]
-        + jax.nn.one_hot(above, n) * weight[..., None]
-    )
+    one_hot = partial(jax.nn.one_hot, num_classes=len(bins), dtype=x.dtype)
+    low, high = (1 - weight)[..., None], weight[..., None]
+    return one_hot(below) * low + one_hot(above) * high
 
 
 def two_hot_mean(logits: Array, bins: Array) -> Array:
@@ -55,10 +64,10 @@ def two_hot_mean(logits: Array, bins: Array) -> Array:
     - adding products of opposite sign does too, since compilers fuse the multiply with
     the add - and zero logits would not give exactly 0.
     """
-    probs = jax.nn.softmax(logits.astype(jnp.float32))
+    probs = jax.nn.softmax(_precise(logits))
     middle = len(bins) // 2
     surplus = probs[..., middle + 1 :] - probs[..., :middle][..., ::-1]
-    return (surplus * bins[middle + 1 :]).sum(-1)
+    return (surplus * bins[middle + 1 :].astype(probs.dtype)).sum(-1)
 
 
 def two_hot_loss(logits: Array, target: Array, bins: Array) -> Array:
@@ -66,12 +75,12 @@ def two_hot_loss(logits: Array, target: Array, bins: Array) -> Array:
     [...].
     """
     weights = two_hot(jax.lax.stop_gradient(target), bins)
-    return -(weights * jax.nn.log_softmax(logits.astype(jnp.float32))).sum(-1)
+    return -(weights * jax.nn.log_softmax(_precise(logits))).sum(-1)
 
 
 def unimix_log_probs(logits: Array, unimix: float = 0.01) -> Array:
     """Log of (1 - unimix) softmax(logits) + unimix / C: [..., C]."""
-    probs = jax.nn.softmax(logits.astype(jnp.float32))
+    probs = jax.nn.softmax(_precise(logits))
     return jnp.log((1 - unimix) * probs + unimix / logits.shape[-1])
 
 
@@ -81,7 +90,7 @@ def straight_through(log_probs: Array, noise: Array) -> Array:
     `noise` is Gumbel's, [..., C].
     """
     index = jnp.argmax(log_probs + noise, -1)
-    one_hot = jax.nn.one_hot(index, log_probs.shape[-1])
+    one_hot = jax.nn.one_hot(index, log_probs.shape[-1], dtype=log_probs.dtype)
     probs = jnp.exp(log_probs)
     return one_hot + (probs - jax.lax.stop_gradient(probs))
 

@@ -67,6 +67,10 @@ def test_symlog_and_symexp_slopes(x):
     np.testing.assert_allclose(jax.grad(symexp)(small), np.exp(abs(small)), rtol=1e-5)
 
 
+def test_symlog_of_nan_is_nan():
+    np.testing.assert_array_equal(symlog(jnp.array([jnp.nan, 0.0])), [np.nan, 0.0])
+
+
 # --- two-hot: bins --------------------------------------------------------------------
 
 
@@ -519,3 +523,30 @@ def test_tanh_normal_sums_the_action_dimensions():
         tanh_normal_log_prob(mean[:, [d]], std[:, [d]], x[:, [d]]) for d in range(6)
     ]
     np.testing.assert_allclose(together, np.sum(apart, 0), rtol=1e-4, atol=1e-4)
+
+
+# --- float64 --------------------------------------------------------------------------
+
+
+def test_all_of_it_is_computed_in_float64_where_the_parameters_are():
+    """To the last digits; and a float32 is still a float32 there."""
+    rng = np.random.default_rng(29)
+    logits, x = rng.normal(size=(6, BINS)), 30 * rng.normal(size=6)
+    with jax.enable_x64(True):
+        grid = np.linspace(-20, 20, BINS)
+        bins = np.asarray(symexp_bins())
+        np.testing.assert_allclose(bins, np.sign(grid) * np.expm1(abs(grid)), 1e-12)
+        log_p = special.log_softmax(logits, -1)
+        low, weight = neighbours(x, bins)
+        rows = np.arange(6)
+        expected = -(1 - weight) * log_p[rows, low] - weight * log_p[rows, low + 1]
+        loss = jax.jit(two_hot_loss)(logits, x, bins)
+        np.testing.assert_allclose(loss, expected, 1e-12)
+        mean = jax.jit(two_hot_mean)(logits, bins)
+        np.testing.assert_allclose(mean, special.softmax(logits, -1) @ bins, 1e-9)
+        np.testing.assert_allclose(unimix_log_probs(logits), np.log(mixed(logits)))
+        assert sample(jax.random.key(0), jnp.asarray(log_p)).dtype == np.float64
+        single = jnp.float32(logits), jnp.float32(x)
+        assert two_hot_mean(single[0], bins).dtype == jnp.float32
+        assert two_hot_loss(*single, bins).dtype == jnp.float32
+        assert sample(jax.random.key(0), single[0]).dtype == jnp.float32
