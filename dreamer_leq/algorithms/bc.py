@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import struct
 from jax import Array
@@ -12,27 +11,6 @@ from jax import Array
 from dreamer_leq.algorithms import losses
 from dreamer_leq.nn.actor_critic import ActorCritic, Params, moving_average
 from dreamer_leq.world_models.interface import WorldModel
-
-
-def monte_carlo_returns(
-    reward: np.ndarray, is_first: np.ndarray, is_terminal: np.ndarray, gamma: float
-) -> np.ndarray:
-    """Discounted return that follows each entry, in arrival order: float32 [N].
-
-    Entry t sums γ^k r_{t+1+k} to the episode's end. Where an episode was cut off rather
-    than terminated, its last state is worth its mean reward for ever, r̄ / (1 - γ) - a
-    fair guess for the continuing tasks of dm_control.
-    """
-    returns = np.zeros(len(reward), np.float64)
-    starts = np.flatnonzero(is_first)
-    for start, end in zip(starts, [*starts[1:], len(reward)], strict=True):
-        rewards = reward[start + 1 : end].astype(np.float64)
-        ended = bool(is_terminal[end - 1]) or not len(rewards)
-        tail = 0.0 if ended else rewards.mean() / (1 - gamma)
-        returns[end - 1] = tail
-        for t in range(end - 2, start - 1, -1):
-            returns[t] = reward[t + 1] + gamma * returns[t + 1]
-    return returns.astype(np.float32)
 
 
 @struct.dataclass

@@ -11,8 +11,8 @@ import pytest
 from flax import struct
 
 from dreamer_leq import config as configs
-from dreamer_leq.algorithms.bc import monte_carlo_returns
 from dreamer_leq.commands import estimate as offline_estimate
+from dreamer_leq.data.entries import monte_carlo_returns
 from dreamer_leq.data.sampling import Source, Transitions, transition_starts
 from dreamer_leq.nn.actor_critic import ActorCritic
 from dreamer_leq.system.errors import UserError

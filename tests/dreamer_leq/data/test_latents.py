@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from flax import struct
 
-from dreamer_leq.algorithms.bc import monte_carlo_returns
 from dreamer_leq.config import from_presets
 from dreamer_leq.data import latents
+from dreamer_leq.data.entries import monte_carlo_returns
 from dreamer_leq.data.latents import (
     LatentData,
     Reencoding,

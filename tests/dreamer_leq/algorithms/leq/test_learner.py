@@ -1,7 +1,6 @@
 """The LEQ update: its losses in NumPy, what trains what, and what stays."""
 
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ from flax import struct
 from jax import Array
 from worlds import World
 
-from dreamer_leq.algorithms.bc import Pretraining, monte_carlo_returns
+from dreamer_leq.algorithms.bc import Pretraining
 from dreamer_leq.algorithms.leq.learner import LEQ
 from dreamer_leq.config import from_presets
 from dreamer_leq.data.sampling import (
@@ -520,26 +519,6 @@ def test_cloning_in_the_leq_loss_is_a_squared_error_with_its_weight():
     expected = float(np.square(action - batch["action"]).sum(-1).mean())
     assert metrics["bc_loss"] == pytest.approx(expected, rel=1e-5)
     assert with_cloning == pytest.approx(float(plain) + 0.4 * expected, rel=1e-4)
-
-
-def test_monte_carlo_returns_are_explicit_sums():
-    rng = np.random.default_rng(10)
-    lengths, gamma = [5, 1, 4, 2], 0.8
-    is_first = np.concatenate([np.arange(n) == 0 for n in lengths])
-    reward = rng.normal(size=len(is_first)).astype(np.float32)
-    is_terminal = np.zeros(len(is_first), bool)
-    is_terminal[4] = True  # the first episode ends, the others are cut off
-    actual = monte_carlo_returns(reward, is_first, is_terminal, gamma)
-    assert actual.dtype == np.float32
-    starts = np.cumsum([0, *lengths])
-    for e, (start, end) in enumerate(itertools.pairwise(starts)):
-        inside = reward[start + 1 : end].astype(np.float64)
-        tail = inside.mean() / (1 - gamma) if e and len(inside) else 0.0
-        for t in range(start, end):
-            later = reward[t + 1 : end].astype(np.float64)
-            expected = (gamma ** np.arange(len(later)) * later).sum()
-            expected += gamma ** len(later) * tail
-            assert actual[t] == pytest.approx(expected, abs=1e-5)
 
 
 # --- against the real world model -----------------------------------------------------
