@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from vd4rl_loader.errors import DataError
     from vd4rl_loader.simulators.workers import WorkerError
 
-# JAX reads it when it is imported. Compiled programs that are loaded again make XLA
-# complain, in pages, that this CPU lacks `prefer-no-gather`: a preference of its own, no
-# feature of any CPU. What goes wrong for real comes as an exception.
+# Read when JAX is imported. Compiled programs that are loaded again make XLA complain,
+# in pages, that this CPU lacks `prefer-no-gather`: a preference of its own, no feature
+# of any CPU. What goes wrong for real comes as an exception.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 __version__ = "0.1.0"

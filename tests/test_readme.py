@@ -11,6 +11,7 @@ import pytest
 
 from dreamer_leq import UserError, cli
 from dreamer_leq import config as configs
+from vd4rl_loader.__main__ import _COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = r"""
@@ -60,7 +61,8 @@ def accept(words):
         cli._eval_parser().parse_args(words[1:])
     elif words[:2] == ["-m", "vd4rl_loader"]:
         parser = argparse.ArgumentParser(exit_on_error=False)
-        importlib.import_module(f"vd4rl_loader.{words[2]}").add_arguments(parser)
+        home, _ = _COMMANDS[words[2]]
+        importlib.import_module(f"vd4rl_loader.{home}").add_arguments(parser)
         parser.parse_args(words[3:])
     else:
         assert (ROOT / words[0]).exists(), words

@@ -19,7 +19,6 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from dreamer_leq.nn.parallel import DATA
 from dreamer_leq.system.errors import UserError
 
-
 # Extras of JAX's own package by platform.
 _INSTALLED_BY = {
     "cuda": "cuda13",
