@@ -5,7 +5,6 @@ is the same from either place, after a resume, and for any number of updates per
 dispatch.
 """
 
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from jax import Array
 
 from dreamer_leq.nn.parallel import divided
 from dreamer_leq.system.devices import ONE_DEVICE, Devices
+from dreamer_leq.system.memory import available_memory
 from dreamer_leq.system.processes import all_agree
 
 Arrays = Mapping[str, Any]
@@ -246,8 +246,8 @@ def device_budget() -> int:
 
 
 def host_budget() -> int:
-    """Bytes that data may take in host memory: half of what is free now."""
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    """Bytes that data may take in host memory: half of what can be taken now."""
+    return available_memory() // 2
 
 
 def place(
