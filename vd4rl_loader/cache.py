@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,13 +30,20 @@ def digest(value: Any) -> str:
 def homes(folder: Path, cache_dir: str | Path | None) -> list[Path]:
     """Places for the cache of the data in `folder`, the best first.
 
-    `cache_dir` if given, else `.cache` beside the data, else the user's cache folder.
+    `cache_dir` if given, else `.cache` beside the data, else the user's cache folder,
+    else the user's own among the temporary ones.
     """
     shared = digest(str(folder.resolve()))
     if cache_dir is not None:
         return [Path(cache_dir).expanduser() / shared]
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return [folder / ".cache", user / "dreamer_leq" / shared]
+    users = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    temporary = Path(tempfile.gettempdir(), f"dreamer_leq-{os.getuid()}")
+    places = [folder / ".cache"]
+    if users.is_absolute():  # else nobody knows a home
+        places.append(users / "dreamer_leq" / shared)
+    if not temporary.exists() or temporary.stat().st_uid == os.getuid():
+        places.append(temporary / shared)
+    return places
 
 
 def obtain(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from vd4rl_files import assert_holds, episode, stream, write_folder, write_hdf5
 
 import vd4rl_loader.files.formats
 from vd4rl_loader import DataError, open_dataset
+from vd4rl_loader.cache import homes
 
 EPISODES = [episode(i) for i in range(3)]
 
@@ -225,6 +227,29 @@ def test_data_on_a_read_only_disk_is_cached_for_the_user(folder, tmp_path, monke
     assert_holds(quiet(folder), EPISODES)
     (home,) = (tmp_path / "xdg" / "dreamer_leq").iterdir()
     assert len(entries(home)) == 1
+
+
+@pytest.mark.parametrize("home", ["~", "a file"])
+def test_without_a_home_it_is_cached_for_the_while(folder, tmp_path, monkeypatch, home):
+    (folder / ".cache").write_text("a file, so that no folder can be made here")
+    (tmp_path / "a file").write_text("")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", home if home == "~" else str(tmp_path / home))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    for _ in range(2):
+        assert_holds(quiet(folder), EPISODES)
+    (entry,) = (tmp_path / "tmp").glob("dreamer_leq-*/*")
+    assert len(entries(entry)) == 1 and not Path("~").exists()
+
+
+def test_but_not_where_another_user_was_first(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / f"dreamer_leq-{os.getuid()}").mkdir()
+    assert any(home.is_relative_to(tmp_path) for home in homes(folder, None)[1:])
+    user = os.getuid() + 1
+    (tmp_path / f"dreamer_leq-{user}").mkdir()  # it is ours, not theirs
+    monkeypatch.setattr("os.getuid", lambda: user)
+    assert not any(home.is_relative_to(tmp_path) for home in homes(folder, None)[1:])
 
 
 def test_a_cache_that_lies_on_a_read_only_disk_is_used(folder, monkeypatch):
