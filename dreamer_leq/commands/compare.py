@@ -1,4 +1,4 @@
-"""eval.py --compare: several runs as a table and a page."""
+"""eval.py --compare: several runs as tables and a page."""
 
 from argparse import Namespace
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from rich.console import Console
 from dreamer_leq.pages.comparison.page import comparison_page
 from dreamer_leq.pages.comparison.runs import open_runs
 from dreamer_leq.pages.comparison.summary import summarize
-from dreamer_leq.pages.comparison.terminal import comparison_table
+from dreamer_leq.pages.comparison.terminal import terminal_tables
 from dreamer_leq.system.errors import UserError
 from dreamer_leq.system.files import replacing
 
@@ -20,7 +20,9 @@ def compare(args: Namespace, log: Callable[[str], None]) -> None:
     if out.suffix != ".html":
         raise UserError(f"--out {out}: has to end in .html")
     summary = summarize(open_runs(args.compare))
-    Console().print(comparison_table(summary))
+    console = Console()
+    for table in terminal_tables(summary, console.width):
+        console.print(table)
     for note in summary.notes:
         log(note)
     page = comparison_page(summary)

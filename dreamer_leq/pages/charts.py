@@ -121,6 +121,64 @@ def band(
     )
 
 
+def dots(
+    name: str,
+    x: Sequence[float],
+    y: Sequence[float],
+    colour: str,
+    words: tuple[str, str],
+    **more: object,
+) -> go.Scatter:
+    """Points by two quantities, whose `words` are shown under the pointer."""
+    return go.Scatter(
+        name=label(name),
+        x=x,
+        y=y,
+        mode="markers",
+        marker=dict(color=colour, size=8, opacity=0.8),
+        hovertemplate=f"{words[0]} %{{x:.4~g}}<br>{words[1]} %{{y:.4~g}}",
+        **more,
+    )
+
+
+def spread(
+    value: float, low: float | None, high: float | None, **style: object
+) -> dict[str, object]:
+    """Plotly's error bar from `low` to `high`; none where they are None."""
+    if low is None or high is None:
+        return {}
+    return dict(type="data", array=[high - value], arrayminus=[value - low], **style)
+
+
+def estimates(
+    rows: Sequence[tuple[str, float, float | None, float | None, str]],
+    middle: float | None = None,
+) -> go.Figure:
+    """A mark and its interval for each row of name, value, low, high and colour;
+    `middle` is a vertical line.
+    """
+    figure = go.Figure()
+    for name, value, low, high, colour in rows:
+        figure.add_scatter(
+            x=[value],
+            y=[label(name)],
+            error_x=spread(value, low, high, thickness=5, width=0, color=faint(colour)),
+            mode="markers",
+            marker=dict(color=colour, size=11, symbol="line-ns-open", line_width=4),
+            hovertemplate="%{x:.3~g}<extra></extra>",
+        )
+    if middle is not None:
+        figure.add_vline(middle, line=dict(color=GREY, width=1, dash="dot"))
+    figure.update_layout(hovermode="closest")
+    figure.update_yaxes(autorange="reversed", type="category", nticks=None, dtick=1)
+    return figure.update_xaxes(showgrid=True)
+
+
+def faint(colour: str) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.4)"
+
+
 def scale_values(figure: go.Figure, values: np.ndarray) -> str:
     """Makes the y-axis logarithmic where `values` spread widely; the word for that,
     or none.

@@ -1,8 +1,10 @@
 """Numbers as one reads them, and the sections that a page is made of."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from dreamer_leq.pages.charts import Chart
+from dreamer_leq.pages.charts import BLUE, Chart, Style, member_style
+from dreamer_leq.pages.run_files import RunFiles
 
 NONE = "–"
 
@@ -28,6 +30,13 @@ def interval(low: float | None, high: float | None, unit: str = "return") -> str
     return f"{shown(low, unit)} … {shown(high, unit)}"
 
 
+def setting(value: Any) -> str:
+    """A value of the configuration, as one writes it after its flag."""
+    if isinstance(value, tuple):
+        return " ".join(map(setting, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def duration(seconds: float) -> str:
     minutes, hours = seconds / 60, seconds / 3600
     if hours >= 1:
@@ -43,10 +52,14 @@ def size(number_of_bytes: float) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """Texts; the columns after the first hold numbers."""
+    """A table of texts: the first `words` columns are read, the others hold numbers; a
+    line lies above the row `ruled`.
+    """
 
     head: list[str]
     rows: list[list[str]]
+    words: int = 1
+    ruled: int | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +77,13 @@ class Section:
     command: str = ""
 
 
-def still_missing(run_path: object, what: str) -> Section:
+def still_missing(run: RunFiles, what: str) -> Section:
     """A section whose file has not been made."""
-    command = f"python eval.py --logdir {run_path} --report"
+    command = f"python eval.py --logdir {run.path} --report"
     return Section(missing=f"{what} not computed yet; this does it:", command=command)
+
+
+def drawn(run: RunFiles) -> list[tuple[RunFiles, Style]]:
+    """The members of a grid, or the one run, and how the page draws each."""
+    members = [(member, member_style(i)) for i, member in enumerate(run.members)]
+    return members or [(run, Style(BLUE))]

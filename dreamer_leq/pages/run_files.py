@@ -5,7 +5,7 @@ A file that is missing leaves its place empty.
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
@@ -20,6 +20,9 @@ from dreamer_leq.system.files import read_json
 
 T = TypeVar("T")
 Record = dict[str, Any]  # of metrics.jsonl: phase, step, metrics and time
+
+WORLD_MODEL = "world_model"  # the phase that comes first
+CLONING = "bc"  # the phase that may come before an algorithm's own
 
 # What code that reads a value of the wrong shape or type runs into.
 DAMAGED = (KeyError, TypeError, ValueError, IndexError, AttributeError)
@@ -60,13 +63,61 @@ class RunFiles:
         found = [folder for folder in folders if folder.is_dir()]
         return [RunFiles(folder, self, self.strict) for folder in found]
 
+    @property
+    def unit(self) -> str:
+        """What an episode's score is: return or success."""
+        return self.config.about.unit if self.config else "return"
+
+    @property
+    def algorithm(self) -> str:
+        """The name of what trained the policy: of the last phase, and of a section of
+        the configuration.
+        """
+        return getattr(self.config, "algorithm", "leq")
+
+    @property
+    def updates(self) -> int:
+        """The updates of the algorithm after which a run is finished."""
+        return getattr(self.config, self.algorithm).updates
+
+    @property
+    def coefficients(self) -> dict[str, tuple[Any, ...]]:
+        """The values of what a grid of the algorithm may vary: of its keys that take
+        several.
+        """
+        own = vars(getattr(self.config, self.algorithm)) if self.config else {}
+        return {key: value for key, value in own.items() if isinstance(value, tuple)}
+
+    @cached_property
+    def phases(self) -> list[str]:
+        """The phases that were recorded here and in the grid, in their order."""
+        runs = (self.grid, self, *self.members)
+        found = (record["phase"] for run in runs if run for record in run.records)
+        return sorted(dict.fromkeys(found), key=lambda phase: phase != WORLD_MODEL)
+
+    @property
+    def cloned(self) -> bool:
+        """Whether behaviour cloning came before the algorithm: here, or in the run that
+        this one has it from.
+        """
+        if self.algorithm == CLONING:
+            return False
+        return CLONING in self.phases or (self.path / "checkpoints" / CLONING).exists()
+
+    def title(self, name: str) -> str:
+        """A phase or algorithm as one writes it, such as LEQ: by the class of its
+        section of the configuration, where it has one.
+        """
+        section = getattr(self.config, name, None)
+        return type(section).__name__ if is_dataclass(section) else words(name)
+
     @cached_property
     def info(self) -> "Info | None":
         return self.read("info.json", Info.of)
 
     @cached_property
     def scores(self) -> "dict[int, Score]":
-        """Those of training, by the updates of LEQ before them, in their order."""
+        """Those of training by the updates of the last phase, in their order."""
         return self.read("scores.json", _by_updates) or {}
 
     @cached_property
@@ -122,6 +173,11 @@ def _record(line: bytes) -> Record | None:
     except (*DAMAGED, RecursionError):
         return None
     return record if fits else None
+
+
+def words(name: str) -> str:
+    """A name of code as one reads it."""
+    return name.replace("_", " ")
 
 
 # --- numbers, checked
@@ -245,7 +301,6 @@ class Estimate:
 class OfflineAnalysis:
     """analysis/offline.json: what the dataset alone says of a policy."""
 
-    tau: float
     fqe: Estimate  # value by fitted Q evaluation
     residual: float  # by which that misses the rewards
     bias: Estimate  # of the run's own critic on held-out episodes
@@ -254,7 +309,6 @@ class OfflineAnalysis:
     @classmethod
     def of(cls, data: Any) -> "OfflineAnalysis":
         return cls(
-            number(data["tau"]),
             Estimate.of(data["fqe"], "value"),
             number(data["fqe"]["residual"]),
             Estimate.of(data["calibration"], "bias"),

@@ -7,7 +7,6 @@ import jax
 import numpy as np
 
 from dreamer_leq.run.folder import RunFolder
-from dreamer_leq.run.session import PHASES
 from dreamer_leq.system.errors import UserError
 from dreamer_leq.system.files import read_json, write_json
 
@@ -21,7 +20,8 @@ def last_checkpoints(run: RunFolder) -> dict[str, int]:
     state of a run from an earlier one.
     """
     latest = run.checkpoints(run.config.checkpoint.keep).latest
-    steps = {phase: latest(phase) for phase in PHASES}
+    folders = (run.path / "checkpoints").glob("*/")
+    steps = {folder.name: latest(folder.name) for folder in folders}
     return {phase: step for phase, step in steps.items() if step is not None}
 
 

@@ -147,3 +147,23 @@ def write_grid(folder):
         write_json(folder / name / "analysis/offline.json", analysis)
     write_json(folder / "eval.json", evaluated)
     return folder
+
+
+def write_eight_methods(root):
+    """Two runs on two tasks of each of eight methods with long names; returns the
+    arguments of --compare. The methods' means are 5, 15 … 75 % on both tasks.
+    """
+    arguments = []
+    for task in ("walker_walk-medium_expert", "cheetah_run-medium"):
+        for i in range(8):
+            name = f"expectile {i} of critics that are pretrained and then left alone"
+            for seed in (0, 1):
+                folder = root / f"{task}-{i}-{seed}"
+                keys = {"task": task, "seed": seed, "leq.updates": 120}
+                write_run(folder, configs.from_presets("debug", **keys))
+                cloned = record("bc", 10, 380.0, bc_loss=0.5)
+                write_records(folder, [cloned, *leq_records(level=1.0 + i)])
+                scores = {"0": score(10.0), "120": score(100.0 * i + 100.0 * seed)}
+                write_json(folder / "scores.json", scores)
+                arguments.append(f"{name}={folder}")
+    return arguments

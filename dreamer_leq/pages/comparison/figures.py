@@ -1,20 +1,20 @@
-"""The plots of the comparison's page."""
+"""The plots of the comparison's page, and a colour for each of its runs."""
 
 import colorsys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
-from dreamer_leq.evaluation.statistics import Estimate
-from dreamer_leq.pages.charts import COLOURS, GREY, Style, label, line, scale_values
-from dreamer_leq.pages.comparison.curves import Curve
+from dreamer_leq.pages.charts import COLOURS, Chart, dots, label
 from dreamer_leq.pages.comparison.offline import OfflineTask
 from dreamer_leq.pages.comparison.summary import Summary
 
+_LIGHTEST, _DARKEST = 0.13, -0.13  # shades beside the method's own
 
-def score_figure(summary: Summary, colours: dict[str, str]) -> go.Figure:
+
+def scores_chart(summary: Summary, colours: dict[str, str]) -> Chart:
     """The runs' scores by task, a column of points for each method, with its mean."""
     figure = go.Figure()
     for method in summary.methods:
@@ -42,87 +42,24 @@ def score_figure(summary: Summary, colours: dict[str, str]) -> go.Figure:
         )
     figure.update_layout(barmode="group", scattermode="group", hovermode="closest")
     figure.update_yaxes(title="score, %", rangemode="tozero")
-    return figure
+    note = "A point is a run, a bar the mean of a method's runs."
+    return Chart("Scores of the runs", note, figure, 300)
 
 
-def estimate_figure(
-    rows: Sequence[tuple[str, Estimate]],
-    colours: Sequence[str],
-    *,
-    scale: float = 1.0,
-    middle: float | None = None,
-) -> go.Figure:
-    """A statistic of each row with its 95 % interval; `middle` is a vertical line."""
-    figure = go.Figure()
-    for (name, found), colour in zip(rows, colours, strict=True):
-        errors = {}
-        if found.low is not None:
-            errors["error_x"] = dict(
-                type="data",
-                array=[scale * (found.high - found.value)],
-                arrayminus=[scale * (found.value - found.low)],
-                thickness=5,
-                width=0,
-                color=_faint(colour),
-            )
-        figure.add_scatter(
-            x=[scale * found.value],
-            y=[label(name)],
-            mode="markers",
-            marker=dict(color=colour, size=11, symbol="line-ns-open", line_width=4),
-            hovertemplate="%{x:.3~g}<extra></extra>",
-            **errors,
-        )
-    figure.update_layout(hovermode="closest")
-    figure.update_yaxes(autorange="reversed", nticks=len(rows))
-    figure.update_xaxes(showgrid=True)
-    if middle is not None:
-        figure.add_vline(middle, line=dict(color=GREY, width=1, dash="dot"))
-    return figure
-
-
-def curve_figure(
-    drawn: Sequence[Curve], styles: Sequence[tuple[str, Style]]
-) -> tuple[go.Figure, str]:
-    """The curves of one metric, each with its name and style, and a word on their axis,
-    or none.
-    """
-    figure = go.Figure()
-    for curve, (name, style) in zip(drawn, styles, strict=True):
-        # half the bytes of what is not read that exactly
-        x, y = curve.step.astype(np.float32), curve.value.astype(np.float32)
-        figure.add_trace(line(name, x, y, style, width=1.6))
-    values = np.concatenate([curve.value for curve in drawn])
-    return figure, scale_values(figure, values)
-
-
-def offline_figure(task: OfflineTask, colours: dict[str, str]) -> go.Figure:
+def offline_chart(task: OfflineTask, colours: dict[str, str]) -> Chart:
     """The estimate of every run against its return in the environment."""
     figure = go.Figure()
     for method, points in task.points.items():
-        figure.add_scatter(
-            x=points[:, 0],
-            y=points[:, 1],
-            name=label(method),
-            mode="markers",
-            marker=dict(color=colours[method], size=9),
-            hovertemplate="FQE %{x:.4~g}<br>return %{y:.4~g}",
-        )
+        axes = points[:, 0], points[:, 1]
+        figure.add_trace(dots(method, *axes, colours[method], ("FQE", "return")))
     figure.update_layout(hovermode="closest")
     figure.update_xaxes(title="fitted Q evaluation", showgrid=True)
     figure.update_yaxes(title="return in the environment")
-    return figure
+    note = "A point is a run. Where the estimate ranks runs well, points rise."
+    return Chart(task.task, note, figure, 260)
 
 
-def _faint(colour: str) -> str:
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.4)"
-
-
-_LIGHTEST, _DARKEST = 0.13, -0.13  # shades beside the method's own
-
-
-def method_colours(methods: Sequence[str]) -> dict[str, str]:
+def method_colours(methods: Iterable[str]) -> dict[str, str]:
     return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(methods)}
 
 

@@ -1,60 +1,110 @@
-"""Which runs are of one method: those that differ in nothing but task and seed."""
+"""Which runs are of one method, and what it is called: shortly, beside a legend."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from string import ascii_uppercase
 from typing import Any
 
-from dreamer_leq.config.checks import KEYS, flatten
+from dreamer_leq.config.checks import flatten
 from dreamer_leq.config.free_keys import FREE_KEYS
 from dreamer_leq.pages.comparison.runs import ScoredRun
+from dreamer_leq.pages.parts import setting
 
 # Keys and sections that make no other method of a run.
 _NO_METHOD = (
     *FREE_KEYS,
-    *("task", "seed", "seeds", "pretrained"),
+    *("algorithm", "task", "seed", "seeds", "pretrained"),
     *("eval.", "video.", "checkpoint.", "log.", "analysis."),
 )
+LONGEST = 20  # characters of a name; a letter stands for what is longer
+
+Settings = dict[str, Any]  # values by dotted key
+Legend = dict[str, dict[str, str]]
 
 
-def method_names(runs: Sequence[ScoredRun]) -> list[str]:
-    """The name of each run's method: the one that was given, or else the keys in which
-    it differs from other unnamed runs of its task, and their values.
+def method_names(runs: Sequence[ScoredRun]) -> tuple[list[str], Legend]:
+    """The name of each run's method; and by name the key and value of what differs
+    between the methods, empty where the names say all of it.
+
+    Runs are of one method where the same name is given, or else where they have the
+    same algorithm and the same values of the keys in which its unnamed runs differ from
+    others of their task.
     """
-    unnamed = [run for run in runs if not run.given]
-    keys = _distinguishing(unnamed)
-    return [run.given or _name(flatten(run.config), keys) for run in runs]
-
-
-def _distinguishing(runs: Sequence[ScoredRun]) -> list[str]:
-    """Keys with several values within a task; others are the task's own settings."""
-    by_task = defaultdict(list)
-    for run in runs:
-        by_task[run.task].append(flatten(run.config))
-    candidates = [key for key in KEYS if not _is_no_method(key)]
-    return [
-        key
-        for key in candidates
-        if any(len({flat[key] for flat in flats}) > 1 for flats in by_task.values())
+    algorithms = {run.files.algorithm for run in runs}
+    settings = [_settings(run, algorithms) for run in runs]
+    unnamed = [pair for pair in zip(runs, settings, strict=True) if not pair[0].given]
+    own = {
+        name: _differing([pair for pair in unnamed if pair[0].files.algorithm == name])
+        for name in algorithms
+    }
+    texts = [
+        run.given or _described(run, found, own[run.files.algorithm], algorithms)
+        for run, found in zip(runs, settings, strict=True)
     ]
+    names, every = _shortened(texts), _differing(unnamed)
+    if set(names) == set(names.values()) and set(every) <= set().union(*own.values()):
+        return texts, {}
+    legend: Legend = {name: {} for name in sorted(names.values())}
+    for run, found, text in zip(runs, settings, texts, strict=True):
+        values = {"name": text} if run.given else _told(run, found, every)
+        for key, value in values.items():
+            known = legend[names[text]].setdefault(key, value)
+            if value not in known.split(" / "):  # tasks have settings of their own
+                legend[names[text]][key] = f"{known} / {value}"
+    return [names[text] for text in texts], legend
 
 
-def _is_no_method(key: str) -> bool:
-    return any(key == k or (k[-1] == "." and key.startswith(k)) for k in _NO_METHOD)
+def _settings(run: ScoredRun, algorithms: set[str]) -> Settings:
+    """The keys that make a method, the algorithm's own first, without the sections of
+    other algorithms.
+    """
+    own, flat = f"{run.files.algorithm}.", flatten(run.config)
+    left_out = {*_NO_METHOD, *(f"{name}." for name in algorithms)} - {own}
+    return {
+        key: flat[key]
+        for key in sorted(flat, key=lambda key: not key.startswith(own))
+        if not any(key == k or (k[-1] == "." and key.startswith(k)) for k in left_out)
+    }
 
 
-def _name(flat: dict[str, Any], keys: Sequence[str]) -> str:
-    parts = [f"{_short(key)} {_text(flat[key])}" for key in keys]
-    return ", ".join(parts) or "LEQ"
+def _differing(runs: Sequence[tuple[ScoredRun, Settings]]) -> list[str]:
+    """Keys with several values within a task; others are the task's own settings."""
+    values = defaultdict(set)
+    for run, found in runs:
+        for key, value in found.items():
+            values[key, run.task].add(value)
+    return list(dict.fromkeys(key for (key, _), own in values.items() if len(own) > 1))
 
 
-def _short(key: str) -> str:
-    """The key's last part, where no other key ends in it."""
-    last = key.rpartition(".")[2]
-    same = [other for other in KEYS if other.rpartition(".")[2] == last]
-    return last if len(same) == 1 else key
+def _described(
+    run: ScoredRun, found: Settings, keys: list[str], algorithms: set[str]
+) -> str:
+    """The values of some keys, and the algorithm where there are several."""
+    title, told = run.files.title(run.files.algorithm), _told(run, found, keys)
+    values = ", ".join(f"{key} {value}" for key, value in told.items())
+    return values if values and len(algorithms) == 1 else f"{title} {values}".rstrip()
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, tuple):
-        return " ".join(map(_text, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _told(run: ScoredRun, found: Settings, keys: list[str]) -> dict[str, str]:
+    """Values as text by key; keys of the algorithm, and those that end in a word of
+    their own, without their sections.
+    """
+    last = {key: key.rpartition(".")[2] for key in found}
+    ends, section = Counter(last.values()), f"{run.files.algorithm}."
+    short = {key for key in found if key.startswith(section) or ends[last[key]] == 1}
+    told = [key for key in keys if key in found]
+    return {last[key] if key in short else key: setting(found[key]) for key in told}
+
+
+def _shortened(descriptions: Sequence[str]) -> dict[str, str]:
+    """A short name by description: itself, or a letter that is not taken."""
+    kept = {text for text in descriptions if len(text) <= LONGEST}
+    letters = (letter for letter in _letters() if letter not in kept)
+    ordered = sorted(set(descriptions))
+    return {text: text if text in kept else next(letters) for text in ordered}
+
+
+def _letters() -> Iterator[str]:
+    """A, B … Z, AA, BB …"""
+    for times in range(1, 1000):
+        yield from (letter * times for letter in ascii_uppercase)

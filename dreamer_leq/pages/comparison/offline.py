@@ -8,10 +8,11 @@ import numpy as np
 from dreamer_leq.evaluation.statistics import describe_rank_correlation
 from dreamer_leq.pages.comparison.runs import ScoredRun
 from dreamer_leq.pages.comparison.summary import Summary
+from dreamer_leq.pages.parts import Table
 
 TRUST = (
     "Fitted Q evaluation (FQE) knows no more than the data: a policy that leaves them "
-    "is judged by extrapolation, and LEQ has been trained on these very episodes. The "
+    "is judged by extrapolation, and training has seen these very episodes. The "
     "order of a few methods may be chance. Use it to discard one that is far below the "
     "others, or below what the data's own policies got, and not to tell close ones "
     "apart: values no further apart than the fit misses the rewards are the same."
@@ -26,7 +27,7 @@ class OfflineRow:
     runs: int
     fqe: float
     residual: float  # by which fitted Q evaluation misses the rewards
-    bias: float  # of LEQ's critic on held-out episodes
+    bias: float  # of the run's own critic on held-out episodes
     online: float  # return
 
 
@@ -47,6 +48,20 @@ def offline_tasks(summary: Summary) -> list[OfflineTask]:
         if run.files.offline and run.final:
             found[run.task].setdefault(name, []).append(run)
     return [_task(task, found[task]) for task in summary.tasks if task in found]
+
+
+def offline_table(tasks: list[OfflineTask]) -> Table:
+    """The methods of all tasks."""
+    numbers = ("runs", "FQE", "its fit misses by", "critic's bias", "return")
+    rows = [
+        [
+            *(task.task, one.method, str(one.runs), f"{one.fqe:.1f}"),
+            *(f"{one.residual:.1f}", f"{one.bias:+.1f}", f"{one.online:.4g}"),
+        ]
+        for task in tasks
+        for one in task.rows
+    ]
+    return Table(["task", "method", *numbers], rows, words=2)
 
 
 def _task(task: str, methods: dict[str, list[ScoredRun]]) -> OfflineTask:

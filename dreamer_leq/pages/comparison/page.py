@@ -1,18 +1,30 @@
 """The comparison's page: one HTML file that needs nothing but itself."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from dreamer_leq.pages.charts import Chart, Style
-from dreamer_leq.pages.comparison import figures
-from dreamer_leq.pages.comparison.curves import curves
-from dreamer_leq.pages.comparison.figures import method_colours, run_colours
-from dreamer_leq.pages.comparison.offline import TRUST, OfflineTask, offline_tasks
+from dreamer_leq.evaluation.statistics import Estimate
+from dreamer_leq.pages.charts import Chart, Style, estimates
+from dreamer_leq.pages.comparison.figures import (
+    method_colours,
+    offline_chart,
+    run_colours,
+    scores_chart,
+)
+from dreamer_leq.pages.comparison.offline import TRUST, offline_table, offline_tasks
 from dreamer_leq.pages.comparison.summary import Summary
-from dreamer_leq.pages.comparison.terminal import statistics_rows, task_rows
-from dreamer_leq.pages.phases import PHASES
+from dreamer_leq.pages.comparison.tables import (
+    improvement_table,
+    laid_out,
+    legend_table,
+    score_table,
+)
+from dreamer_leq.pages.curves import EVALUATION, Source, curves
+from dreamer_leq.pages.parts import NONE, Table
 from dreamer_leq.pages.templates import render
 
+WIDTH = 140  # characters of a table that fits the page on a desktop
 _ROW = 34  # pixels of a row in a plot of intervals
 
 
@@ -27,97 +39,95 @@ class TaskCurves:
 
 def comparison_page(summary: Summary) -> str:
     """The HTML of the page."""
-    colours = method_colours(summary.methods)
+    methods = summary.methods
+    # a run may be of behaviour cloning alone
+    colours = method_colours(dict.fromkeys([*methods, *summary.names]))
     offline = offline_tasks(summary)
-    shown = {task: _task_curves(summary, task, colours) for task in summary.tasks}
+    improvement = improvement_table(summary) if len(methods) > 1 else None
     return render(
         "comparison/page.html",
         summary=summary,
-        methods={name: Style(colour) for name, colour in colours.items()},
+        title=f"{len(methods)} methods" if summary.legend else ", ".join(methods),
+        styles={name: Style(colours[name]) for name in methods},
+        legend=legend_table(summary),
+        scores=laid_out(score_table(summary), WIDTH),
+        improvement=improvement and laid_out(improvement, WIDTH),
         charts=_statistics(summary, colours),
-        scores=_scores(summary, colours),
-        rows=task_rows(summary),
-        statistics=statistics_rows(summary),
-        offline=[(found, _offline(found, colours)) for found in offline],
+        wide=[*_chances(summary, colours), scores_chart(summary, colours)],
+        offline=[(found, offline_chart(found, colours)) for found in offline],
+        offline_table=offline_table(offline),
         trust=TRUST,
-        curves=shown.values(),
-        runs=list(zip(summary.runs, summary.names, strict=True)),
-    )
-
-
-def _scores(summary: Summary, colours: dict[str, str]) -> Chart:
-    note = "A point is a run, a bar the mean of a method's runs."
-    return Chart(
-        "Scores of the runs", note, figures.score_figure(summary, colours), 300
+        curves=[_task_curves(summary, task, colours) for task in summary.tasks],
+        runs=_runs_table(summary),
     )
 
 
 def _statistics(summary: Summary, colours: dict[str, str]) -> list[Chart]:
     methods = summary.methods
-    height, hues = _height(len(methods)), [colours[m] for m in methods]
-    means = [(m, summary.interquartile_mean(m)) for m in methods]
-    gaps = [(m, summary.optimality_gap(m)) for m in methods]
-    charts = [
-        Chart(
+    means = [(m, summary.interquartile_mean(m), colours[m]) for m in methods]
+    gaps = [(m, summary.optimality_gap(m), colours[m]) for m in methods]
+    return [
+        _estimates(
             "Interquartile mean, %",
             "Mean of the middle half of all runs: higher is better.",
-            figures.estimate_figure(means, hues, scale=100),
-            height,
+            means,
+            scale=100,
         ),
-        Chart(
+        _estimates(
             "Optimality gap, %",
             "How far runs fall short of the reference: lower is better.",
-            figures.estimate_figure(gaps, hues, scale=100),
-            height,
+            gaps,
+            scale=100,
         ),
     ]
-    if len(methods) < 2:
-        return charts
-    pairs = [(b, a) for a, b in combinations(methods, 2)]
-    chances = [(f"{a} > {b}", summary.improvement(a, b)) for a, b in pairs]
-    hues = [colours[a] for a, _ in pairs]
-    probability = Chart(
-        "Probability of improvement",
-        "That a run of the first method beats one of the second on the same task.",
-        figures.estimate_figure(chances, hues, middle=0.5),
-        _height(len(pairs)),
-    )
-    probability.figure.update_xaxes(range=[-0.02, 1.02])
-    return [*charts, probability]
 
 
-def _height(rows: int) -> int:
-    return 50 + _ROW * rows
+def _chances(summary: Summary, colours: dict[str, str]) -> list[Chart]:
+    """Of each pair of methods that one beats the other; none where there is one."""
+    rows = [
+        (f"{b} > {a}", summary.improvement(b, a), colours[b])
+        for a, b in combinations(summary.methods, 2)
+    ]
+    if not rows:
+        return []
+    note = "That a run of the first method beats one of the second on the same task."
+    chart = _estimates("Probability of improvement", note, rows, middle=0.5)
+    chart.figure.update_xaxes(range=[-0.02, 1.02])
+    return [chart]
 
 
-def _offline(found: OfflineTask, colours: dict[str, str]) -> Chart:
-    note = "A point is a run. Where the estimate ranks runs well, points rise."
-    return Chart(found.task, note, figures.offline_figure(found, colours), 260)
+def _estimates(
+    title: str,
+    note: str,
+    rows: Sequence[tuple[str, Estimate, str]],
+    *,
+    scale: float = 1.0,
+    middle: float | None = None,
+) -> Chart:
+    scaled = [
+        (name, *(x if x is None else scale * x for x in (e.value, e.low, e.high)), hue)
+        for name, e, hue in rows
+    ]
+    return Chart(title, note, estimates(scaled, middle), 50 + _ROW * len(rows))
 
 
 def _task_curves(summary: Summary, task: str, colours: dict[str, str]) -> TaskCurves:
-    own = [
-        (run, name)
-        for run, name in zip(summary.runs, summary.names, strict=True)
-        if run.task == task
+    pairs = zip(summary.names, summary.runs, strict=True)
+    own = [(name, run) for name, run in pairs if run.task == task]
+    own.sort(key=lambda pair: (pair[0], pair[1].seed))
+    shades = run_colours([name for name, _ in own], colours)
+    sources = [
+        Source(f"{name} · seed {run.seed}", run.files, Style(shade))
+        for (name, run), shade in zip(own, shades, strict=True)
     ]
-    runs, names = zip(
-        *sorted(own, key=lambda pair: (pair[1], pair[0].seed)), strict=True
-    )
-    hues = method_colours(names) | colours  # a run may be of behaviour cloning alone
-    shades = run_colours(names, hues)
-    key = [
-        (f"{name} · seed {run.seed}", Style(shade))
-        for run, name, shade in zip(runs, names, shades, strict=True)
-    ]
-    styles = {run.path: of for run, of in zip(runs, key, strict=True)}
-    charts = []
-    for what, drawn in curves(runs).items():
-        figure, axis = figures.curve_figure(drawn, [styles[x.run.path] for x in drawn])
-        charts.append(Chart(_title(*what), axis, figure))
-    return TaskCurves(task, key, charts)
+    groups = sorted(curves(sources, timed=False), key=lambda g: g.name != EVALUATION)
+    charts = [chart for group in groups for chart in group.charts]
+    return TaskCurves(task, [(one.name, one.style) for one in sources], charts)
 
 
-def _title(phase: str, metric: str) -> str:
-    name = {"eval_mean": "return in the environment", "eval_length": "episode length"}
-    return f"{name.get(metric, metric).replace('_', ' ')} · {PHASES[phase]}"
+def _runs_table(summary: Summary) -> Table:
+    rows = []
+    for run, method in zip(summary.runs, summary.names, strict=True):
+        score = f"{run.final.normalized:.1f}" if run.final else NONE
+        rows.append([str(run.path), method, run.task, str(run.seed), score])
+    return Table(["folder", "method", "task", "seed", "score, %"], rows, words=3)

@@ -17,8 +17,8 @@ class ScoredRun:
 
     files: RunFiles
     given: str
-    final: Score | None  # None where nothing is trained but behaviour cloning
-    cloned: Score | None  # of behaviour cloning, before LEQ
+    final: Score | None  # None where nothing is trained after behaviour cloning
+    cloned: Score | None  # of behaviour cloning, where it came before the algorithm
 
     @property
     def config(self) -> Config:
@@ -79,11 +79,11 @@ def _scored(run: RunFiles, given: str) -> ScoredRun:
         raise UserError(
             f"{run.path} has no scores yet: its policy is still to be trained"
         )
-    scores, last = run.scores, run.config.leq.updates
+    scores, last = run.scores, run.updates
     if last not in scores:
         raise UserError(
             f"{run.path} has no final score yet: its last is of update "
             f"{max(scores, default=0)} of {last}"
         )
-    cloned = scores.get(0) if run.config.bc.updates else None
+    cloned = scores.get(0) if run.cloned else None
     return ScoredRun(run, given, scores[last] if last else None, cloned)

@@ -13,25 +13,26 @@ from dreamer_leq.evaluation.statistics import (
     optimality_gap,
     probability_of_improvement,
 )
-from dreamer_leq.pages.comparison.methods import method_names
+from dreamer_leq.pages.comparison.methods import Legend, method_names
 from dreamer_leq.pages.comparison.runs import ScoredRun
+from dreamer_leq.pages.run_files import CLONING
 from dreamer_leq.system.errors import UserError
 
-CLONING = "BC"  # behaviour cloning, which every run evaluates before LEQ
-
-Table = dict[str, dict[str, np.ndarray]]
+Scores = dict[str, dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """`scores` are those of runs by method and task, float [R], 1 being the task's
-    reference; `names` is the method of each run.
+    """What is compared: `scores` are those of runs by method and task, float [R], 1
+    being the task's reference; `names` is the method of each run, and `legend` what
+    differs between methods, by name and key.
     """
 
     runs: list[ScoredRun]
     names: list[str]
     tasks: list[str]
-    scores: Table
+    scores: Scores
+    legend: Legend
     notes: list[str]
 
     @property
@@ -54,7 +55,7 @@ class Summary:
 
 def summarize(runs: Sequence[ScoredRun]) -> Summary:
     """Raises UserError where a method has no run on one of the tasks."""
-    names = method_names(runs)
+    names, legend = method_names(runs)
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for run, name in zip(runs, names, strict=True):
         if run.final:
@@ -68,14 +69,15 @@ def summarize(runs: Sequence[ScoredRun]) -> Summary:
             )
     table = {name: _arrays(by_task, tasks) for name, by_task in sorted(found.items())}
     cloned, notes = _cloned(runs), []
+    before = runs[0].files.title(CLONING)
     if cloned and set(cloned) == set(tasks):
-        table = {CLONING: _arrays(cloned, tasks)} | table
-    else:
-        notes.append(f"{CLONING} is left out: it has no score on all tasks")
+        table = {before: _arrays(cloned, tasks)} | table
+    elif cloned:
+        notes.append(f"{before} is left out: it has no score on all tasks")
     if not table:
-        raise UserError("no run has a score of LEQ or of behaviour cloning")
+        raise UserError("no run has a score of its algorithm or of behaviour cloning")
     notes += _notes(table)
-    return Summary(list(runs), names, tasks, table, notes)
+    return Summary(list(runs), names, tasks, table, legend, notes)
 
 
 def _arrays(by_task: dict[str, list[float]], tasks: list[str]) -> dict[str, np.ndarray]:
@@ -97,7 +99,7 @@ def _cloned(runs: Sequence[ScoredRun]) -> dict[str, list[float]]:
     return found
 
 
-def _notes(table: Table) -> list[str]:
+def _notes(table: Scores) -> list[str]:
     counts = {len(scores) for by_task in table.values() for scores in by_task.values()}
     notes = []
     if counts == {1}:

@@ -4,13 +4,11 @@ import shlex
 from dataclasses import dataclass
 
 from dreamer_leq import config as configs
-from dreamer_leq.config import Config
 from dreamer_leq.pages.charts import Chart
-from dreamer_leq.pages.parts import Table, duration, interval, shown, size
-from dreamer_leq.pages.phases import PHASES
+from dreamer_leq.pages.parts import Table, duration, interval, setting, shown, size
 from dreamer_leq.pages.report.returns import returns_chart
 from dreamer_leq.pages.report.scores import Scores, scores_of
-from dreamer_leq.pages.run_files import Info, RunFiles, Score, spent
+from dreamer_leq.pages.run_files import Info, RunFiles, Score, spent, words
 
 
 @dataclass(frozen=True)
@@ -32,12 +30,12 @@ class Header:
 
 
 def header(run: RunFiles) -> Header:
-    scores, unit = scores_of(run), _unit(run)
+    scores, unit = scores_of(run), run.unit
     members = {member.name: scores_of(member) for member in run.members}
     score = scores.policy
     return Header(
         title=run.config.task if run.config else run.name,
-        about=_about(run.config),
+        about=_about(run),
         score=shown(score.mean, unit) if score else "",
         about_score=_about_score(scores, unit) if score else "",
         table=_members_table(run, members, scores, unit)
@@ -53,25 +51,21 @@ def header(run: RunFiles) -> Header:
     )
 
 
-def _unit(run: RunFiles) -> str:
-    return run.config.about.unit if run.config else "return"
-
-
 def _about_score(scores: Scores, unit: str) -> str:
     spread = interval(scores.policy.low, scores.policy.high, unit)
     return f"95 % interval {spread} · {scores.policy_name}"
 
 
-def _about(config: Config | None) -> str:
-    if not config:
+def _about(run: RunFiles) -> str:
+    """The algorithm, the world model and what a grid varies."""
+    if not run.config:
         return ""
-    kinds = {"latent": "an RSSM", "mlp_ensemble": "an ensemble of MLPs"}
-    taus = ", ".join(f"{tau:g}" for tau in config.leq.tau)
-    last = config.seed + config.seeds - 1
-    seeds = (
-        f"seeds {config.seed} to {last}" if config.seeds > 1 else f"seed {config.seed}"
-    )
-    return f"LEQ in the imagination of {kinds[config.world_model]}; τ {taus}, {seeds}"
+    first, count, kind = run.config.seed, run.config.seeds, run.config.world_model
+    seeds = f"seeds {first} to {first + count - 1}" if count > 1 else f"seed {first}"
+    values = [f"{key} {setting(value)}" for key, value in run.coefficients.items()]
+    kinds = {"latent": "RSSM", "mlp_ensemble": "ensemble of MLPs"}
+    parts = [run.title(run.algorithm), kinds.get(kind, words(kind)), *values, seeds]
+    return " · ".join(parts)
 
 
 def _table(scores: Scores, unit: str) -> Table:
@@ -90,10 +84,10 @@ def _members_table(
     run: RunFiles, members: dict[str, Scores], scores: Scores, unit: str
 ) -> Table:
     """A row for each member, then what they are to be held against."""
-    head = ["", unit, "95 % interval", "score", "episodes", "before LEQ"]
+    head = ["", unit, "95 % interval", "score", "episodes", scores.before_name]
     rows = []
     for name, own in members.items():
-        before = shown(own.cloned.mean, unit) if own.cloned else ""
+        before = shown(own.before.mean, unit) if own.before else ""
         if own.policy:
             rows.append([*_row(name, own.policy, unit), before])
         else:
@@ -160,7 +154,7 @@ def _spent_facts(run: RunFiles) -> list[tuple[str, str]]:
     if not used.seconds:
         return [("Time and memory", "not recorded: the run is of an earlier version")]
     each = ", ".join(
-        f"{PHASES.get(phase, phase)} {duration(seconds)}"
+        f"{run.title(phase)} {duration(seconds)}"
         for phase, seconds in used.seconds.items()
     )
     shared = " (shared by the grid's runs)" if run.grid else ""

@@ -86,7 +86,7 @@ def model_section(run: RunFiles) -> Section:
     found = {one.name: one.read(FILE, ModelAnalysis.of) for one in (run, *run.members)}
     analyses = {name: analysis for name, analysis in found.items() if analysis}
     if not analyses:
-        return still_missing(run.path, "The model's errors are")
+        return still_missing(run, "The model's errors are")
     first = next(iter(analyses.values()))
     seen = f"{first.episodes} episodes, {first.context} steps seen first"
     charts = [_errors(first, kind, seen) for kind in first.errors]

@@ -1,4 +1,4 @@
-"""Choosing τ without the environment: offline estimates beside the online score."""
+"""Choosing without the environment: offline estimates beside the online score."""
 
 from dataclasses import dataclass
 
@@ -6,10 +6,18 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dreamer_leq.evaluation.statistics import describe_rank_correlation
-from dreamer_leq.pages.charts import BLUE, Chart, label, member_style
-from dreamer_leq.pages.parts import Section, Table, interval, shown, still_missing
-from dreamer_leq.pages.report.scores import Score, scores_of
-from dreamer_leq.pages.run_files import OfflineAnalysis, RunFiles
+from dreamer_leq.pages.charts import Chart, dots, spread
+from dreamer_leq.pages.parts import (
+    Section,
+    Table,
+    drawn,
+    interval,
+    setting,
+    shown,
+    still_missing,
+)
+from dreamer_leq.pages.report.scores import scores_of
+from dreamer_leq.pages.run_files import OfflineAnalysis, RunFiles, Score
 
 ABOUT = (
     "Estimates from held-out data alone: the value that fitted Q evaluation (FQE) "
@@ -20,7 +28,9 @@ ABOUT = (
 
 @dataclass(frozen=True)
 class _Source:
-    name: str
+    """A run's estimates and score, and how they are drawn."""
+
+    run: RunFiles
     analysis: OfflineAnalysis
     online: Score | None
     colour: str
@@ -28,26 +38,19 @@ class _Source:
 
 def offline_section(run: RunFiles) -> Section:
     """Of the run, or of all members of a grid that have the file."""
-    sources = _sources(run)
+    sources = [
+        _Source(one, one.offline, scores_of(one).policy, style.colour)
+        for one, style in drawn(run)
+        if one.offline
+    ]
     if not sources:
-        return still_missing(run.path, "The estimates from held-out data are")
-    unit = run.config.about.unit if run.config else "return"
+        return still_missing(run, "The estimates from held-out data are")
     scored = [source for source in sources if source.online]
     several = len(sources) > 1
     charts = [_beside(scored)] if len(scored) > 1 else []
     notes = [_ranks(scored)] if several else []
-    sentences = [(x.name if several else "", x.analysis.sentence) for x in sources]
-    return Section(ABOUT, sentences, charts, _table(sources, unit), notes)
-
-
-def _sources(run: RunFiles) -> list[_Source]:
-    runs = run.members or [run]
-    found = []
-    for i, one in enumerate(runs):
-        if analysis := one.offline:
-            colour = member_style(i).colour if run.members else BLUE
-            found.append(_Source(one.name, analysis, scores_of(one).policy, colour))
-    return found
+    sentences = [(x.run.name if several else "", x.analysis.sentence) for x in sources]
+    return Section(ABOUT, sentences, charts, _table(sources, run.unit), notes)
 
 
 def _ranks(scored: list[_Source]) -> str:
@@ -67,22 +70,11 @@ def _beside(scored: list[_Source]) -> Chart:
     figure = go.Figure()
     for one in scored:
         fqe, online = one.analysis.fqe, one.online
-        bars = dict(type="data", color=one.colour, thickness=1.2)
-        low = online.mean if online.low is None else online.low
-        high = online.mean if online.high is None else online.high
-        trace = go.Scatter(
-            x=[fqe.value],
-            y=[online.mean],
-            error_x=bars
-            | dict(array=[fqe.high - fqe.value], arrayminus=[fqe.value - fqe.low]),
-            error_y=bars
-            | dict(array=[high - online.mean], arrayminus=[online.mean - low]),
-            mode="markers",
-            marker=dict(color=one.colour, size=10),
-            name=label(one.name),
-            hovertemplate="FQE %{x:.4~g}<br>online %{y:.4~g}",
-        )
-        figure.add_trace(trace)
+        bars = dict(color=one.colour, thickness=1.2)
+        x = spread(fqe.value, fqe.low, fqe.high, **bars)
+        y = spread(online.mean, online.low, online.high, **bars)
+        axes = [fqe.value], [online.mean], one.colour, ("FQE", "online")
+        figure.add_trace(dots(one.run.name, *axes, error_x=x, error_y=y))
     figure.update_layout(hovermode="closest")
     figure.update_xaxes(title="FQE on held-out data", nticks=6)
     figure.update_yaxes(title="online")
@@ -90,17 +82,16 @@ def _beside(scored: list[_Source]) -> Chart:
 
 
 def _table(sources: list[_Source], unit: str) -> Table:
-    head = ["τ", "FQE", "interval", "bias", "interval", "online", "interval"]
-    rows = []
-    for one in sources:
-        row = [f"{one.analysis.tau:g}"]
-        for found in (one.analysis.fqe, one.analysis.bias):
-            row += [shown(found.value), interval(found.low, found.high)]
-        rows.append([one.name, *row, *_online(one.online, unit)])
-    return Table(["", *head], rows)
+    keys = list(sources[0].run.coefficients)
+    head = ["", *keys, "FQE", "interval", "bias", "interval", "online", "interval"]
+    return Table(head, [_row(one, unit) for one in sources])
 
 
-def _online(score: Score | None, unit: str) -> list[str]:
-    if not score:
-        return ["not scored", ""]
-    return [shown(score.mean, unit), interval(score.low, score.high, unit)]
+def _row(one: _Source, unit: str) -> list[str]:
+    row = [one.run.name, *map(setting, one.run.coefficients.values())]
+    for found in (one.analysis.fqe, one.analysis.bias):
+        row += [shown(found.value), interval(found.low, found.high)]
+    if not one.online:
+        return [*row, "not scored", ""]
+    online = interval(one.online.low, one.online.high, unit)
+    return [*row, shown(one.online.mean, unit), online]

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from dreamer_leq.pages.charts import member_style
-from dreamer_leq.pages.report.curves import curves
+from dreamer_leq.pages.charts import BLUE, GREY, Style
+from dreamer_leq.pages.curves import Source, curves
+from dreamer_leq.pages.parts import drawn
 from dreamer_leq.pages.report.header import header
 from dreamer_leq.pages.report.model import model_section
 from dreamer_leq.pages.report.offline import offline_section
@@ -35,14 +36,16 @@ def page(run: RunFiles) -> str:
     sections = {
         "Is the model lying?": model_section(run),
         "Is the value lying?": value_section(run),
-        "Choosing τ without the environment": offline_section(run),
+        "Choosing without the environment": offline_section(run),
     }
+    members = {one.name: (one, style) for one, style in drawn(run) if one is not run}
+    own = Source(run.name, run, Style(GREY if members else BLUE))
     context = dict(
         header=header(run),
         films=films(run),
         sections=sections,
-        groups=curves(run),
-        members={m.name: member_style(i) for i, m in enumerate(run.members)},
+        groups=curves([own, *(Source(name, *one) for name, one in members.items())]),
+        members={name: style for name, (_, style) in members.items()},
     )
     problems = list(run.all_problems)  # all has been read by now
     return render("report/page.html", **context, problems=problems)

@@ -9,13 +9,14 @@ from dreamer_leq.pages.run_files import RunFiles, Score
 
 @dataclass(frozen=True)
 class Scores:
-    """The latest score of the policy and what its name on the page is, the score before
-    the first update of LEQ, and those of others.
+    """The policy's latest score and the one before the algorithm's first update, each
+    with its name on the page, and the scores of others.
     """
 
     policy: Score | None
     policy_name: str
-    cloned: Score | None
+    before: Score | None
+    before_name: str
     random: Score | None
     data_mean: Score | None
     data_best: Score | None
@@ -32,7 +33,7 @@ class Scores:
 
     @property
     def rows(self) -> list[tuple[str, Score]]:
-        own = {self.policy_name: self.policy, "policy before LEQ": self.cloned}
+        own = {self.policy_name: self.policy, f"policy {self.before_name}": self.before}
         return [(name, score) for name, score in own.items() if score] + self.others
 
 
@@ -42,12 +43,12 @@ def scores_of(run: RunFiles) -> Scores:
     if run.grid:
         together = run.grid.read("eval.json", _by_name) or {}
         evaluated = {"policy": together.get(run.name), **together, **evaluated}
-    last = max(run.scores, default=0)
-    policy, name = run.scores.get(last), f"policy, {last:,} updates of LEQ"
+    last, algorithm = max(run.scores, default=0), run.title(run.algorithm)
+    policy, name = run.scores.get(last), f"policy, {last:,} updates of {algorithm}"
     if evaluated.get("policy") and not _outdated(run):
         policy, name = evaluated["policy"], "policy, scored by eval.py"
-    cloned = run.scores.get(0) if last else None
-    return Scores(policy, name, cloned, evaluated.get("random"), *_of_data(run))
+    before = (run.scores.get(0) if last else None), f"before {algorithm}"
+    return Scores(policy, name, *before, evaluated.get("random"), *_of_data(run))
 
 
 def _by_name(data: Any) -> dict[str, Score]:

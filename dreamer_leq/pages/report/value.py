@@ -6,16 +6,18 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from dreamer_leq.pages.charts import BLUE, GREY, Chart, label, member_style
+from dreamer_leq.pages.charts import GREY, Chart, dots, estimates
 from dreamer_leq.pages.parts import (
     NONE,
     Section,
     Table,
+    drawn,
     interval,
+    setting,
     shown,
     still_missing,
 )
-from dreamer_leq.pages.run_files import RunFiles, curve, number
+from dreamer_leq.pages.run_files import RunFiles, curve, number, words
 
 FILE = "analysis/value.json"
 ABOUT = (
@@ -23,11 +25,7 @@ ABOUT = (
     "the policy then really got. Dots below the line promise more than there is; the "
     "bias is how much that is in the mean."
 )
-TITLES = {
-    "q": "Q",
-    "lambda_return": "λ-return",
-    "imagined_return": "Imagined return",
-}
+_TITLES = {"q": "Q", "lambda_return": "λ-return"}
 
 
 @dataclass(frozen=True)
@@ -53,89 +51,76 @@ class Calibration:
 
 @dataclass(frozen=True)
 class ValueAnalysis:
-    """analysis/value.json, checked; `kinds` has those of TITLES."""
+    """analysis/value.json, checked: a calibration of each kind of prediction."""
 
-    tau: float
-    discount: float
     horizon: int
-    episodes: int
     kinds: dict[str, Calibration]
     sentence: str
 
     @classmethod
     def of(cls, data: Any) -> "ValueAnalysis":
-        return cls(
-            number(data["tau"]),
-            number(data["discount"]),
-            int(data["horizon"]),
-            int(data["episodes"]),
-            {kind: Calibration.of(data[kind]) for kind in TITLES},
-            str(data["sentence"]),
-        )
+        found = {k: x for k, x in data.items() if isinstance(x, dict) and "real" in x}
+        kinds = {kind: Calibration.of(one) for kind, one in found.items()}
+        return cls(int(data["horizon"]), kinds, str(data["sentence"]))
 
 
 @dataclass(frozen=True)
 class _Source:
-    """One run's analysis, and how it is drawn; `name` is "" for the page's own."""
+    """A run's analysis, and how it is drawn."""
 
-    name: str
-    analysis: ValueAnalysis
+    run: RunFiles
     colour: str
+    analysis: ValueAnalysis
 
 
 def value_section(run: RunFiles) -> Section:
     """Of the run, or of all members of a grid that have the file."""
-    sources = _sources(run)
-    if not sources:
-        return still_missing(run.path, "The values' bias is")
-    charts = [_scatter(sources, kind) for kind in TITLES]
-    if len(sources) > 1:
-        charts += [_biases(sources, kind) for kind in TITLES]
-    sentences = [(one.name, one.analysis.sentence) for one in sources]
-    return Section(ABOUT, sentences, charts, _table(sources))
-
-
-def _sources(run: RunFiles) -> list[_Source]:
-    if not run.members:
-        found = run.read(FILE, ValueAnalysis.of)
-        return [_Source("", found, BLUE)] if found else []
-    read = ((m, i, m.read(FILE, ValueAnalysis.of)) for i, m in enumerate(run.members))
-    return [
-        _Source(m.name, found, member_style(i).colour) for m, i, found in read if found
+    sources = [
+        _Source(one, style.colour, found)
+        for one, style in drawn(run)
+        if (found := one.read(FILE, ValueAnalysis.of))
     ]
+    if not sources:
+        return still_missing(run, "The values' bias is")
+    by_kind = {
+        kind: [source for source in sources if kind in source.analysis.kinds]
+        for kind in dict.fromkeys(k for one in sources for k in one.analysis.kinds)
+    }
+    charts = [_scatter(own, kind) for kind, own in by_kind.items()]
+    if run.members:
+        charts += [_biases(own, kind) for kind, own in by_kind.items()]
+        sentences = [(one.run.name, one.analysis.sentence) for one in sources]
+        return Section(ABOUT, sentences, charts, _members_table(sources, by_kind))
+    analysis = sources[0].analysis
+    return Section(ABOUT, [("", analysis.sentence)], charts, _table(analysis))
+
+
+def _title(kind: str) -> str:
+    return _TITLES.get(kind) or words(kind).capitalize()
 
 
 def _scatter(sources: list[_Source], kind: str) -> Chart:
-    figure = go.Figure()
     found = [source.analysis.kinds[kind] for source in sources]
-    ends = _ends([values for one in found for values in (one.predicted, one.real)])
+    both = [values for one in found for values in (one.predicted, one.real)]
+    ends = _ends(np.concatenate(both))
     line = dict(color=GREY, width=1.2, dash="dash")
     identity = dict(mode="lines", line=line, hoverinfo="skip", name="as predicted")
-    figure.add_trace(go.Scatter(x=ends, y=ends, **identity))
+    figure = go.Figure(go.Scatter(x=ends, y=ends, **identity))
     for source, one in zip(sources, found, strict=True):
-        colour = source.colour
-        dots = dict(color=colour, size=7, opacity=0.65)
-        trace = go.Scatter(
-            x=one.predicted,
-            y=one.real,
-            mode="markers",
-            name=label(source.name),
-            marker=dots,
-            hovertemplate="predicted %{x:.4~g}<br>real %{y:.4~g}",
-        )
-        figure.add_trace(trace)
+        axes = one.predicted, one.real
+        name = source.run.name if source.run.grid else ""
+        figure.add_trace(dots(name, *axes, source.colour, ("predicted", "real")))
     figure.update_layout(hovermode="closest")
     figure.update_xaxes(title="predicted", range=ends, nticks=6)
     figure.update_yaxes(title="real", range=ends)
-    return Chart(TITLES[kind], _note(sources, kind), figure, 320)
+    return Chart(_title(kind), _note(sources, kind), figure, 320)
 
 
-def _ends(values: list[np.ndarray]) -> list[float]:
+def _ends(values: np.ndarray) -> list[float]:
     """One range for both axes."""
-    low = min((float(x.min()) for x in values if len(x)), default=0.0)
-    high = max((float(x.max()) for x in values if len(x)), default=1.0)
+    low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
     margin = 0.05 * (high - low) or 1.0
-    return [low - margin, high + margin]
+    return [float(low - margin), float(high + margin)]
 
 
 def _note(sources: list[_Source], kind: str) -> str:
@@ -143,54 +128,41 @@ def _note(sources: list[_Source], kind: str) -> str:
     far = f"over {analysis.horizon} steps" if kind == "imagined_return" else ""
     if len(sources) > 1:
         return far or "a colour for each run"
-    one = analysis.kinds[kind]
-    bias = f"bias {shown(one.bias)} ({interval(one.low, one.high)})"
+    bias = f"bias {_bias(analysis.kinds[kind])}"
     return f"{bias}, {far}" if far else bias
 
 
 def _biases(sources: list[_Source], kind: str) -> Chart:
-    """A dot with its interval for each run."""
-    figure = go.Figure()
-    for source in sources:
-        one, colour = source.analysis.kinds[kind], source.colour
-        spread = dict(
-            type="data",
-            array=[one.high - one.bias],
-            arrayminus=[one.bias - one.low],
-            color=colour,
-            thickness=1.6,
-        )
-        trace = go.Scatter(
-            x=[one.bias],
-            y=[label(source.name)],
-            error_x=spread,
-            mode="markers",
-            marker=dict(color=colour, size=9),
-            hovertemplate="%{x:.4~g}<extra></extra>",
-        )
-        figure.add_trace(trace)
-    figure.add_vline(x=0, line=dict(color=GREY, width=1.2, dash="dash"))
-    figure.update_layout(hovermode="closest")
-    figure.update_yaxes(autorange="reversed", nticks=None, type="category")
+    """A mark with its interval for each run."""
+    found = [(one.run.name, one.analysis.kinds[kind], one.colour) for one in sources]
+    figure = estimates([(name, x.bias, x.low, x.high, c) for name, x, c in found], 0.0)
     figure.update_xaxes(title="predicted − real")
     height = 90 + 28 * len(sources)
-    return Chart(f"Bias: {TITLES[kind]}", "with its 95 % interval", figure, height)
+    return Chart(f"Bias: {_title(kind)}", "with its 95 % interval", figure, height)
 
 
-def _table(sources: list[_Source]) -> Table:
-    """A row for each prediction; of several runs one for each of them."""
-    if len(sources) > 1:
-        head = ["", "τ", *(f"bias: {title}" for title in TITLES.values())]
-        return Table(head, [_biases_of(source) for source in sources])
+def _members_table(sources: list[_Source], kinds: dict[str, list[_Source]]) -> Table:
+    """A row for each run."""
+    keys = list(sources[0].run.coefficients)
+    rows = [
+        [
+            one.run.name,
+            *map(setting, one.run.coefficients.values()),
+            *(_bias(one.analysis.kinds.get(kind)) for kind in kinds),
+        ]
+        for one in sources
+    ]
+    return Table(["", *keys, *(f"bias: {_title(kind)}" for kind in kinds)], rows)
+
+
+def _table(analysis: ValueAnalysis) -> Table:
+    """A row for each kind of prediction."""
     head = ["", "bias", "95 % interval", "correlation", "starts"]
-    kinds = sources[0].analysis.kinds
-    return Table(head, [_row(TITLES[kind], one) for kind, one in kinds.items()])
+    return Table(head, [_row(_title(k), one) for k, one in analysis.kinds.items()])
 
 
-def _biases_of(source: _Source) -> list[str]:
-    found = source.analysis.kinds.values()
-    biases = [f"{shown(x.bias)} ({interval(x.low, x.high)})" for x in found]
-    return [source.name, f"{source.analysis.tau:g}", *biases]
+def _bias(one: Calibration | None) -> str:
+    return f"{shown(one.bias)} ({interval(one.low, one.high)})" if one else NONE
 
 
 def _row(title: str, one: Calibration) -> list[str]:

@@ -72,6 +72,16 @@ def comparison(tmp_path_factory):
     return file
 
 
+@pytest.fixture(scope="module")
+def eight(tmp_path_factory):
+    """The comparison of eight methods with long names."""
+    folder = tmp_path_factory.mktemp("runs")
+    file = folder / "comparison.html"
+    arguments = files.write_eight_methods(folder)
+    file.write_text(comparison_page(summarize(open_runs(arguments))))
+    return file
+
+
 @pytest.fixture(params=["report", "grid", "comparison"])
 def page(request):
     return request.getfixturevalue(request.param)
@@ -129,6 +139,29 @@ def test_it_fits_the_screen_in_both_themes(browser, page, size):
     # page and grid get darker, text gets lighter
     assert light[0] > 200 > 60 > dark[0] and light[3] > 200 > 100 > dark[3]
     assert light[1] < 60 < 200 < dark[1] and light[2] < 120 < 140 < dark[2]
+
+
+CUT = """
+const box = element => element.getBoundingClientRect();
+const wide = element => element.scrollWidth > element.clientWidth + 1;
+const out = text => box(text).width && (
+    box(text).left < box(text.closest('svg')).left - 1 ||
+    box(text).right > box(text.closest('svg')).right + 1);
+return [...[...document.querySelectorAll('td, th, .scroll')].filter(wide),
+    ...[...document.querySelectorAll('.plot text')].filter(out)].map(e => e.textContent)
+"""
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_nothing_of_eight_methods_is_cut(browser, eight, width):
+    browser.open(eight, (width, 900))
+    browser.script("dispatchEvent(new Event('beforeprint'))")
+    page = "return [document.documentElement.scrollWidth, innerWidth]"
+    assert browser.script(page) == [width, width]
+    assert browser.script(CUT) == []
+    labels = "return [...document.querySelectorAll('.ytick text')]"
+    shown = browser.script(f"{labels}.map(text => text.textContent)")
+    assert {"BC", *"ABCDEFGH", "B > A", "H > G"} <= set(shown)
 
 
 def test_one_sees_values_and_zooms(browser, report):

@@ -11,12 +11,11 @@ import report_files as files
 
 from dreamer_leq import config as configs
 from dreamer_leq.cli import eval_main
-from dreamer_leq.pages.comparison.curves import POINTS, curves
 from dreamer_leq.pages.comparison.offline import offline_tasks
 from dreamer_leq.pages.comparison.page import comparison_page
 from dreamer_leq.pages.comparison.runs import open_runs
 from dreamer_leq.pages.comparison.summary import summarize
-from dreamer_leq.pages.comparison.terminal import statistics_rows, task_rows
+from dreamer_leq.pages.comparison.tables import improvement_table, score_table
 from dreamer_leq.system.errors import UserError
 
 MAZES = ("pointmaze-umaze", "pointmaze-medium")
@@ -34,7 +33,10 @@ def write_run(folder, final, cloned=0.1, fqe=None, **flags):
     scores = {"0": evaluation(cloned), str(UPDATES): evaluation(final)}
     (folder / "scores.json").write_text(json.dumps(scores))
     records = [
-        {"phase": "bc", "step": 10, "bc_loss": 0.5, "time": {"wall": 0.0}},
+        *(
+            {"phase": "bc", "step": 10, "bc_loss": 0.5, "time": {"wall": 0.0}}
+            for _ in range(config.bc.updates > 0)
+        ),
         *(
             {"phase": "leq", "step": n, "q": n / 10, "time": {}}
             for n in (5, 10, 15, 20)
@@ -97,10 +99,11 @@ def test_keys_of_the_same_name_are_told_apart(tmp_path):
     write_run(tmp_path / "a", 1.0, **{"bc.batch": 16})
     write_run(tmp_path / "b", 1.0, **{"bc.batch": 32, "actor.conservative": False})
     summary = summarize(open_runs([str(tmp_path / "*")]))
-    assert summary.methods[1:] == [
-        "conservative False, bc.batch 32",
-        "conservative True, bc.batch 16",
-    ]
+    assert summary.methods[1:] == ["A", "B"]
+    assert summary.legend == {
+        "A": {"conservative": "False", "bc.batch": "32"},
+        "B": {"conservative": "True", "bc.batch": "16"},
+    }
 
 
 def test_the_user_may_name_methods(runs, tmp_path):
@@ -131,34 +134,33 @@ def test_a_grid_is_its_members(tmp_path):
 
 def test_tables(runs):
     summary = summarize(open_runs(runs))
-    tasks = dict(task_rows(summary))
-    assert tasks[MAZES[0]] == [
+    rows = {name: cells for name, *cells in score_table(summary).rows}
+    assert rows[MAZES[0]] == [
         "10.0 (10.0 … 10.0)",
         "90.0 (80.0 … 100.0)",
         "50.0 (20.0 … 80.0)",
     ]
-    rows = dict(statistics_rows(summary))
     means = [cell.split()[0] for cell in rows["interquartile mean"]]
     assert means == ["10.0", "90.0", "50.0"]
     gaps = [cell.split()[0] for cell in rows["optimality gap"]]
     assert gaps == ["90.0", "10.0", "50.0"]
     # of 4 pairs two and a tie and a win: 1 > 0.2, 1 > 0.8, 0.8 > 0.2, 0.8 = 0.8
-    assert rows["P(better than tau 0.5)"][1].startswith("0.88 (")
-    assert rows["P(better than tau 0.1)"][1] == "–"
+    chances = {name: cells for name, *cells in improvement_table(summary).rows}
+    assert chances["better than tau 0.5"][1].startswith("0.88 (")
+    assert chances["better than tau 0.1"][1] == "–"
 
 
 def test_what_is_seen_alone_is_said(runs, tmp_path):
     assert "intervals over so few are too narrow" in summarize(open_runs(runs)).notes[0]
     alone = summarize(open_runs([write_run(tmp_path / "x", 1.0).as_posix()]))
     assert "nothing tells chance apart" in alone.notes[0]
-    assert dict(statistics_rows(alone))["interquartile mean"] == ["10.0", "100.0"]
+    assert ["interquartile mean", "10.0", "100.0"] in score_table(alone).rows
 
 
 def test_without_cloning_there_is_no_bc(tmp_path):
     folder = write_run(tmp_path / "run", 1.0, **{"bc.updates": 0})
     summary = summarize(open_runs([str(folder)]))
     assert summary.methods == ["LEQ"]
-    assert summary.notes[0].startswith("BC is left out")
 
 
 def refusal(folders):
@@ -189,23 +191,6 @@ def test_scores_that_cannot_be_compared(tmp_path, text, complaint):
     file = folder / "scores.json"
     file.unlink() if text is None else file.write_text(text)
     assert complaint in refusal([folder])
-
-
-def test_curves_are_by_phase_and_metric(runs):
-    found = curves(open_runs(runs[:2]))
-    assert list(found) == [("bc", "bc_loss"), ("leq", "eval_mean"), ("leq", "q")]
-    assert [curve.value[0] for curve in found["leq", "eval_mean"]] == [1.0, 0.8]
-    assert found["leq", "q"][0].step.tolist() == [5, 10, 15, 20]
-
-
-def test_long_curves_are_thinned_and_keep_their_spikes(runs):
-    records = [{"phase": "leq", "step": n, "q": n % 7} for n in range(5000)]
-    records[3333]["q"] = 99.0
-    lines = (json.dumps(record) + "\n" for record in records)
-    (Path(runs[0]) / "metrics.jsonl").write_text("".join(lines))
-    (curve,) = curves(open_runs(runs[:1]))["leq", "q"]
-    assert POINTS / 2 < len(curve.step) == len(curve.value) <= POINTS
-    assert curve.value.max() == 99.0
 
 
 @pytest.mark.parametrize("text", ["[]", '{"fqe": {"value": 1.0}}', '{"fqe": null}'])

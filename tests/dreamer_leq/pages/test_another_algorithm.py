@@ -1,0 +1,96 @@
+"""Pages of an algorithm that they have never heard of."""
+
+import html
+import re
+from dataclasses import dataclass, fields, make_dataclass
+
+import pytest
+import report_files as files
+from plotly.offline import get_plotlyjs
+
+from dreamer_leq import config as configs
+from dreamer_leq.pages.comparison.page import comparison_page
+from dreamer_leq.pages.comparison.runs import open_runs
+from dreamer_leq.pages.comparison.summary import summarize
+from dreamer_leq.pages.report.page import page
+from dreamer_leq.pages.run_files import RunFiles
+
+UPDATES = 40
+
+
+@dataclass(frozen=True)
+class Mine:
+    updates: int
+    caution: tuple[float, ...]
+
+
+Known = make_dataclass(
+    "Known", [("algorithm", str), ("mine", Mine)], bases=(configs.Config,), frozen=True
+)
+
+
+def config_of(algorithm, caution=0.1, **keys):
+    known = configs.from_presets("debug", **keys)
+    values = {field.name: getattr(known, field.name) for field in fields(known)}
+    own = dict(algorithm=algorithm, mine=Mine(UPDATES, (caution,)))
+    return Known(**values | own)
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Writes a run of `mine`, and keeps its configuration, which no file can have."""
+    kept = {}
+    monkeypatch.setattr(configs, "read", lambda file: kept[file.parent])
+    monkeypatch.setattr(configs, "command", lambda config: ["python", "mine.py"])
+
+    def write(name, algorithm="mine", **keys):
+        folder = files.write_run(tmp_path / name)
+        kept[folder] = config_of(algorithm, **keys)
+        if algorithm == "mine":
+            records = [
+                files.record("mine", n, 500.0 + n, strange_gap=n / 2, actor_pull=1.0)
+                for n in range(10, UPDATES + 1, 10)
+            ]
+            files.write_records(folder, [*records, *files.world_model_records()])
+            last = {str(n): files.score(100.0 + n) for n in (0, UPDATES)}
+            files.write_json(folder / "scores.json", last)
+            (folder / "eval.json").unlink()
+        return folder
+
+    return write
+
+
+def words_of(page):
+    page = page.replace(get_plotlyjs(), "")
+    page = re.sub(r"<(script|style).*?</\1>", " ", page, flags=re.S)
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
+
+
+def test_its_report_shows_all_that_it_recorded(write):
+    found = words_of(page(RunFiles(write("run"))))
+    assert "Mine · RSSM · caution 0.1 · seed 0" in found
+    assert "policy, 40 updates of Mine" in found and "policy before Mine" in found
+    titles = ("loss · world model", "strange gap · Mine", "actor pull · Mine")
+    places = [found.index(title) for title in titles]
+    assert places == sorted(places)
+    assert "LEQ" not in found and "τ" not in found
+
+
+def test_its_comparison_shows_all_that_it_recorded(write):
+    folders = [write(f"run{x}", caution=x, seed=int(10 * x)) for x in (0.1, 0.2)]
+    summary = summarize(open_runs([str(folder) for folder in folders]))
+    assert summary.methods == ["caution 0.1", "caution 0.2"]
+    assert summary.scores["caution 0.1"][summary.tasks[0]] == pytest.approx([0.14])
+    found = words_of(comparison_page(summary))
+    titles = ("strange gap · Mine", "actor pull · Mine", "loss · world model")
+    assert all(title in found for title in titles)
+    assert "LEQ" not in found and "τ" not in found
+
+
+def test_algorithms_are_methods_by_their_names(write):
+    folders = [write("a"), write("b", caution=0.2), write("c", "leq")]
+    scores = {str(n): files.score(50.0) for n in (0, 20)}
+    files.write_json(folders[2] / "scores.json", scores)
+    summary = summarize(open_runs([str(folder) for folder in folders]))
+    assert summary.methods == ["LEQ", "Mine caution 0.1", "Mine caution 0.2"]
+    assert not summary.legend
