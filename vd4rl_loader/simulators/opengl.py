@@ -70,13 +70,25 @@ def probe() -> str:
 
     with physics.contexts.gl.make_current() as context:
         renderer = context.call(GL.glGetString, GL.GL_RENDERER).decode()
-    return _describe(_render.BACKEND, renderer)
+    devices = 1
+    if _render.BACKEND == "egl":
+        from dm_control._render.pyopengl import egl_ext
+
+        devices = len(egl_ext.eglQueryDevicesEXT())
+    return _describe(_render.BACKEND, renderer, devices)
 
 
-def _describe(backend: str, renderer: str) -> str:
+def _describe(backend: str, renderer: str, devices: int) -> str:
     software = any(word in renderer.lower() for word in _SOFTWARE)
     name = renderer.split(" (")[0].split("/")[0]
-    return f"{backend.upper()}, {name} ({'software' if software else 'GPU'})"
+    found = f"{backend.upper()}, {name} ({'software' if software else 'GPU'})"
+    if devices == 1:
+        return found
+    chosen = os.environ.get("MUJOCO_EGL_DEVICE_ID")
+    which = f"device {chosen}" if chosen else "the first that works"
+    return (
+        f"{found}, {which} of {devices} devices: MUJOCO_EGL_DEVICE_ID=N takes another"
+    )
 
 
 def _explain(backend: str, detail: str) -> str:

@@ -153,7 +153,7 @@ def test_what_the_task_cannot_show_is_refused(style, message):
 
 
 def test_check_rendering_names_library_and_renderer():
-    pattern = r"(EGL|OSMESA|GLFW), .+ \((software|GPU)\)"
+    pattern = r"(EGL|OSMESA|GLFW), .+ \((software|GPU)\)(, .* devices: .*)?"
     assert re.fullmatch(pattern, check_rendering())
 
 
@@ -194,7 +194,18 @@ def test_egl_trouble_is_explained(monkeypatch, there, message):
     ],
 )
 def test_renderers_are_told_apart(renderer, description):
-    assert opengl._describe("egl", renderer) == description
+    assert opengl._describe("egl", renderer, devices=1) == description
+
+
+@pytest.mark.parametrize(
+    "chosen, which", [("", "the first that works"), ("2", "device 2")]
+)
+def test_which_of_several_devices_is_said(monkeypatch, chosen, which):
+    monkeypatch.setenv("MUJOCO_EGL_DEVICE_ID", chosen)
+    assert opengl._describe("egl", "NVIDIA H200/PCIe/SSE2", devices=8) == (
+        f"EGL, NVIDIA H200 (GPU), {which} of 8 devices: "
+        "MUJOCO_EGL_DEVICE_ID=N takes another"
+    )
 
 
 def test_the_pinned_pair_works_together():
