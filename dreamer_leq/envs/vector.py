@@ -12,6 +12,8 @@ from vd4rl_loader.simulators.workers import Worker, WorkerError, close_all, exch
 __all__ = ["VectorEnv", "WorkerError"]
 
 _PATIENCE = 5.0  # seconds for the environments' own close()
+# What simulators raise where their numbers run away, by name: they aren't imported here.
+_RAN_AWAY = ("PhysicsError", "FatalError")
 # Seconds after which one environment hangs. A step takes milliseconds, the first reset
 # imports the simulator: both with much to spare, for machines that are busy.
 _RESET_LIMIT, _STEP_LIMIT = 600.0, 60.0
@@ -21,7 +23,8 @@ class VectorEnv:
     """N environments in processes that import neither JAX nor the main script.
 
     An environment whose episode is over stays at its last observation, with is_last
-    set and reward 0, and is not simulated any further until `reset`.
+    set and reward 0, and is not simulated any further until `reset`. An episode whose
+    physics run away is over too, with `failed` set.
     """
 
     def __init__(self, make: Sequence[Callable[[], Any]], workers: int) -> None:
@@ -127,7 +130,7 @@ class _Host:
     def __call__(self, request: tuple[int, np.ndarray | None]) -> dict[str, Any]:
         """Steps environment number `index`, or resets it if the action is None."""
         index, action = request
-        self._last[index] = self._observe(index, action)
+        self._last[index] = {"failed": np.False_} | self._observe(index, action)
         return self._last[index]
 
     def _observe(self, index: int, action: np.ndarray | None) -> dict[str, Any]:
@@ -139,8 +142,14 @@ class _Host:
             raise RuntimeError("step before reset")
         last = self._last[index]
         if last["is_last"]:
-            return {**last, "reward": np.float32(0), "is_first": np.bool_(False)}
-        return self._envs[index].step(action)
+            return {**last, "reward": np.float32(0), "is_first": np.False_}
+        try:
+            return self._envs[index].step(action)
+        except Exception as error:
+            if type(error).__name__ not in _RAN_AWAY:
+                raise
+            ended = {"is_first": np.False_, "is_last": np.True_, "failed": np.True_}
+            return {**last, "reward": np.float32(0), **ended}
 
     def close(self) -> None:
         """Closes the environments."""

@@ -84,6 +84,7 @@ class EpisodeResults:
         frames: of each recorded episode uint8 [length + 1, H, W, 3].
         rewards: of each recorded episode float64 [length + 1], 0 at the start.
         seconds: wall-clock time.
+        failed: how many episodes ended because their physics ran away.
     """
 
     returns: np.ndarray
@@ -91,6 +92,7 @@ class EpisodeResults:
     frames: list[np.ndarray]
     rewards: list[np.ndarray]
     seconds: float
+    failed: int = 0
 
 
 def score(
@@ -116,7 +118,7 @@ def score(
     scores = summarize(
         results.returns, results.lengths, reference, seconds=results.seconds
     )
-    return scores, results
+    return scores | ({"failed": results.failed} if results.failed else {}), results
 
 
 def open_environments(
@@ -161,16 +163,17 @@ def evaluate(
     recorder = _Recorder(min(record, n))
     recorder.add(obs, np.ones(n, bool))
     returns, lengths = np.zeros(n), np.zeros(n, np.int64)
+    failed = np.zeros(n, bool)
     for step in _steps(agent, env, obs, seed):
         returns[step.running] += step.obs["reward"][step.running]
         lengths[step.running] += 1
+        failed |= step.obs.get("failed", False)
         recorder.add(step.obs, step.running)
         if on_step:
             on_step(int((step.running & ~step.obs["is_last"]).sum()))
     frames, rewards = recorder.episodes()
-    return EpisodeResults(
-        returns, lengths, frames, rewards, time.perf_counter() - start
-    )
+    seconds = time.perf_counter() - start
+    return EpisodeResults(returns, lengths, frames, rewards, seconds, int(failed.sum()))
 
 
 class _Recorder:

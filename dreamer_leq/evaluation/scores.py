@@ -80,7 +80,7 @@ def score_table(scores: Mapping[str, Scores], title: str | None = None) -> Table
 
 
 def _cells(score: Scores) -> list[str]:
-    span, seconds = "–", "–"
+    span, seconds, failed = "–", "–", score.get("failed")
     digits = 1 if score["mean"] > 1 or score["std"] > 1 else 2
     if score["ci_low"] is not None:
         span = f"{score['ci_low']:.{digits}f} … {score['ci_high']:.{digits}f}"
@@ -91,7 +91,7 @@ def _cells(score: Scores) -> list[str]:
         f"{score['std']:.{digits}f}",
         span,
         f"{score['normalized']:.1f}",
-        f"{score['episodes']}",
+        f"{score['episodes']}" + (f", {failed} failed" if failed else ""),
         f"{score['length']:.0f}",
         seconds,
     ]

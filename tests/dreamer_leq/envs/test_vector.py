@@ -32,6 +32,10 @@ class Counter:
         return CounterEnv(self)
 
 
+class PhysicsError(RuntimeError):
+    """As dm_control calls what it raises."""
+
+
 class CounterEnv:
     def __init__(self, settings):
         self.settings = settings
@@ -46,6 +50,8 @@ class CounterEnv:
         if self.steps == self.settings.trouble_at:
             if self.settings.trouble == "raise":
                 raise KeyError("lost it")
+            if self.settings.trouble == "run away":
+                raise PhysicsError("mjWARN_BADQACC")
             if self.settings.trouble == "die":
                 os._exit(7)
             if self.settings.trouble == "hang":
@@ -118,6 +124,19 @@ def test_a_finished_environment_waits_for_reset():
         assert seen[3]["action"].tolist() == [[3, 3], [1, 1]]
         again = envs.reset()
         assert again["is_first"].all() and not again["is_last"].any()
+
+
+def test_physics_that_run_away_end_an_episode_and_no_more():
+    with VectorEnv(counters(2, number=1, trouble="run away"), workers=1) as envs:
+        assert not envs.reset()["failed"].any()
+        seen = [envs.step(np.ones((2, 2))) for _ in range(3)]
+        assert [obs["is_last"].tolist() for obs in seen] == [
+            [False, False],
+            *[[False, True]] * 2,
+        ]
+        assert seen[2]["failed"].tolist() == [False, True]
+        assert [obs["reward"].tolist() for obs in seen] == [[1, 1], [2, 0], [3, 0]]
+        assert not seen[1]["is_terminal"].any() and not envs.reset()["failed"].any()
 
 
 def test_an_exception_names_the_environment_and_ends_all_processes():

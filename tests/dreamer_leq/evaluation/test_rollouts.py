@@ -68,6 +68,15 @@ def test_returns_and_lengths_end_with_each_episode():
     assert results.frames == [] and results.seconds > 0
 
 
+def test_episodes_that_the_simulator_ended_are_counted():
+    env = Scripted()
+    assert evaluate(Counter(), env, seed=0).failed == 0
+    env.actions.clear()
+    env.obs["failed"] = np.array([False, True, False])
+    results = evaluate(Counter(), env, seed=0)
+    assert results.failed == 1 and results.lengths.tolist() == LENGTHS.tolist()
+
+
 def test_one_batched_policy_call_for_each_step():
     env, agent = Scripted(), Counter()
     running = []
