@@ -12,7 +12,7 @@ from vd4rl_loader.simulators.workers import Worker, WorkerError, close_all, exch
 __all__ = ["VectorEnv", "WorkerError"]
 
 _PATIENCE = 5.0  # seconds for the environments' own close()
-# What simulators raise where their numbers run away, by name: they aren't imported here.
+# What simulators raise where their numbers run away; they are not imported here.
 _RAN_AWAY = ("PhysicsError", "FatalError")
 # Seconds after which one environment hangs. A step takes milliseconds, the first reset
 # imports the simulator: both with much to spare, for machines that are busy.
