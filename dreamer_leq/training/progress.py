@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from rich.progress import (
     BarColumn,
@@ -74,6 +74,26 @@ class Progress:
         names = [name for name in FIGURES.get(self._name, ()) if name in figures]
         parts = [f"{self.rate:.3g} {self._unit}/s"]
         return "  ".join(parts + [f"{name} {figures[name]:.4g}" for name in names])
+
+
+def scoring_lines(log: Callable[[str], None], episodes: int) -> Callable[[int], None]:
+    """Says now and then how far an evaluation is: for `evaluation.rollouts.score`,
+    which calls it after each step with the number of episodes that go on.
+    """
+    start = since = time.monotonic()
+    steps = 0
+
+    def after_step(going: int) -> None:
+        nonlocal since, steps
+        steps, now = steps + 1, time.monotonic()
+        if now - since >= SECONDS_BETWEEN_LINES and going:
+            since, rate = now, steps / (now - start)
+            log(
+                f"scoring: step {steps:,}, {going} of {episodes} episodes go on  "
+                f"{rate:.3g} steps/s"
+            )
+
+    return after_step
 
 
 def _bars() -> Bars:

@@ -3,7 +3,7 @@
 import pytest
 
 from dreamer_leq.training import progress
-from dreamer_leq.training.progress import Progress
+from dreamer_leq.training.progress import Progress, scoring_lines
 
 
 class Clock:
@@ -66,3 +66,16 @@ def test_the_figures_that_matter_to_a_phase(clock):
     lines, _ = shown(clock, [100], [1], figures=figures)
     assert "lambda_return 1.235" in lines[0] and "q 2" in lines[0]
     assert "grad_norm" not in lines[0]
+
+
+def test_an_evaluation_says_how_far_it_is(clock):
+    lines = []
+    after_step = scoring_lines(lines.append, episodes=100)
+    for step in range(40):
+        clock.now += 1.0
+        after_step(100 - step)
+    after_step(0)
+    assert lines == [
+        "scoring: step 15, 86 of 100 episodes go on  1 steps/s",
+        "scoring: step 30, 71 of 100 episodes go on  1 steps/s",
+    ]
