@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C while a run encodes, evaluates and writes videos.
+"""Signals while a run encodes, evaluates and writes videos.
 
     nice python tests/faults/signals.py
 
@@ -23,6 +23,8 @@ MOMENTS = {
     "last evaluation": "leq 20/20",
     "videos": "writing imagined videos",
 }
+# As schedulers, users and terminals send them.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 
 
 def stopped(place: Place, sign: str, signum: int) -> float:
@@ -57,7 +59,7 @@ def main() -> int:
         expected = whole.result()
         for i, (moment, sign) in enumerate(MOMENTS.items()):
             place = new_place(f"stopped-{i}")
-            signum = (signal.SIGTERM, signal.SIGINT)[i % 2]
+            signum = SIGNALS[i % len(SIGNALS)]
             seconds = stopped(place, sign, signum)
             said = place.said().splitlines()[-1]
             place.finish()
