@@ -159,10 +159,11 @@ def estimates(
     """
     figure = go.Figure()
     for name, value, low, high, colour in rows:
+        faint = f"rgba{(*(int(colour[i : i + 2], 16) for i in (1, 3, 5)), 0.4)}"
         figure.add_scatter(
             x=[value],
             y=[label(name)],
-            error_x=spread(value, low, high, thickness=5, width=0, color=faint(colour)),
+            error_x=spread(value, low, high, thickness=5, width=0, color=faint),
             mode="markers",
             marker=dict(color=colour, size=11, symbol="line-ns-open", line_width=4),
             hovertemplate="%{x:.3~g}<extra></extra>",
@@ -174,30 +175,18 @@ def estimates(
     return figure.update_xaxes(showgrid=True)
 
 
-def faint(colour: str) -> str:
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.4)"
-
-
 def scale_values(figure: go.Figure, values: np.ndarray) -> str:
-    """Makes the y-axis logarithmic where `values` spread widely; the word for that,
-    or none.
+    """Makes the y-axis logarithmic where positive `values` spread widely; the word for
+    that, or none.
     """
-    spread = _spread(values)
-    if spread <= LOGARITHMIC:
+    values = values[np.isfinite(values)]
+    ratio = values.max() / values.min() if len(values) and values.min() > 0 else 1.0
+    if ratio <= LOGARITHMIC:
         return ""
     twos = dict(dtick=np.log10(2), tickformat=".4~g")
     figure.update_yaxes(type="log", nticks=None, dtick=1)
-    figure.update_yaxes(twos if spread < 100 else {})
+    figure.update_yaxes(twos if ratio < 100 else {})
     return "logarithmic"
-
-
-def _spread(values: np.ndarray) -> float:
-    """How often the lowest goes into the highest; 1 where that says nothing."""
-    values = values[np.isfinite(values)]
-    if not len(values) or values.min() <= 0:
-        return 1.0
-    return float(values.max() / values.min())
 
 
 def thinned(

@@ -83,6 +83,21 @@ def still_missing(run: RunFiles, what: str) -> Section:
     return Section(missing=f"{what} not computed yet; this does it:", command=command)
 
 
+@dataclass(frozen=True)
+class Analysed:
+    """A run, what its analysis found, and how the page draws it."""
+
+    run: RunFiles
+    found: Any
+    colour: str
+
+
+def analysed(run: RunFiles, file: str, kind: type) -> list[Analysed]:
+    """The run, or those members of a grid, that have the file of an analysis."""
+    read = ((one, one.read(file, kind), style.colour) for one, style in drawn(run))
+    return [Analysed(*one) for one in read if one[1]]
+
+
 def drawn(run: RunFiles) -> list[tuple[RunFiles, Style]]:
     """The members of a grid, or the one run, and how the page draws each."""
     members = [(member, member_style(i)) for i, member in enumerate(run.members)]

@@ -4,12 +4,14 @@ A file that is missing leaves its place empty.
 """
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, is_dataclass
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cached_property
+from math import isfinite
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -18,10 +20,10 @@ from dreamer_leq.config import Config
 from dreamer_leq.system.errors import UserError
 from dreamer_leq.system.files import read_json
 
-T = TypeVar("T")
 Record = dict[str, Any]  # of metrics.jsonl: phase, step, metrics and time
 
 WORLD_MODEL = "world_model"  # the phase that comes first
+OFFLINE = "analysis/offline.json"
 CLONING = "bc"  # the phase that may come before an algorithm's own
 
 # What code that reads a value of the wrong shape or type runs into.
@@ -113,16 +115,16 @@ class RunFiles:
 
     @cached_property
     def info(self) -> "Info | None":
-        return self.read("info.json", Info.of)
+        return self.read("info.json", Info)
 
     @cached_property
     def scores(self) -> "dict[int, Score]":
         """Those of training by the updates of the last phase, in their order."""
-        return self.read("scores.json", _by_updates) or {}
+        return dict(sorted((self.read("scores.json", dict[int, Score]) or {}).items()))
 
     @cached_property
     def offline(self) -> "OfflineAnalysis | None":
-        return self.read("analysis/offline.json", OfflineAnalysis.of)
+        return self.read(OFFLINE, OfflineAnalysis)
 
     @cached_property
     def records(self) -> list[Record]:
@@ -138,15 +140,15 @@ class RunFiles:
             self._leave_out(f"{file}: {lost} lines are no records")
         return found
 
-    def read(self, name: str, make: Callable[[Any], T]) -> T | None:
-        """What `make` makes of a JSON file; None where there is none, or a damaged
+    def read(self, name: str, kind: Any) -> Any:
+        """What a JSON file holds, as `kind`; None where there is none, or a damaged
         one.
         """
         file = self.path / name
         if not file.exists():
             return None
         try:
-            return make(read_json(file))
+            return checked(kind, read_json(file))
         except UserError as error:
             about = str(error).removeprefix(f"{file}: ")
         except DAMAGED as error:
@@ -180,28 +182,7 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-# --- numbers, checked
-
-
-def number(value: Any) -> float:
-    """`value` as a finite float; TypeError or ValueError where it is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is no number")
-    if not np.isfinite(value):
-        raise ValueError(f"{value} is not finite")
-    return float(value)
-
-
-def curve(values: Any, length: int | None = None) -> np.ndarray:
-    """A list of numbers as float [N], of `length` where it is given."""
-    if not isinstance(values, list):
-        raise TypeError(f"{type(values).__name__} in place of a list")
-    if length is not None and len(values) != length:
-        raise ValueError(f"{len(values)} values in place of {length}")
-    return np.array([number(value) for value in values])
-
-
-# --- what the files hold, checked
+# --- what the files hold: fields are called as in JSON, where there may be more
 
 
 @dataclass(frozen=True)
@@ -211,47 +192,44 @@ class Histogram:
     edges: np.ndarray
     counts: np.ndarray
 
-    @classmethod
-    def of(cls, data: dict[str, Any]) -> "Histogram":
-        counts = curve(data["counts"])
-        return cls(curve(data["edges"], len(counts) + 1), counts)
-
 
 @dataclass(frozen=True)
-class Info:
-    """info.json; `histogram` is None in runs of earlier versions."""
+class Statistics:
+    """What the dataset's episodes are."""
 
-    path: str
     episodes: int
     steps: int
     return_mean: float
     return_max: float
-    histogram: Histogram | None
-    packages: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The dataset of a run; runs of earlier versions have no histogram."""
+
+    path: str
+    statistics: Statistics
+    return_histogram: Histogram | None = None
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The state of the code; `dirty`: it was changed since."""
+
+    commit: str | None = None
+    dirty: bool = False
+
+
+@dataclass(frozen=True)
+class Info:
+    """info.json: what was run, with what, and where."""
+
+    dataset: Dataset
+    packages: dict[str, str | None]
     python: str
     platform: str
-    devices: tuple[str, ...]
-    commit: str | None
-    dirty: bool
-
-    @classmethod
-    def of(cls, data: Any) -> "Info":
-        dataset, git = data["dataset"], data["git"] or {}
-        statistics, histogram = dataset["statistics"], dataset.get("return_histogram")
-        return cls(
-            path=str(dataset["path"]),
-            episodes=int(statistics["episodes"]),
-            steps=int(statistics["steps"]),
-            return_mean=number(statistics["return_mean"]),
-            return_max=number(statistics["return_max"]),
-            histogram=Histogram.of(histogram) if histogram else None,
-            packages={k: str(v) for k, v in data["packages"].items() if v},
-            python=str(data["python"]),
-            platform=str(data["platform"]),
-            devices=tuple(map(str, data["devices"])),
-            commit=git.get("commit"),
-            dirty=bool(git.get("dirty")),
-        )
+    devices: list[str]
+    git: Commit | None
 
 
 @dataclass(frozen=True)
@@ -261,59 +239,68 @@ class Score:
     """
 
     mean: float
-    low: float | None = None
-    high: float | None = None
-    normalized: float | None = None
+    normalized: float
+    ci_low: float | None = None
+    ci_high: float | None = None
     episodes: int | None = None
-
-    @classmethod
-    def of(cls, entry: dict[str, Any]) -> "Score":
-        """A score as `evaluation.scores.summarize` makes it."""
-        low, high = (entry[key] for key in ("ci_low", "ci_high"))
-        return cls(
-            number(entry["mean"]),
-            None if low is None else number(low),
-            None if high is None else number(high),
-            number(entry["normalized"]),
-            int(entry["episodes"]),
-        )
-
-
-def _by_updates(data: Any) -> dict[int, Score]:
-    steps = sorted((int(step), entry) for step, entry in data.items())
-    return {step: Score.of(entry) for step, entry in steps}
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """An estimate with its 95 % interval."""
+class FittedQ:
+    """A policy's value by fitted Q evaluation, with its 95 % interval; `residual` is by
+    how much that misses the rewards.
+    """
 
     value: float
     low: float
     high: float
+    residual: float
 
-    @classmethod
-    def of(cls, data: dict[str, Any], name: str) -> "Estimate":
-        return cls(*(number(data[key]) for key in (name, "low", "high")))
+
+@dataclass(frozen=True)
+class Bias:
+    """The mean error of a critic, with its 95 % interval."""
+
+    bias: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
 class OfflineAnalysis:
-    """analysis/offline.json: what the dataset alone says of a policy."""
+    """analysis/offline.json: what the dataset alone says of a policy and its critic."""
 
-    fqe: Estimate  # value by fitted Q evaluation
-    residual: float  # by which that misses the rewards
-    bias: Estimate  # of the run's own critic on held-out episodes
+    fqe: FittedQ
+    calibration: Bias
     sentence: str
 
-    @classmethod
-    def of(cls, data: Any) -> "OfflineAnalysis":
-        return cls(
-            Estimate.of(data["fqe"], "value"),
-            number(data["fqe"]["residual"]),
-            Estimate.of(data["calibration"], "bias"),
-            str(data["sentence"]),
-        )
+
+def checked(kind: Any, data: Any) -> Any:
+    """What JSON `data` says as a `kind`: a dataclass, a dict, a list, an array of
+    numbers or one of them, which has to be finite, or else None where it may be.
+
+    Raises one of DAMAGED.
+    """
+    arguments = get_args(kind)
+    if NoneType in arguments:
+        undefined = data is None or (isinstance(data, float) and not isfinite(data))
+        return None if undefined else checked(arguments[0], data)
+    if is_dataclass(kind):
+        own = [x.name for x in fields(kind) if x.name in data or x.default is MISSING]
+        kinds = get_type_hints(kind)
+        return kind(**{name: checked(kinds[name], data[name]) for name in own})
+    if get_origin(kind) is dict:
+        name, what = arguments
+        return {name(key): checked(what, x) for key, x in data.items()}
+    if kind is np.ndarray:
+        return np.array(checked(list[float], data))
+    known = get_origin(kind) or kind
+    fitting = isinstance(data, int | float if known is float else known)
+    if not fitting or isinstance(data, bool) is not (known is bool):
+        raise TypeError(f"{type(data).__name__} in place of {known.__name__}")
+    if known is float and not isfinite(data):
+        raise ValueError(f"{data} is not finite")
+    return [checked(arguments[0], x) for x in data] if known is list else known(data)
 
 
 # --- what a run took

@@ -23,23 +23,12 @@ def scores_chart(summary: Summary, colours: dict[str, str]) -> Chart:
         every = 100 * np.concatenate([by_task[task] for task in summary.tasks])
         means = [100 * by_task[task].mean() for task in summary.tasks]
         shared = dict(name=label(method), offsetgroup=method, legendgroup=method)
-        bar = dict(color=colours[method], opacity=0.35)
-        figure.add_bar(
-            x=summary.tasks,
-            y=means,
-            marker=bar,
-            hovertemplate="mean %{y:.1f}",
-            **shared,
-        )
-        points = dict(color=colours[method], size=7)
-        figure.add_scatter(
-            x=where,
-            y=every,
-            mode="markers",
-            marker=points,
-            hovertemplate="%{y:.1f}",
-            **shared,
-        )
+        dot = dict(color=colours[method])
+        bar = dict(dot, opacity=0.35)
+        figure.add_bar(x=summary.tasks, y=means, marker=bar, **shared)
+        figure.add_scatter(x=where, y=every, mode="markers", marker=dot, **shared)
+    figure.update_traces(hovertemplate="%{y:.1f}")
+    figure.update_traces(hovertemplate="mean %{y:.1f}", selector=dict(type="bar"))
     figure.update_layout(barmode="group", scattermode="group", hovermode="closest")
     figure.update_yaxes(title="score, %", rangemode="tozero")
     note = "A point is a run, a bar the mean of a method's runs."
@@ -49,8 +38,8 @@ def scores_chart(summary: Summary, colours: dict[str, str]) -> Chart:
 def offline_chart(task: OfflineTask, colours: dict[str, str]) -> Chart:
     """The estimate of every run against its return in the environment."""
     figure = go.Figure()
-    for method, points in task.points.items():
-        axes = points[:, 0], points[:, 1]
+    for method, values in task.runs.items():
+        axes = values[:, 0], values[:, 3]
         figure.add_trace(dots(method, *axes, colours[method], ("FQE", "return")))
     figure.update_layout(hovermode="closest")
     figure.update_xaxes(title="fitted Q evaluation", showgrid=True)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from dreamer_leq.evaluation.statistics import describe_rank_correlation
-from dreamer_leq.pages.comparison.runs import ScoredRun
 from dreamer_leq.pages.comparison.summary import Summary
 from dreamer_leq.pages.parts import Table
 
@@ -20,70 +19,48 @@ TRUST = (
 
 
 @dataclass(frozen=True)
-class OfflineRow:
-    """The runs of one method: means over them."""
-
-    method: str
-    runs: int
-    fqe: float
-    residual: float  # by which fitted Q evaluation misses the rewards
-    bias: float  # of the run's own critic on held-out episodes
-    online: float  # return
-
-
-@dataclass(frozen=True)
 class OfflineTask:
-    """The methods of one task and how well the two rankings agree."""
+    """The runs of one task by method: [R, 4], the value by FQE, by how much its fit
+    misses the rewards, the bias of the run's own critic, and the return.
+    """
 
     task: str
-    rows: list[OfflineRow]
-    points: dict[str, np.ndarray]  # of the runs by method: [R, 2], FQE and return
-    sentences: list[str]
+    runs: dict[str, np.ndarray]
+
+    @property
+    def sentences(self) -> list[str]:
+        """How well the estimates order methods and runs as the environment does."""
+        means = np.array([values.mean(0) for values in self.runs.values()])
+        each = np.concatenate(list(self.runs.values()))
+        pairs = (("methods", means), ("runs", each))
+        return [describe_rank_correlation(x[:, 0], x[:, 3], what) for what, x in pairs]
 
 
 def offline_tasks(summary: Summary) -> list[OfflineTask]:
-    """Those tasks of which any run has an offline estimate."""
-    found: dict[str, dict[str, list[ScoredRun]]] = defaultdict(dict)
+    """The tasks of which any run has an offline estimate."""
+    found: dict[str, dict[str, list[list[float]]]] = defaultdict(dict)
     for run, name in zip(summary.runs, summary.names, strict=True):
-        if run.files.offline and run.final:
-            found[run.task].setdefault(name, []).append(run)
-    return [_task(task, found[task]) for task in summary.tasks if task in found]
+        if (known := run.files.offline) and run.final:
+            fit = known.fqe.value, abs(known.fqe.residual)
+            own = found[run.task].setdefault(name, [])
+            own.append([*fit, known.calibration.bias, run.final.mean])
+    by_task = {task: found[task] for task in summary.tasks if task in found}
+    return [
+        OfflineTask(task, {name: np.array(rows) for name, rows in methods.items()})
+        for task, methods in by_task.items()
+    ]
 
 
 def offline_table(tasks: list[OfflineTask]) -> Table:
-    """The methods of all tasks."""
+    """A row for each method of each task: means over its runs."""
     numbers = ("runs", "FQE", "its fit misses by", "critic's bias", "return")
     rows = [
-        [
-            *(task.task, one.method, str(one.runs), f"{one.fqe:.1f}"),
-            *(f"{one.residual:.1f}", f"{one.bias:+.1f}", f"{one.online:.4g}"),
-        ]
-        for task in tasks
-        for one in task.rows
+        [one.task, method, str(len(values)), *_means(*values.mean(0))]
+        for one in tasks
+        for method, values in one.runs.items()
     ]
     return Table(["task", "method", *numbers], rows, words=2)
 
 
-def _task(task: str, methods: dict[str, list[ScoredRun]]) -> OfflineTask:
-    points = {
-        name: np.array([[run.files.offline.fqe.value, run.final.mean] for run in runs])
-        for name, runs in methods.items()
-    }
-    means = np.array([values.mean(0) for values in points.values()])
-    each = np.concatenate(list(points.values()))
-    return OfflineTask(
-        task,
-        [_row(name, runs, points[name]) for name, runs in methods.items()],
-        points,
-        [
-            describe_rank_correlation(*means.T, "methods"),
-            describe_rank_correlation(*each.T, "runs"),
-        ],
-    )
-
-
-def _row(method: str, runs: list[ScoredRun], points: np.ndarray) -> OfflineRow:
-    fqe, online = points.mean(0)
-    residual = np.mean([abs(run.files.offline.residual) for run in runs])
-    bias = np.mean([run.files.offline.bias.value for run in runs])
-    return OfflineRow(method, len(runs), fqe, residual, bias, online)
+def _means(fqe: float, residual: float, bias: float, online: float) -> list[str]:
+    return [f"{fqe:.1f}", f"{residual:.1f}", f"{bias:+.1f}", f"{online:.4g}"]

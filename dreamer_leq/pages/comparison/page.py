@@ -1,7 +1,5 @@
 """The comparison's page: one HTML file that needs nothing but itself."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 from dreamer_leq.evaluation.statistics import Estimate
@@ -28,15 +26,6 @@ WIDTH = 140  # characters of a table that fits the page on a desktop
 _ROW = 34  # pixels of a row in a plot of intervals
 
 
-@dataclass(frozen=True)
-class TaskCurves:
-    """The curves of one task's runs; `key` is their names and styles."""
-
-    task: str
-    key: list[tuple[str, Style]]
-    charts: list[Chart]
-
-
 def comparison_page(summary: Summary) -> str:
     """The HTML of the page."""
     methods = summary.methods
@@ -57,39 +46,33 @@ def comparison_page(summary: Summary) -> str:
         offline=[(found, offline_chart(found, colours)) for found in offline],
         offline_table=offline_table(offline),
         trust=TRUST,
-        curves=[_task_curves(summary, task, colours) for task in summary.tasks],
+        curves={task: _curves(summary, task, colours) for task in summary.tasks},
         runs=_runs_table(summary),
     )
 
 
 def _statistics(summary: Summary, colours: dict[str, str]) -> list[Chart]:
-    methods = summary.methods
-    means = [(m, summary.interquartile_mean(m), colours[m]) for m in methods]
-    gaps = [(m, summary.optimality_gap(m), colours[m]) for m in methods]
+    """Each statistic of the methods."""
+    charts = {
+        "Interquartile mean, %": summary.interquartile_mean,
+        "Optimality gap, %": summary.optimality_gap,
+    }
+    about = (
+        "Mean of the middle half of all runs: higher is better.",
+        "How far runs fall short of the reference: lower is better.",
+    )
     return [
-        _estimates(
-            "Interquartile mean, %",
-            "Mean of the middle half of all runs: higher is better.",
-            means,
-            scale=100,
-        ),
-        _estimates(
-            "Optimality gap, %",
-            "How far runs fall short of the reference: lower is better.",
-            gaps,
-            scale=100,
-        ),
+        _estimates(title, note, [(m, of(m), colours[m]) for m in summary.methods], 100)
+        for (title, of), note in zip(charts.items(), about, strict=True)
     ]
 
 
 def _chances(summary: Summary, colours: dict[str, str]) -> list[Chart]:
     """Of each pair of methods that one beats the other; none where there is one."""
-    rows = [
-        (f"{b} > {a}", summary.improvement(b, a), colours[b])
-        for a, b in combinations(summary.methods, 2)
-    ]
-    if not rows:
+    pairs = list(combinations(summary.methods, 2))
+    if not pairs:
         return []
+    rows = [(f"{b} > {a}", summary.improvement(b, a), colours[b]) for a, b in pairs]
     note = "That a run of the first method beats one of the second on the same task."
     chart = _estimates("Probability of improvement", note, rows, middle=0.5)
     chart.figure.update_xaxes(range=[-0.02, 1.02])
@@ -99,19 +82,22 @@ def _chances(summary: Summary, colours: dict[str, str]) -> list[Chart]:
 def _estimates(
     title: str,
     note: str,
-    rows: Sequence[tuple[str, Estimate, str]],
-    *,
+    rows: list[tuple[str, Estimate, str]],
     scale: float = 1.0,
     middle: float | None = None,
 ) -> Chart:
+    ends = [(name, (e.value, e.low, e.high), colour) for name, e, colour in rows]
     scaled = [
-        (name, *(x if x is None else scale * x for x in (e.value, e.low, e.high)), hue)
-        for name, e, hue in rows
+        (name, *(None if x is None else scale * x for x in values), colour)
+        for name, values, colour in ends
     ]
     return Chart(title, note, estimates(scaled, middle), 50 + _ROW * len(rows))
 
 
-def _task_curves(summary: Summary, task: str, colours: dict[str, str]) -> TaskCurves:
+def _curves(
+    summary: Summary, task: str, colours: dict[str, str]
+) -> tuple[list[Source], list[Chart]]:
+    """The runs of one task and their curves, those of the environment first."""
     pairs = zip(summary.names, summary.runs, strict=True)
     own = [(name, run) for name, run in pairs if run.task == task]
     own.sort(key=lambda pair: (pair[0], pair[1].seed))
@@ -121,8 +107,7 @@ def _task_curves(summary: Summary, task: str, colours: dict[str, str]) -> TaskCu
         for (name, run), shade in zip(own, shades, strict=True)
     ]
     groups = sorted(curves(sources, timed=False), key=lambda g: g.name != EVALUATION)
-    charts = [chart for group in groups for chart in group.charts]
-    return TaskCurves(task, [(one.name, one.style) for one in sources], charts)
+    return sources, [chart for group in groups for chart in group.charts]
 
 
 def _runs_table(summary: Summary) -> Table:

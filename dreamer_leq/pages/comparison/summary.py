@@ -63,8 +63,10 @@ def summarize(runs: Sequence[ScoredRun]) -> Summary:
     tasks = sorted({run.task for run in runs})
     for name, by_task in found.items():
         if missing := [task for task in tasks if task not in by_task]:
+            known = [f"{key} {value}" for key, value in legend.get(name, {}).items()]
+            method = f"{name!r} ({', '.join(known)})" if known else f"{name!r}"
             raise UserError(
-                f"method {name!r} has no run on {', '.join(missing)}: give one, leave "
+                f"method {method} has no run on {', '.join(missing)}: give one, leave "
                 "the task out, or call runs of several settings one method, as NAME=DIR"
             )
     table = {name: _arrays(by_task, tasks) for name, by_task in sorted(found.items())}

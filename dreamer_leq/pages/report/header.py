@@ -1,59 +1,34 @@
 """The top of the page: what was run, what came of it, what one needs to repeat it."""
 
 import shlex
-from dataclasses import dataclass
+from typing import Any
 
 from dreamer_leq import config as configs
-from dreamer_leq.pages.charts import Chart
 from dreamer_leq.pages.parts import Table, duration, interval, setting, shown, size
 from dreamer_leq.pages.report.returns import returns_chart
 from dreamer_leq.pages.report.scores import Scores, scores_of
-from dreamer_leq.pages.run_files import Info, RunFiles, Score, spent, words
+from dreamer_leq.pages.run_files import RunFiles, Score, spent, words
+
+Facts = list[tuple[str, str]]  # terms and texts
 
 
-@dataclass(frozen=True)
-class Header:
-    """`facts` are (term, text) pairs; `links` to the pages of a grid's members."""
-
-    title: str
-    about: str
-    score: str
-    about_score: str
-    table: Table
-    returns: Chart | None
-    no_returns: str
-    notes: list[str]
-    links: dict[str, str]
-    summary: str
-    command: str
-    facts: list[tuple[str, str]]
-
-
-def header(run: RunFiles) -> Header:
-    scores, unit = scores_of(run), run.unit
+def header(run: RunFiles) -> dict[str, Any]:
+    """The texts, table and chart of the top, by their names in the template."""
+    scores, policy = scores_of(run), scores_of(run).policy
     members = {member.name: scores_of(member) for member in run.members}
-    score = scores.policy
-    return Header(
+    return dict(
         title=run.config.task if run.config else run.name,
         about=_about(run),
-        score=shown(score.mean, unit) if score else "",
-        about_score=_about_score(scores, unit) if score else "",
-        table=_members_table(run, members, scores, unit)
-        if members
-        else _table(scores, unit),
-        returns=returns_chart(run, scores, members, unit),
-        no_returns=_no_returns(run.info),
-        notes=_notes(run, scores, bool(members)),
+        score=shown(policy.mean, run.unit) if policy else "",
+        about_score=f"95 % interval {_spread(policy, run.unit)} · {scores.policy_name}",
+        table=_table(run.unit, scores, members),
+        returns=returns_chart(run, scores, members),
+        notes=_notes(run, scores),
         links={name: f"{name}/report.html" for name in members},
         summary=_summary(run),
         command=shlex.join(configs.command(run.config)) if run.config else "",
         facts=_facts(run),
     )
-
-
-def _about_score(scores: Scores, unit: str) -> str:
-    spread = interval(scores.policy.low, scores.policy.high, unit)
-    return f"95 % interval {spread} · {scores.policy_name}"
 
 
 def _about(run: RunFiles) -> str:
@@ -68,50 +43,52 @@ def _about(run: RunFiles) -> str:
     return " · ".join(parts)
 
 
-def _table(scores: Scores, unit: str) -> Table:
+def _table(unit: str, scores: Scores, members: dict[str, Scores]) -> Table:
+    """A row for each score; of a grid one for each member, then what they are to be
+    held against.
+    """
     head = ["", unit, "95 % interval", "score", "episodes"]
-    return Table(head, [_row(*row, unit) for row in scores.rows])
+    if not members:
+        return Table(head, [_row(*row, unit) for row in scores.rows])
+    before = [own.before for own in members.values()]
+    rows = [
+        *(_row(name, own.policy, unit) for name, own in members.items()),
+        *(_row(*other, unit) for other in scores.others),
+    ]
+    last = [shown(x.mean, unit) if x else "" for x in before] + [""] * len(
+        scores.others
+    )
+    rows = [[*row, cell] for row, cell in zip(rows, last, strict=True)]
+    return Table([*head, scores.before_name], rows)
 
 
-def _row(name: str, score: Score, unit: str) -> list[str]:
+def _row(name: str, score: Score | None, unit: str) -> list[str]:
+    if not score:
+        return [name, "not scored yet", "", "", ""]
     count = "" if score.episodes is None else f"{score.episodes}"
-    spread = "" if score.episodes is None else interval(score.low, score.high, unit)
-    normalized = "" if score.normalized is None else f"{score.normalized:.1f}"
-    return [name, shown(score.mean, unit), spread, normalized, count]
+    numbers = shown(score.mean, unit), _spread(score, unit), f"{score.normalized:.1f}"
+    return [name, *numbers, count]
 
 
-def _members_table(
-    run: RunFiles, members: dict[str, Scores], scores: Scores, unit: str
-) -> Table:
-    """A row for each member, then what they are to be held against."""
-    head = ["", unit, "95 % interval", "score", "episodes", scores.before_name]
-    rows = []
-    for name, own in members.items():
-        before = shown(own.before.mean, unit) if own.before else ""
-        if own.policy:
-            rows.append([*_row(name, own.policy, unit), before])
-        else:
-            rows.append([name, "not scored yet", "", "", "", before])
-    return Table(head, rows + [[*_row(*other, unit), ""] for other in scores.others])
+def _spread(score: Score | None, unit: str) -> str:
+    if not score or score.episodes is None:
+        return ""
+    return interval(score.ci_low, score.ci_high, unit)
 
 
-def _no_returns(info: Info | None) -> str:
-    if info and not info.histogram:
-        return (
-            "The returns of the dataset's episodes are not in info.json: the run is of "
-            "an earlier version."
-        )
-    return ""
-
-
-def _notes(run: RunFiles, scores: Scores, grid: bool) -> list[str]:
+def _notes(run: RunFiles, scores: Scores) -> list[str]:
     notes = []
-    if not scores.policy and not grid:
+    if not scores.policy and not run.members:
         notes.append("The policy is not scored yet.")
     if not scores.random:
         notes.append(
             "Random actions are not scored: python eval.py --logdir "
             f"{run.grid.path if run.grid else run.path} --report does it."
+        )
+    if run.info and not run.info.dataset.return_histogram:
+        notes.append(
+            "The returns of the dataset's episodes are not in info.json: the run is of "
+            "an earlier version."
         )
     return notes
 
@@ -123,45 +100,42 @@ def _summary(run: RunFiles) -> str:
         parts.append(f"trained in {duration(sum(used.seconds.values()))}")
     if used.memory is not None:
         parts.append(f"{size(used.memory)} of memory")
-    if run.info and run.info.commit:
-        parts.append(f"commit {run.info.commit[:7]}")
+    if run.info and run.info.git and run.info.git.commit:
+        parts.append(f"commit {run.info.git.commit[:7]}")
     return ", ".join(["Command, versions, time", *parts])
 
 
-def _facts(run: RunFiles) -> list[tuple[str, str]]:
+def _facts(run: RunFiles) -> Facts:
     """What one needs to judge, and to repeat, the run."""
-    facts = [("Folder", str(run.path))]
     info = run.info
-    if info:
-        facts.append(("Dataset", info.path))
-    facts += _spent_facts(run)
-    if info:
-        devices = dict.fromkeys(info.devices)
-        counted = ", ".join(f"{info.devices.count(kind)} × {kind}" for kind in devices)
-        changed = ", with changes" if info.dirty else ""
-        commit = f"{info.commit}{changed}" if info.commit else "not in a git repository"
-        packages = ", ".join(f"{name} {is_}" for name, is_ in info.packages.items())
-        facts += [
-            ("Device", f"{counted}; {info.platform}"),
-            ("Commit", commit),
-            ("Versions", f"Python {info.python}, {packages}"),
-        ]
-    return facts
+    facts = [("Folder", str(run.path)), *_spent_facts(run)]
+    if not info:
+        return facts
+    devices = dict.fromkeys(info.devices)
+    counted = ", ".join(f"{info.devices.count(kind)} × {kind}" for kind in devices)
+    commit = info.git and info.git.commit
+    changed = ", with changes" if commit and info.git.dirty else ""
+    packages = [f"{name} {is_}" for name, is_ in info.packages.items() if is_]
+    return [
+        facts[0],
+        ("Dataset", info.dataset.path),
+        *facts[1:],
+        ("Device", f"{counted}; {info.platform}"),
+        ("Commit", f"{commit}{changed}" if commit else "not in a git repository"),
+        ("Versions", ", ".join([f"Python {info.python}", *packages])),
+    ]
 
 
-def _spent_facts(run: RunFiles) -> list[tuple[str, str]]:
+def _spent_facts(run: RunFiles) -> Facts:
     used = spent(run)
     if not used.seconds:
         return [("Time and memory", "not recorded: the run is of an earlier version")]
-    each = ", ".join(
-        f"{run.title(phase)} {duration(seconds)}"
-        for phase, seconds in used.seconds.items()
-    )
+    phases = used.seconds.items()
+    each = ", ".join(f"{run.title(phase)} {duration(time)}" for phase, time in phases)
     shared = " (shared by the grid's runs)" if run.grid else ""
     facts = [("Time", f"{duration(sum(used.seconds.values()))}: {each}{shared}")]
-    if used.memory is not None:
-        device = ""
-        if used.device_memory is not None:
-            device = f", {size(used.device_memory)} of one device"
-        facts.append(("Peak memory", size(used.memory) + device))
-    return facts
+    if used.memory is None:
+        return facts
+    device = used.device_memory
+    of_device = "" if device is None else f", {size(device)} of one device"
+    return [*facts, ("Peak memory", size(used.memory) + of_device)]

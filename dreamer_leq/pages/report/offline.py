@@ -1,23 +1,22 @@
 """Choosing without the environment: offline estimates beside the online score."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import plotly.graph_objects as go
 
 from dreamer_leq.evaluation.statistics import describe_rank_correlation
 from dreamer_leq.pages.charts import Chart, dots, spread
 from dreamer_leq.pages.parts import (
+    Analysed,
     Section,
     Table,
-    drawn,
+    analysed,
     interval,
     setting,
     shown,
     still_missing,
 )
 from dreamer_leq.pages.report.scores import scores_of
-from dreamer_leq.pages.run_files import OfflineAnalysis, RunFiles, Score
+from dreamer_leq.pages.run_files import OFFLINE, OfflineAnalysis, RunFiles, Score
 
 ABOUT = (
     "Estimates from held-out data alone: the value that fitted Q evaluation (FQE) "
@@ -26,38 +25,28 @@ ABOUT = (
 )
 
 
-@dataclass(frozen=True)
-class _Source:
-    """A run's estimates and score, and how they are drawn."""
-
-    run: RunFiles
-    analysis: OfflineAnalysis
-    online: Score | None
-    colour: str
-
-
 def offline_section(run: RunFiles) -> Section:
     """Of the run, or of all members of a grid that have the file."""
-    sources = [
-        _Source(one, one.offline, scores_of(one).policy, style.colour)
-        for one, style in drawn(run)
-        if one.offline
-    ]
+    sources = analysed(run, OFFLINE, OfflineAnalysis)
     if not sources:
         return still_missing(run, "The estimates from held-out data are")
-    scored = [source for source in sources if source.online]
+    pairs = [(one, scores_of(one.run).policy) for one in sources]
+    scored = [pair for pair in pairs if pair[1]]
     several = len(sources) > 1
     charts = [_beside(scored)] if len(scored) > 1 else []
     notes = [_ranks(scored)] if several else []
-    sentences = [(x.run.name if several else "", x.analysis.sentence) for x in sources]
-    return Section(ABOUT, sentences, charts, _table(sources, run.unit), notes)
+    sentences = [(x.run.name if several else "", x.found.sentence) for x in sources]
+    keys = list(sources[0].run.coefficients)
+    head = ["", *keys, "FQE", "interval", "bias", "interval", "online", "interval"]
+    table = Table(head, [_row(*pair, run.unit) for pair in pairs])
+    return Section(ABOUT, sentences, charts, table, notes)
 
 
-def _ranks(scored: list[_Source]) -> str:
+def _ranks(scored: list[tuple[Analysed, Score]]) -> str:
     """How far the estimates order the runs as the environment does."""
-    online = np.array([one.online.mean for one in scored])
-    fqe = np.array([one.analysis.fqe.value for one in scored])
-    bias = np.array([abs(one.analysis.bias.value) for one in scored])
+    online = np.array([score.mean for _, score in scored])
+    fqe = np.array([one.found.fqe.value for one, _ in scored])
+    bias = np.array([abs(one.found.calibration.bias) for one, _ in scored])
     about_fqe = describe_rank_correlation(fqe, online, "runs")
     about_bias = describe_rank_correlation(-bias, online, "runs")
     return (
@@ -66,14 +55,13 @@ def _ranks(scored: list[_Source]) -> str:
     )
 
 
-def _beside(scored: list[_Source]) -> Chart:
+def _beside(scored: list[tuple[Analysed, Score]]) -> Chart:
     figure = go.Figure()
-    for one in scored:
-        fqe, online = one.analysis.fqe, one.online
-        bars = dict(color=one.colour, thickness=1.2)
+    for one, score in scored:
+        fqe, bars = one.found.fqe, dict(color=one.colour, thickness=1.2)
         x = spread(fqe.value, fqe.low, fqe.high, **bars)
-        y = spread(online.mean, online.low, online.high, **bars)
-        axes = [fqe.value], [online.mean], one.colour, ("FQE", "online")
+        y = spread(score.mean, score.ci_low, score.ci_high, **bars)
+        axes = [fqe.value], [score.mean], one.colour, ("FQE", "online")
         figure.add_trace(dots(one.run.name, *axes, error_x=x, error_y=y))
     figure.update_layout(hovermode="closest")
     figure.update_xaxes(title="FQE on held-out data", nticks=6)
@@ -81,17 +69,11 @@ def _beside(scored: list[_Source]) -> Chart:
     return Chart("FQE beside the online score", "with 95 % intervals", figure, 320)
 
 
-def _table(sources: list[_Source], unit: str) -> Table:
-    keys = list(sources[0].run.coefficients)
-    head = ["", *keys, "FQE", "interval", "bias", "interval", "online", "interval"]
-    return Table(head, [_row(one, unit) for one in sources])
-
-
-def _row(one: _Source, unit: str) -> list[str]:
+def _row(one: Analysed, score: Score | None, unit: str) -> list[str]:
     row = [one.run.name, *map(setting, one.run.coefficients.values())]
-    for found in (one.analysis.fqe, one.analysis.bias):
-        row += [shown(found.value), interval(found.low, found.high)]
-    if not one.online:
+    fqe, critic = one.found.fqe, one.found.calibration
+    row += [shown(fqe.value), interval(fqe.low, fqe.high)]
+    row += [shown(critic.bias), interval(critic.low, critic.high)]
+    if not score:
         return [*row, "not scored", ""]
-    online = interval(one.online.low, one.online.high, unit)
-    return [*row, shown(one.online.mean, unit), online]
+    return [*row, shown(score.mean, unit), interval(score.ci_low, score.ci_high, unit)]

@@ -1,7 +1,6 @@
 """The scores of a run's policy, and what to hold them against."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from dreamer_leq.evaluation.scores import normalized_score
 from dreamer_leq.pages.run_files import RunFiles, Score
@@ -39,9 +38,9 @@ class Scores:
 
 def scores_of(run: RunFiles) -> Scores:
     """The scores of one run; those of a grid are its members'."""
-    evaluated = run.read("eval.json", _by_name) or {}
+    evaluated = run.read("eval.json", dict[str, Score]) or {}
     if run.grid:
-        together = run.grid.read("eval.json", _by_name) or {}
+        together = run.grid.read("eval.json", dict[str, Score]) or {}
         evaluated = {"policy": together.get(run.name), **together, **evaluated}
     last, algorithm = max(run.scores, default=0), run.title(run.algorithm)
     policy, name = run.scores.get(last), f"policy, {last:,} updates of {algorithm}"
@@ -49,11 +48,6 @@ def scores_of(run: RunFiles) -> Scores:
         policy, name = evaluated["policy"], "policy, scored by eval.py"
     before = (run.scores.get(0) if last else None), f"before {algorithm}"
     return Scores(policy, name, *before, evaluated.get("random"), *_of_data(run))
-
-
-def _by_name(data: Any) -> dict[str, Score]:
-    """The scores of eval.json: the policy's, or those of a grid's members."""
-    return {name: Score.of(entry) for name, entry in data.items()}
 
 
 def _outdated(run: RunFiles) -> bool:
@@ -70,5 +64,6 @@ def _of_data(run: RunFiles) -> list[Score | None]:
     if not run.config or not run.info:
         return [None, None]
     reference = run.config.about.reference
-    returns = run.info.return_mean, run.info.return_max
-    return [Score(x, normalized=normalized_score(x, reference)) for x in returns]
+    data = run.info.dataset.statistics
+    returns = data.return_mean, data.return_max
+    return [Score(x, normalized_score(x, reference)) for x in returns]

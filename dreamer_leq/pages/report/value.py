@@ -1,7 +1,6 @@
 """Is the value lying? What is predicted against what the environment then gives."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -9,15 +8,16 @@ import plotly.graph_objects as go
 from dreamer_leq.pages.charts import GREY, Chart, dots, estimates
 from dreamer_leq.pages.parts import (
     NONE,
+    Analysed,
     Section,
     Table,
-    drawn,
+    analysed,
     interval,
     setting,
     shown,
     still_missing,
 )
-from dreamer_leq.pages.run_files import RunFiles, curve, number, words
+from dreamer_leq.pages.run_files import RunFiles
 
 FILE = "analysis/value.json"
 ABOUT = (
@@ -25,7 +25,7 @@ ABOUT = (
     "the policy then really got. Dots below the line promise more than there is; the "
     "bias is how much that is in the mean."
 )
-_TITLES = {"q": "Q", "lambda_return": "λ-return"}
+TITLES = {"q": "Q", "lambda_return": "λ-return", "imagined_return": "Imagined return"}
 
 
 @dataclass(frozen=True)
@@ -37,72 +37,53 @@ class Calibration:
     bias: float
     low: float
     high: float
-    correlation: float | None
+    correlation: float | None = None  # undefined where all are the same
 
-    @classmethod
-    def of(cls, data: dict[str, Any]) -> "Calibration":
-        predicted = curve(data["predicted"])
-        real = curve(data["real"], len(predicted))
-        numbers = (number(data[name]) for name in ("bias", "low", "high"))
-        found = data.get("correlation")  # undefined where all are the same
-        defined = found is not None and np.isfinite(found)
-        return cls(predicted, real, *numbers, number(found) if defined else None)
+    def __post_init__(self) -> None:
+        if len(self.predicted) != len(self.real):
+            raise ValueError(f"{len(self.predicted)} predictions of {len(self.real)}")
 
 
 @dataclass(frozen=True)
 class ValueAnalysis:
-    """analysis/value.json, checked: a calibration of each kind of prediction."""
+    """analysis/value.json: what each of TITLES predicts, where the run has it."""
 
-    horizon: int
-    kinds: dict[str, Calibration]
     sentence: str
+    horizon: int
+    q: Calibration | None = None
+    lambda_return: Calibration | None = None
+    imagined_return: Calibration | None = None
 
-    @classmethod
-    def of(cls, data: Any) -> "ValueAnalysis":
-        found = {k: x for k, x in data.items() if isinstance(x, dict) and "real" in x}
-        kinds = {kind: Calibration.of(one) for kind, one in found.items()}
-        return cls(int(data["horizon"]), kinds, str(data["sentence"]))
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A run's analysis, and how it is drawn."""
-
-    run: RunFiles
-    colour: str
-    analysis: ValueAnalysis
+    @property
+    def kinds(self) -> dict[str, Calibration]:
+        found = {kind: getattr(self, kind) for kind in TITLES}
+        return {kind: one for kind, one in found.items() if one}
 
 
 def value_section(run: RunFiles) -> Section:
     """Of the run, or of all members of a grid that have the file."""
-    sources = [
-        _Source(one, style.colour, found)
-        for one, style in drawn(run)
-        if (found := one.read(FILE, ValueAnalysis.of))
-    ]
+    sources = analysed(run, FILE, ValueAnalysis)
     if not sources:
         return still_missing(run, "The values' bias is")
     by_kind = {
-        kind: [source for source in sources if kind in source.analysis.kinds]
-        for kind in dict.fromkeys(k for one in sources for k in one.analysis.kinds)
+        kind: [source for source in sources if kind in source.found.kinds]
+        for kind in dict.fromkeys(k for one in sources for k in one.found.kinds)
     }
     charts = [_scatter(own, kind) for kind, own in by_kind.items()]
     if run.members:
         charts += [_biases(own, kind) for kind, own in by_kind.items()]
-        sentences = [(one.run.name, one.analysis.sentence) for one in sources]
+        sentences = [(one.run.name, one.found.sentence) for one in sources]
         return Section(ABOUT, sentences, charts, _members_table(sources, by_kind))
-    analysis = sources[0].analysis
+    analysis = sources[0].found
     return Section(ABOUT, [("", analysis.sentence)], charts, _table(analysis))
 
 
-def _title(kind: str) -> str:
-    return _TITLES.get(kind) or words(kind).capitalize()
-
-
-def _scatter(sources: list[_Source], kind: str) -> Chart:
-    found = [source.analysis.kinds[kind] for source in sources]
-    both = [values for one in found for values in (one.predicted, one.real)]
-    ends = _ends(np.concatenate(both))
+def _scatter(sources: list[Analysed], kind: str) -> Chart:
+    found = [source.found.kinds[kind] for source in sources]
+    both = np.concatenate([x for one in found for x in (one.predicted, one.real)])
+    low, high = (both.min(), both.max()) if len(both) else (0.0, 1.0)
+    margin = 0.05 * (high - low) or 1.0
+    ends = [low - margin, high + margin]  # of both axes
     line = dict(color=GREY, width=1.2, dash="dash")
     identity = dict(mode="lines", line=line, hoverinfo="skip", name="as predicted")
     figure = go.Figure(go.Scatter(x=ends, y=ends, **identity))
@@ -113,18 +94,11 @@ def _scatter(sources: list[_Source], kind: str) -> Chart:
     figure.update_layout(hovermode="closest")
     figure.update_xaxes(title="predicted", range=ends, nticks=6)
     figure.update_yaxes(title="real", range=ends)
-    return Chart(_title(kind), _note(sources, kind), figure, 320)
+    return Chart(TITLES[kind], _note(sources, kind), figure, 320)
 
 
-def _ends(values: np.ndarray) -> list[float]:
-    """One range for both axes."""
-    low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
-    margin = 0.05 * (high - low) or 1.0
-    return [float(low - margin), float(high + margin)]
-
-
-def _note(sources: list[_Source], kind: str) -> str:
-    analysis = sources[0].analysis
+def _note(sources: list[Analysed], kind: str) -> str:
+    analysis = sources[0].found
     far = f"over {analysis.horizon} steps" if kind == "imagined_return" else ""
     if len(sources) > 1:
         return far or "a colour for each run"
@@ -132,33 +106,33 @@ def _note(sources: list[_Source], kind: str) -> str:
     return f"{bias}, {far}" if far else bias
 
 
-def _biases(sources: list[_Source], kind: str) -> Chart:
+def _biases(sources: list[Analysed], kind: str) -> Chart:
     """A mark with its interval for each run."""
-    found = [(one.run.name, one.analysis.kinds[kind], one.colour) for one in sources]
+    found = [(one.run.name, one.found.kinds[kind], one.colour) for one in sources]
     figure = estimates([(name, x.bias, x.low, x.high, c) for name, x, c in found], 0.0)
     figure.update_xaxes(title="predicted − real")
     height = 90 + 28 * len(sources)
-    return Chart(f"Bias: {_title(kind)}", "with its 95 % interval", figure, height)
+    return Chart(f"Bias: {TITLES[kind]}", "with its 95 % interval", figure, height)
 
 
-def _members_table(sources: list[_Source], kinds: dict[str, list[_Source]]) -> Table:
+def _members_table(sources: list[Analysed], kinds: dict[str, list[Analysed]]) -> Table:
     """A row for each run."""
     keys = list(sources[0].run.coefficients)
     rows = [
         [
             one.run.name,
             *map(setting, one.run.coefficients.values()),
-            *(_bias(one.analysis.kinds.get(kind)) for kind in kinds),
+            *(_bias(one.found.kinds.get(kind)) for kind in kinds),
         ]
         for one in sources
     ]
-    return Table(["", *keys, *(f"bias: {_title(kind)}" for kind in kinds)], rows)
+    return Table(["", *keys, *(f"bias: {TITLES[kind]}" for kind in kinds)], rows)
 
 
 def _table(analysis: ValueAnalysis) -> Table:
     """A row for each kind of prediction."""
     head = ["", "bias", "95 % interval", "correlation", "starts"]
-    return Table(head, [_row(_title(k), one) for k, one in analysis.kinds.items()])
+    return Table(head, [_row(TITLES[k], one) for k, one in analysis.kinds.items()])
 
 
 def _bias(one: Calibration | None) -> str:

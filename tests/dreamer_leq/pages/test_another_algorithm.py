@@ -87,6 +87,18 @@ def test_its_comparison_shows_all_that_it_recorded(write):
     assert "LEQ" not in found and "τ" not in found
 
 
+def test_settings_of_each_task_are_in_the_legend(write):
+    tasks = {"walker_walk-medium": 32, "cheetah_run-medium": 64}
+    folders = []
+    for task, units in tasks.items():
+        keys = {"task": task, "critic.units": units}
+        folders += [write(f"mine-{task}", task=task), write(task, "leq", **keys)]
+        files.write_json(folders[-1] / "scores.json", {"20": files.score(50.0)})
+    summary = summarize(open_runs([str(folder) for folder in folders]))
+    assert summary.methods == ["LEQ", "Mine"]
+    assert summary.legend["LEQ"] == {"critic.units": "32 / 64"}
+
+
 def test_algorithms_are_methods_by_their_names(write):
     folders = [write("a"), write("b", caution=0.2), write("c", "leq")]
     scores = {str(n): files.score(50.0) for n in (0, 20)}
