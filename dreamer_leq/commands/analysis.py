@@ -3,7 +3,7 @@
 analysis/model.json   errors of open-loop predictions, disagreement of the members
 analysis/value.json   Q, λ-return and imagined return against the environment's
 
-Both are plain JSON of numbers and lists; docs/calibration.md explains every entry.
+Both are plain JSON of numbers and lists; docs/reading-a-run.md explains them.
 """
 
 from collections.abc import Callable, Mapping

@@ -4,7 +4,7 @@ grid of τ, without the environment.
 Fitted Q evaluation of the frozen policy, by a critic that is fitted anew to most of the
 episodes, in the same way for every run; LEQ's own critic is no judge, since its values
 fall with τ by design. And whether LEQ's critic agrees with the rewards of the episodes
-that were left out. LEQ itself has seen all episodes (docs/comparison.md).
+that were left out. LEQ itself has seen all episodes (docs/reading-a-run.md).
 """
 
 from collections.abc import Callable, Iterator

@@ -247,14 +247,14 @@ class Score:
 
 @dataclass(frozen=True)
 class FittedQ:
-    """A policy's value by fitted Q evaluation, with its 95 % interval; `residual` is by
-    how much that misses the rewards.
+    """A policy's value by fitted Q evaluation, with its 95 % interval where the fit has
+    converged; `residual` is by how much that misses the rewards.
     """
 
     value: float
-    low: float
-    high: float
     residual: float
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)

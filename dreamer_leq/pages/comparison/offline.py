@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dreamer_leq.evaluation.statistics import describe_rank_correlation
+from dreamer_leq.pages.comparison.runs import ScoredRun
 from dreamer_leq.pages.comparison.summary import Summary
 from dreamer_leq.pages.parts import Table
 
@@ -26,6 +27,7 @@ class OfflineTask:
 
     task: str
     runs: dict[str, np.ndarray]
+    unsettled: int  # runs whose fit has not converged: it has no interval
 
     @property
     def sentences(self) -> list[str]:
@@ -33,22 +35,30 @@ class OfflineTask:
         means = np.array([values.mean(0) for values in self.runs.values()])
         each = np.concatenate(list(self.runs.values()))
         pairs = (("methods", means), ("runs", each))
-        return [describe_rank_correlation(x[:, 0], x[:, 3], what) for what, x in pairs]
+        found = [describe_rank_correlation(x[:, 0], x[:, 3], what) for what, x in pairs]
+        if self.unsettled:
+            found.append(f"runs whose fit has not converged: {self.unsettled}")
+        return found
 
 
 def offline_tasks(summary: Summary) -> list[OfflineTask]:
     """The tasks of which any run has an offline estimate."""
-    found: dict[str, dict[str, list[list[float]]]] = defaultdict(dict)
+    found: dict[str, dict[str, list[ScoredRun]]] = defaultdict(dict)
     for run, name in zip(summary.runs, summary.names, strict=True):
-        if (known := run.files.offline) and run.final:
-            fit = known.fqe.value, abs(known.fqe.residual)
-            own = found[run.task].setdefault(name, [])
-            own.append([*fit, known.calibration.bias, run.final.mean])
-    by_task = {task: found[task] for task in summary.tasks if task in found}
-    return [
-        OfflineTask(task, {name: np.array(rows) for name, rows in methods.items()})
-        for task, methods in by_task.items()
-    ]
+        if run.files.offline and run.final:
+            found[run.task].setdefault(name, []).append(run)
+    return [_task(task, found[task]) for task in summary.tasks if task in found]
+
+
+def _task(task: str, methods: dict[str, list[ScoredRun]]) -> OfflineTask:
+    def numbers(run: ScoredRun) -> list[float]:
+        known = run.files.offline
+        fit = known.fqe.value, abs(known.fqe.residual)
+        return [*fit, known.calibration.bias, run.final.mean]
+
+    by_method = {name: np.array(list(map(numbers, x))) for name, x in methods.items()}
+    fits = [run.files.offline.fqe for runs in methods.values() for run in runs]
+    return OfflineTask(task, by_method, sum(fit.low is None for fit in fits))
 
 
 def offline_table(tasks: list[OfflineTask]) -> Table:

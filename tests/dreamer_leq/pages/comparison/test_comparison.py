@@ -217,6 +217,15 @@ def test_offline_estimates_beside_the_scores(runs):
     assert first.sentences[1].startswith("4 runs: rank correlation +0.32")
 
 
+def test_fits_that_have_not_converged_are_counted(runs):
+    found = files.offline_analysis()
+    found["fqe"] |= {"low": None, "high": None}
+    files.write_json(Path(runs[0]) / "analysis/offline.json", found)
+    medium, umaze = offline_tasks(summarize(open_runs(runs)))
+    assert len(medium.sentences) == 2
+    assert umaze.sentences[2] == "runs whose fit has not converged: 1"
+
+
 class Requests(HTMLParser):
     """What of a page would make a browser ask somebody for something."""
 
