@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 from case import GRID, Case, Setup, side_by_side
 
-from dreamer_leq.algorithms.leq.learner import LEQ
 from dreamer_leq.config import Config
 from dreamer_leq.data.sampling import Transitions, Windows
 from dreamer_leq.run import build
@@ -43,13 +42,12 @@ def leq(config: Config, frames: int) -> Setup:
     """LEQ from the latents of `frames` frames, against an untrained world model."""
     c = config.latent
     spec = ObservationSpec(config.data.image_size, 0, ACTIONS)
-    net, nets = build.latent_net(config, spec), build.actor_critic(config, spec)
-    optimizer = build.leq_optimizer(config)
+    net = build.latent_net(config, spec)
 
     def make():
         keys = jax.random.split(jax.random.key(0), 4)
         model = LatentWorldModel(net.init(keys[0]), net)
-        learner = LEQ(model, nets, optimizer, config)
+        learner = build.learner(config, "leq", model, ACTIONS)
         deter = jnp.tanh(jax.random.normal(keys[1], (SMALL_FRAMES, c.deter)))
         stoch = jax.random.randint(keys[2], (SMALL_FRAMES, c.stoch), 0, c.classes)
         latents = {
@@ -57,8 +55,9 @@ def leq(config: Config, frames: int) -> Setup:
             "stoch": _repeated(stoch.astype(jnp.uint8), frames),
             "transition": jnp.arange(frames - 1),
         }
-        params = nets.init(keys[3], net.features)
-        return learner, learner.init(params), _transitions(frames) | latents
+        hyper = {key: jnp.float32(v[0]) for key, v in config.varying.items()}
+        state = learner.init(keys[3], hyper, {})
+        return learner, state, _transitions(frames) | latents
 
     size = f"{config.leq.batch} starts, H={config.leq.horizon}, {frames:,} frames"
     sampler = Transitions(frames - 1, config.leq.batch, ("deter", "stoch"))

@@ -6,19 +6,16 @@ as in a run.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from case import GRID, Case, Rare, Setup, side_by_side
 
-from dreamer_leq.algorithms.bc import FQE, Pretraining
-from dreamer_leq.algorithms.leq.learner import LEQ
 from dreamer_leq.config import Config
 from dreamer_leq.data.sampling import Everything, Transitions
 from dreamer_leq.run import build
-from dreamer_leq.run.phases import expand_dataset
+from dreamer_leq.run.phases import refreshed
 from dreamer_leq.world_models.ensemble_training import (
     Best,
     EnsembleTraining,
@@ -60,17 +57,17 @@ def ensemble(config: Config, transitions: int) -> Setup:
 
 
 def behaviour_cloning(config: Config, transitions: int) -> Setup:
-    return _policy(config, transitions, Pretraining, config.bc)
+    return _policy(config, transitions, "bc")
 
 
 def fitted_q(config: Config, transitions: int) -> Setup:
-    return _policy(config, transitions, FQE, config.fqe)
+    return _policy(config, transitions, "fqe")
 
 
 def leq(config: Config, transitions: int) -> Setup:
     """LEQ against an untrained ensemble; the dataset is expanded once in a while."""
     c = config.leq
-    setup = _policy(config, transitions, LEQ, c, build.leq_optimizer(config))
+    setup = _policy(config, transitions, "leq")
     size = f"{c.batch}+{c.batch}, H={c.horizon}, of {transitions:,} transitions"
     setup = replace(setup, size=size)
     if config.members:
@@ -78,24 +75,17 @@ def leq(config: Config, transitions: int) -> Setup:
     return _expanding(config, setup) if config.expansion.interval else setup
 
 
-def _policy(
-    config: Config,
-    transitions: int,
-    kind: Callable,
-    phase: Any,
-    optimizer: optax.GradientTransformation | None = None,
-) -> Setup:
-    """A phase of the policy, `phase` being its group of the configuration."""
-    optimizer = optimizer or build.optimizer(phase.optimizer, phase.updates)
-    nets = build.actor_critic(config, SPEC)
+def _policy(config: Config, transitions: int, name: str) -> Setup:
+    """A learner's phase."""
+    phase = getattr(config, name)
 
     def make():
-        learner = kind(_untrained(config), nets, optimizer, config)
-        params = nets.init(jax.random.key(1), SPEC.vector_size)
+        learner = build.learner(config, name, _untrained(config), SPEC.action_size)
         arrays = _transitions(transitions) | {"transition": _starts(transitions)}
-        if config.bc.critic == "monte_carlo":
+        if "return" in learner.reads:
             arrays["return"] = arrays["reward"]
-        return learner, learner.init(params), arrays
+        hyper = {key: jnp.float32(v[0]) for key, v in config.varying.items()}
+        return learner, learner.init(jax.random.key(1), hyper, {}), arrays
 
     sampler = Transitions(transitions, phase.batch, ("vector",))
     size = f"{phase.batch} of {transitions:,} transitions"
@@ -103,23 +93,17 @@ def _policy(
 
 
 def _expanding(config: Config, setup: Setup) -> Setup:
-    """With the ring of D_model in the state, which an expansion fills."""
+    """With the expansion that fills the ring of D_model once in a while."""
     c = config.expansion
     sampler = replace(setup.sampler, batch=c.starts)
-
-    def make():
-        learner, state, arrays = setup.make()
-        example = sampler.gather(arrays, jnp.zeros(1, int))
-        return learner, learner.open_ring(state, example), arrays
-
     gather = jax.jit(lambda arrays: sampler.gather(arrays, sampler.draw(key)))
     key = jax.random.key(3)
 
     def run(learner, state, arrays):
-        return expand_dataset(1, learner, state, gather(arrays), jax.random.key(4))
+        return refreshed(1, learner, state, gather(arrays), jax.random.key(4))[0]
 
     rare = Rare("expanding the dataset", c.interval, run)
-    return replace(setup, make=make, rare=rare)
+    return replace(setup, rare=rare)
 
 
 def _untrained(config: Config) -> MLPEnsemble:

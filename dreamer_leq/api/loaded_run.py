@@ -116,7 +116,7 @@ class LoadedRun:
         Args:
           start: states of any shape [...].
           actions: [..., H, A] in [-1, 1], or [H, A] for all states; None: the policy.
-          horizon: H with the policy; by default the run's leq.horizon.
+          horizon: H with the policy; by default the run's algorithm's.
           member: that ensemble member; "all": each of them, with the same random
             numbers; None: one drawn per state and step, as in training.
           seed: of the samples drawn from each prediction.
@@ -133,7 +133,7 @@ class LoadedRun:
         if agent is None:
             actions, horizon = self._actions(actions, start.shape, horizon)
         elif horizon is None:
-            horizon = self.config.leq.horizon
+            horizon = getattr(self.config.own, "horizon", 15)
         horizon = checks.at_least(1, "horizon", horizon)
         steps, packed = _imagine(
             self._world_model,

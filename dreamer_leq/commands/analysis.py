@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from dreamer_leq.config import Config
 from dreamer_leq.data.opening import AnyDataset
 from dreamer_leq.evaluation import calibration as calibrate
-from dreamer_leq.evaluation.agent import Agent
 from dreamer_leq.evaluation.calibration import Calibration, calibration
 from dreamer_leq.evaluation.model_error import (
     Sequences,
@@ -25,7 +24,6 @@ from dreamer_leq.evaluation.model_error import (
     open_loop_errors,
 )
 from dreamer_leq.evaluation.rollouts import open_environments, play
-from dreamer_leq.nn.actor_critic import Params
 from dreamer_leq.run import build
 from dreamer_leq.run.analysis_files import (
     MODEL,
@@ -120,21 +118,21 @@ def _model(
 
 def _value(run: RunFolder, world_model: WorldModel, workers: int) -> dict[str, Any]:
     config, facts = run.config, run.facts
-    c, gamma, horizon = config.analysis, config.leq.gamma, config.leq.horizon
-    agent, params = _policy(run, world_model)
+    c, gamma, horizon = config.analysis, config.gamma, _horizon(config)
+    agent = run.load_agent(world_model)
     environments = (facts.environment, c.episodes, c.seed, workers)
     with open_environments(*environments) as env:
         played = play(agent, env, c.seed, facts.reward_transform)
     at = step, episode = calibrate.chosen(played, gamma, horizon, c.states)
     state = jax.tree.map(lambda x: x[at], played.state)
-    settings = dict(horizon=horizon, gamma=gamma, lam=config.leq.lam)
-    promised = calibrate.promised(world_model, agent.nets, params, state, **settings)
+    settings = dict(horizon=horizon, gamma=gamma, lam=getattr(config.own, "lam", 1.0))
+    promised = calibrate.promised(agent, state, **settings)
     whole = calibrate.real_returns(played, gamma)[at]
     ahead = calibrate.real_sums(played, gamma, horizon)[at]
     real = {"q": whole, "lambda_return": whole, "imagined_return": ahead}
     found = {n: calibration(x, real[n], episode) for n, x in promised.items()}
     hidden = float(calibrate.hidden(played, gamma)[at].mean())
-    tau = config.leq.tau[0]
+    tau = getattr(config.own, "tau", 0.5)
     sentence = value_sentence(
         found["q"], found["imagined_return"], tau, horizon, hidden
     )
@@ -154,18 +152,15 @@ def _value(run: RunFolder, world_model: WorldModel, workers: int) -> dict[str, A
 # --- runs and files
 
 
-def _policy(run: RunFolder, world_model: WorldModel) -> tuple[Agent, dict[str, Params]]:
-    """The policy as the last checkpoint has it, and its parameters and the critic's."""
-    params = run.load_actor_critic(world_model.feature_size)
-    params = jax.tree.map(jnp.asarray, params)
-    nets = build.actor_critic(run.config, run.facts.observation)
-    return Agent(world_model, params["actor"], nets), params
+def _horizon(config: Config) -> int:
+    """Steps that the values are imagined over: the algorithm's, where it imagines."""
+    return getattr(config.own, "horizon", config.analysis.horizon)
 
 
 def _has_critic(run: RunFolder) -> bool:
-    trained = last_checkpoints(run)
-    cloned = "bc" in trained and run.config.bc.critic != "none"
-    return cloned or "fqe" in trained or "leq" in trained
+    """Whether a phase has trained a critic."""
+    phases = last_checkpoints(run).keys() - {"world_model"}
+    return any("critic" in build.trained(run.config, phase) for phase in phases)
 
 
 def _write(run: RunFolder, name: str, found: Mapping[str, Any], log: Log) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from dreamer_leq.commands.films import dream_film, open_loop_film
 from dreamer_leq.commands.report import write_report
 from dreamer_leq.config import Config
-from dreamer_leq.config.tree import LARGEST, MAX_EPISODES
+from dreamer_leq.config.values import LARGEST, MAX_EPISODES
 from dreamer_leq.data.opening import open_data_at
 from dreamer_leq.envs.suites import environment_factory
 from dreamer_leq.evaluation.agent import Agent, RandomAgent

@@ -1,4 +1,4 @@
-"""The training of one run: world model, policy pretraining, LEQ, scores, videos."""
+"""The training of one run: world model, pretraining, algorithm, scores, videos."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -13,10 +13,11 @@ from dreamer_leq.data.opening import (
     reward_transform,
 )
 from dreamer_leq.evaluation.agent import Agent
-from dreamer_leq.run.folder import DataFacts, RunFolder
+from dreamer_leq.run.facts import DataFacts
+from dreamer_leq.run.folder import RunFolder
 from dreamer_leq.run.grid import open_members
 from dreamer_leq.run.phases import fit_policy
-from dreamer_leq.run.session import PHASES, Run, open_logger
+from dreamer_leq.run.session import Run, open_logger
 from dreamer_leq.run.world_model import fit_world_model
 from dreamer_leq.system.devices import ONE_DEVICE, Devices
 from dreamer_leq.system.errors import UserError
@@ -62,7 +63,7 @@ def train(
             config.checkpoint.every,
             devices,
         )
-        session.forget_unsaved(PHASES)
+        session.forget_unsaved(config.phases)
         run = Run(config, dataset, facts, folder, session, log)
         _run_phases(run, open_members(run, stack))
     by_first(lambda: _try_report(folder, dataset, log))
@@ -91,7 +92,7 @@ def _run_phases(run: Run, members: Sequence[Run]) -> None:
     """Each begins with what the one before it made."""
     c = run.config
     world_model = fit_world_model(run)
-    trained = c.bc.updates or c.fqe.updates or c.leq.updates
+    trained = any(getattr(c, name).updates for name in c.phases[1:])
     agents = fit_policy(run, members, world_model) if trained else []
     if c.about.pixels:
         run.log("writing imagined videos")

@@ -9,9 +9,17 @@ from dreamer_leq.config.checks import difference
 from dreamer_leq.config.command import command
 from dreamer_leq.config.files import CONFIGS, from_presets, read, save
 from dreamer_leq.config.flags import load
-from dreamer_leq.config.tree import (
+from dreamer_leq.config.learners import (
     BC,
+    DEFAULT,
+    FQE,
     LEQ,
+    Optimizer,
+    Section,
+    register,
+    sections,
+)
+from dreamer_leq.config.tree import (
     Actor,
     Analysis,
     Checkpoint,
@@ -24,13 +32,14 @@ from dreamer_leq.config.tree import (
     Expansion,
     Latent,
     Log,
-    Optimizer,
     Video,
 )
 
 __all__ = [
     "BC",
     "CONFIGS",
+    "DEFAULT",
+    "FQE",
     "LEQ",
     "Actor",
     "Analysis",
@@ -45,11 +54,14 @@ __all__ = [
     "Latent",
     "Log",
     "Optimizer",
+    "Section",
     "Video",
     "command",
     "difference",
     "from_presets",
     "load",
     "read",
+    "register",
     "save",
+    "sections",
 ]

@@ -5,10 +5,14 @@ Here a configuration is flat: a dict from dotted keys ("leq.optimizer.agc") to v
 
 import dataclasses
 import difflib
+import functools
 from collections.abc import Iterable, Iterator, Mapping
+from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from dreamer_leq.config.tree import Config, Latent, Optimizer
+from dreamer_leq.config import learners
+from dreamer_leq.config.learners import Optimizer
+from dreamer_leq.config.tree import Config, Latent, config_class
 from dreamer_leq.system.errors import UserError
 from vd4rl_loader.errors import shown
 
@@ -18,7 +22,7 @@ _LONGEST_NAME = 100  # comparing longer ones takes long
 
 
 def _leaves(kind: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, hint in get_type_hints(kind, include_extras=True).items():
+    for name, hint in field_hints(kind).items():
         if dataclasses.is_dataclass(hint):
             yield from _leaves(hint, f"{prefix}{name}.")
         else:
@@ -29,9 +33,25 @@ def _bare(hint: Any) -> Any:
     return get_args(hint)[0] if get_origin(hint) is Annotated else hint
 
 
-_HINTS = dict(_leaves(Config))
-KEYS = {key: _bare(hint) for key, hint in _HINTS.items()}  # types without their rules
-SECTIONS = {key[:i] for key in KEYS for i, char in enumerate(key) if char == "."}
+def field_hints(kind: type) -> dict[str, Any]:
+    """The annotations of a dataclass's fields, class attributes left out."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+@functools.cache
+def _hints(kind: type[Config]) -> dict[str, Any]:
+    return dict(_leaves(kind))
+
+
+def keys() -> dict[str, Any]:
+    """Every dotted key with its type, without its rule."""
+    return {key: _bare(hint) for key, hint in _hints(config_class()).items()}
+
+
+def key_sections() -> set[str]:
+    """What stands before the dots of keys: "leq", "leq.actor_optimizer"."""
+    return {key[:i] for key in keys() for i, char in enumerate(key) if char == "."}
 
 
 def flatten(tree: Any, prefix: str = "") -> Flat:
@@ -45,9 +65,18 @@ def flatten(tree: Any, prefix: str = "") -> Flat:
 
 
 def difference(a: Config, b: Config) -> list[str]:
-    """The dotted keys in which two configurations differ, in the tree's order."""
-    left, right = flatten(a), flatten(b)
-    return [key for key in KEYS if left[key] != right[key]]
+    """The dotted keys in which two configurations differ, in the tree's order: of
+    algorithms' sections those that matter to one of them.
+    """
+    left, right = relevant(a), relevant(b)
+    return [key for key in keys() if left.get(key) != right.get(key)]
+
+
+def relevant(config: Config) -> Flat:
+    """The configuration without the sections of algorithms that its run leaves out."""
+    others = learners.sections().keys() - set(config.phases)
+    flat = flatten(config).items()
+    return {key: value for key, value in flat if key.split(".")[0] not in others}
 
 
 def validated(flat: Flat, where: str) -> Config:
@@ -56,12 +85,12 @@ def validated(flat: Flat, where: str) -> Config:
     Raises UserError, beginning with `where`, for a value that breaks its rule and for
     values that contradict each other.
     """
-    for key, hint in _HINTS.items():
+    for key, hint in _hints(config_class()).items():
         for rule in getattr(hint, "__metadata__", ()):
             if not rule.holds(flat[key]):
                 problem = f"{key}: has to be {rule.words}, got {given(flat[key])}"
                 raise UserError(_at(where) + problem)
-    config = _assemble(Config, flat)
+    config = _assemble(config_class(), flat)
     for problem in _contradictions(config):
         raise UserError(_at(where) + problem)
     return config
@@ -69,7 +98,7 @@ def validated(flat: Flat, where: str) -> Config:
 
 def _assemble(kind: type, flat: Flat, prefix: str = "") -> Any:
     values = {}
-    for name, hint in get_type_hints(kind).items():
+    for name, hint in field_hints(kind).items():
         key = prefix + name
         nested = dataclasses.is_dataclass(hint)
         values[name] = _assemble(hint, flat, f"{key}.") if nested else flat[key]
@@ -91,14 +120,12 @@ def _contradictions(config: Config) -> Iterator[str]:
     if video.context >= video.length:
         yield f"video.context: {video.context} fills video.length, {video.length}"
     yield from _endless_warmup("latent.optimizer", latent.updates, latent.optimizer)
-    for name in ("bc", "fqe"):
-        phase = getattr(config, name)
-        yield from _endless_warmup(f"{name}.optimizer", phase.updates, phase.optimizer)
-    leq = config.leq
-    yield from _endless_warmup("leq.actor_optimizer", leq.updates, leq.actor_optimizer)
-    yield from _endless_warmup(
-        "leq.critic_optimizer", leq.updates, leq.critic_optimizer
-    )
+    for name in config.phases[1:]:
+        section = getattr(config, name)
+        for field in dataclasses.fields(section):
+            if isinstance(optimizer := getattr(section, field.name), Optimizer):
+                key = f"{name}.{field.name}"
+                yield from _endless_warmup(key, section.updates, optimizer)
 
 
 def _wrong_image_side(size: int, latent: Latent) -> Iterator[str]:
@@ -133,11 +160,10 @@ def _wrong_world_model(config: Config) -> Iterator[str]:
 def _undivided_batches(config: Config) -> Iterator[str]:
     """Batches are those of all devices together."""
     if config.mesh and config.members:
-        yield "mesh: a grid of leq.tau and seeds is trained on one device"
+        yield "mesh: a grid of coefficients and seeds is trained on one device"
     parts = config.mesh_axes.get("data", 1)
-    first = "latent" if config.world_model == "latent" else "ensemble"
-    later = [name for name in ("bc", "fqe", "leq") if getattr(config, name).updates]
-    for phase in (first, *later):
+    later = [name for name in config.phases[1:] if getattr(config, name).updates]
+    for phase in (config.world_model_section, *later):
         batch = getattr(config, phase).batch
         if batch % parts:
             yield f"{phase}.batch: {batch} can't be divided over mesh {config.mesh}"
@@ -154,17 +180,20 @@ def _endless_warmup(key: str, updates: int, optimizer: Optimizer) -> Iterator[st
 
 def typed(key: str, value: Any, where: str) -> Any:
     """`value` as its key's plain Python type; UserError for a wrong one."""
-    if key not in KEYS:
-        hint = did_you_mean(key, KEYS)
+    if key not in (kinds := keys()):
+        hint = did_you_mean(key, kinds)
         raise UserError(f"{_at(where)}unknown key {shown(key)}{hint}")
     try:
-        return _coerce(value, KEYS[key])
+        return _coerce(value, kinds[key])
     except (TypeError, OverflowError):
         raise mismatch(key, value, where) from None
 
 
 def _coerce(value: Any, kind: Any) -> Any:
     """`value` as a `kind`, without its YAML subclass; TypeError if it is none."""
+    if get_origin(kind) is UnionType:  # one or several: a list of one is its value
+        items = _coerce(value, get_args(kind)[1])
+        return items[0] if len(items) == 1 else items
     if get_origin(kind) is tuple:  # a single value is a list of one
         items = value if isinstance(value, list | tuple) else [value]
         return tuple(_coerce(item, get_args(kind)[0]) for item in items)
@@ -181,7 +210,8 @@ def _coerce(value: Any, kind: Any) -> Any:
 
 def mismatch(key: str, value: Any, where: str = "") -> UserError:
     """The error for a value of the wrong type."""
-    choices = get_args(KEYS[key]) if get_origin(KEYS[key]) is Literal else ()
+    kind = keys()[key]
+    choices = get_args(kind) if get_origin(kind) is Literal else ()
     hint = did_you_mean(str(value), choices)
     told = f"expected {words(key)}, got {given(value)}"
     return UserError(f"{_at(where)}{key}: {told}{hint}")
@@ -202,10 +232,10 @@ def given(value: Any) -> str:
 
 def words(key: str) -> str:
     """A key's type in words."""
-    kind = KEYS[key]
+    kind = keys()[key]
     if get_origin(kind) is Literal:
         return " or ".join(get_args(kind))
-    if get_origin(kind) is tuple:
+    if get_origin(kind) in (tuple, UnionType):
         whole = get_args(kind)[0] is int
         return "a list of whole numbers" if whole else "a number, or several"
     names = {int: "a whole number", float: "a number", bool: "true or false"}

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from dreamer_leq.config.checks import Flat, flatten
+from dreamer_leq.config.checks import Flat, relevant
 from dreamer_leq.config.files import CONFIGS, Book, open_book
 from dreamer_leq.config.flags import EMBEDDED
 from dreamer_leq.config.tree import Config
@@ -14,7 +14,7 @@ def command(config: Config) -> list[str]:
 
     Presets are added as long as each saves a flag.
     """
-    book, wanted = open_book(CONFIGS), flatten(config)
+    book, wanted = open_book(CONFIGS), relevant(config)
     names = min(
         ([name] for name in book.presets), key=lambda n: _flags(book, n, wanted)
     )

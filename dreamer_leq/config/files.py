@@ -11,16 +11,19 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
+from dreamer_leq.config import learners
 from dreamer_leq.config.checks import (
-    KEYS,
-    SECTIONS,
     Flat,
     did_you_mean,
+    field_hints,
     given,
+    key_sections,
+    keys,
+    relevant,
     typed,
     validated,
 )
-from dreamer_leq.config.tree import Config
+from dreamer_leq.config.tree import Config, config_class
 from dreamer_leq.system.errors import UserError
 from dreamer_leq.system.files import read_text, replacing
 
@@ -34,6 +37,7 @@ _YOUNGER = {
     **{"seeds": 1, "mesh": "", "ensemble.frequencies": 0, "data.cache_dir": ""},
     **{"analysis.sequences": 64, "analysis.horizon": 15, "analysis.seed": 3000},
     **{"analysis.episodes": 10, "analysis.states": 500},
+    **{"algorithm": "leq", "leq.plain": False, "bc.gamma": 0.99, "fqe.gamma": 0.99},
 }
 
 
@@ -58,16 +62,32 @@ class Book:
         return flat
 
 
-@functools.cache
 def open_book(path: Path) -> Book:
     """Reads and checks all of configs.yaml, unused presets too (once per process)."""
+    return _open_book(path, config_class())
+
+
+@functools.cache
+def _open_book(path: Path, kind: type[Config]) -> Book:
     tree = _load(path)
     flats = {name: _leaves(node, f"{path}: {name}") for name, node in tree.items()}
-    defaults = _complete(flats.pop("defaults", {}), f"{path}: defaults")
+    given = _own_defaults(kind) | flats.pop("defaults", {})
+    defaults = _complete(given, f"{path}: defaults")
     lines = path.read_text(encoding="utf-8").splitlines()
     comments = dict(_comments(tree["defaults"], lines))
     about = {name: _comment_above(tree, name, lines) for name in flats}
     return Book(defaults, flats, comments, about)
+
+
+def _own_defaults(kind: type) -> Flat:
+    """The values that sections' classes have themselves: those of other packages."""
+    return {
+        f"{name}.{field.name}": field.default
+        for name, section in field_hints(kind).items()
+        if dataclasses.is_dataclass(section)
+        for field in dataclasses.fields(section)
+        if field.default is not dataclasses.MISSING
+    }
 
 
 def from_presets(*names: str, **overrides: Any) -> Config:
@@ -82,8 +102,12 @@ def from_presets(*names: str, **overrides: Any) -> Config:
 
 
 def save(config: Config, path: str | Path) -> None:
-    """Writes every key; a crash leaves the old file or the whole new one."""
+    """Writes every key that matters to the run; a crash leaves the old file or the
+    whole new one.
+    """
     tree = dataclasses.asdict(config, dict_factory=_with_lists)
+    tops = {key.split(".")[0] for key in relevant(config)}
+    tree = {name: value for name, value in tree.items() if name in tops}
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         YAML(typ="rt").dump(tree, file)
 
@@ -96,8 +120,16 @@ def read(path: str | Path) -> Config:
     missing, or of the wrong type.
     """
     path = Path(path)
-    flat = _YOUNGER | _leaves(_load(path), str(path))
+    stored = _leaves(_load(path), str(path))
+    flat = _unused(stored) | _YOUNGER | stored
     return validated(_complete(flat, str(path)), str(path))
+
+
+def _unused(flat: Flat) -> Flat:
+    """The defaults of the algorithms' sections that a saved run has no keys of."""
+    defaults, tops = open_book(CONFIGS).defaults, {key.split(".")[0] for key in flat}
+    missing = learners.sections().keys() - tops
+    return {k: v for k, v in defaults.items() if k.split(".")[0] in missing}
 
 
 def _with_lists(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -149,10 +181,10 @@ def _leaves(node: Any, where: str, prefix: str = "") -> Flat:
         raise UserError(
             f"{where}: {section}expected keys with values, got {given(node)}"
         )
-    flat = {}
+    flat, sections = {}, key_sections()
     for name, value in node.items():
         key = f"{prefix}{name}"
-        if key in SECTIONS:
+        if key in sections:
             flat |= _leaves(value, where, f"{key}.")
         else:
             flat[key] = typed(key, value, where)
@@ -160,7 +192,7 @@ def _leaves(node: Any, where: str, prefix: str = "") -> Flat:
 
 
 def _complete(flat: Flat, where: str) -> Flat:
-    for key in KEYS:
+    for key in keys():
         if key not in flat:
             raise UserError(f"{where}: missing key {key}")
     return flat
@@ -176,7 +208,7 @@ def _comments(
     for name, value in node.items():
         key = f"{prefix}{name}"
         yield key, _comment_above(node, name, lines)
-        if key in SECTIONS:
+        if isinstance(value, Mapping):
             yield from _comments(value, lines, f"{key}.")
 
 

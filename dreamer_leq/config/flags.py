@@ -6,19 +6,22 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, get_args, get_origin
 
 from dreamer_leq.config.checks import (
-    KEYS,
     Flat,
     did_you_mean,
+    field_hints,
     flatten,
+    keys,
     mismatch,
+    typed,
     validated,
     words,
 )
 from dreamer_leq.config.files import CONFIGS, Book, open_book
-from dreamer_leq.config.tree import Config
+from dreamer_leq.config.tree import Config, config_class
 from dreamer_leq.system.errors import UserError
 
 EMBEDDED = "demo"  # the preset of a command line without --configs
@@ -67,7 +70,7 @@ def _groups(argv: Sequence[str]) -> list[tuple[str, list[str]]]:
 def _parse(argv: Sequence[str], book: Book, names: list[str]) -> Flat:
     import tyro  # only commands need it
 
-    kind = _flag_class(Config, book, names)
+    kind = _flag_class(config_class(), book, names)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -86,21 +89,24 @@ def _parse(argv: Sequence[str], book: Book, names: list[str]) -> Flat:
         raise _refused_word(argv, rest[0])
     flat = flatten(parsed)
     del flat["configs"]  # read before: the presets are the defaults of this class
-    return flat
+    return {key: typed(key, value, "") for key, value in flat.items()}
 
 
 def _flag_class(kind: type, book: Book, names: list[str], prefix: str = "") -> type:
     """`kind` again, for tyro: presets as its defaults, comments as its help."""
     values = book.values(names)
     fields = [] if prefix else [_presets_field(book)]
-    for name, hint in get_type_hints(kind).items():
+    for name, hint in field_hints(kind).items():
         key = prefix + name
         if dataclasses.is_dataclass(hint):
             hint = _flag_class(hint, book, names, f"{key}.")
             default: Any = dataclasses.field(default=hint())
         else:
+            hint, default = keys()[key], values[key]
+            if get_origin(hint) is UnionType:  # one or several
+                hint = get_args(hint)[1]
+                default = default if isinstance(default, tuple) else (default,)
             hint = Annotated[hint, _explained(key, book, values[key], names)]
-            default = values[key]
         fields.append((name, hint, default))
     about = {"__doc__": book.comments.get(prefix[:-1], "")}
     return dataclasses.make_dataclass(
@@ -116,7 +122,7 @@ def _explained(key: str, book: Book, value: Any, names: list[str]) -> Any:
     if value != default:
         hint += f"; {' '.join(names)}: {_shown(value)}"
     return tyro.conf.arg(
-        help=book.comments[key],
+        help=book.comments.get(key, ""),
         help_behavior_hint=f"({hint})",
         aliases=[f"--{short}" for short, long in ALIASES.items() if long == key],
     )
@@ -145,7 +151,7 @@ def _refused_value(argv: Sequence[str], complaint: str) -> UserError:
     named = re.search(r"--([a-z0-9_.]+)", complaint)
     flag = named[1] if named else ""
     key = ALIASES.get(flag, flag)
-    if key not in KEYS:
+    if key not in keys():
         return UserError(" ".join(re.sub(r"[╭╮╰╯│─]", " ", complaint).split()))
     given = dict(_groups(argv)).get(f"--{flag}")
     if not given:
@@ -157,10 +163,10 @@ def _refused_word(argv: Sequence[str], word: str) -> UserError:
     """The first word of a command line that belongs to no flag."""
     if word.startswith("-"):
         name = word.lstrip("-").partition("=")[0].replace("-", "_")
-        hint = did_you_mean(name, [*KEYS, "configs"]).replace("mean ", "mean --")
+        hint = did_you_mean(name, [*keys(), "configs"]).replace("mean ", "mean --")
         return UserError(f"unknown flag {word}{hint or '; see --help'}")
     flag = next((flag for flag, given in _groups(argv) if word in given), "")
-    if KEYS.get(flag[2:]) is bool:
+    if keys().get(flag[2:]) is bool:
         section, _, name = flag.rpartition(".")
         return UserError(f"{flag} takes no value; it is off with {section}.no_{name}")
     after = f" after {flag}" if flag else ""

@@ -3,81 +3,35 @@
 No values here: they come from `configs.yaml`, whose comments explain every key.
 """
 
-import math
-from collections.abc import Callable
+import dataclasses
+import functools
+import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from dreamer_leq.config import mesh, tasks
-from vd4rl_loader.simulators.render import MAX_SIZE
+from dreamer_leq.config import learners, mesh, tasks
+from dreamer_leq.config.learners import Optimizer
+from dreamer_leq.config.values import (
+    Bins,
+    Count,
+    Counts,
+    Decay,
+    Episodes,
+    Layers,
+    Natural,
+    OpenShare,
+    PathText,
+    Pixels,
+    Played,
+    Positive,
+    Rule,
+    Seeds,
+    Share,
+    Steps,
+    Weight,
+)
 
-
-@dataclass(frozen=True)
-class Rule:
-    """What a value has to be beyond its type: in words, and as a test."""
-
-    words: str
-    holds: Callable[[Any], bool]
-
-
-LARGEST = 2**31 - 1  # JAX counts in 32 bits
-MAX_EPISODES = 10_000  # of an evaluation: each has an environment of its own
-_MAX_LAYERS = 100  # each is compiled
-_MAX_NAME = 255  # bytes of a file's name
-
-
-def is_path(text: str) -> bool:
-    """Whether a file system takes such a path, and a terminal shows it."""
-    names = text.split("/")
-    return text.isprintable() and all(len(n.encode()) <= _MAX_NAME for n in names)
-
-
-# Tests are written so that NaN fails them.
-Count = Annotated[int, Rule("at least 1, below 2^31", lambda n: 1 <= n <= LARGEST)]
-Natural = Annotated[int, Rule("0 or more, below 2^31", lambda n: 0 <= n <= LARGEST)]
-Steps = Annotated[int, Rule("at least 2, below 2^31", lambda n: 2 <= n <= LARGEST)]
-Layers = Annotated[
-    int, Rule(f"from 1 to {_MAX_LAYERS}", lambda n: 1 <= n <= _MAX_LAYERS)
-]
-Bins = Annotated[
-    int,
-    Rule("odd, at least 3, below 2^31", lambda n: 3 <= n <= LARGEST and n % 2 == 1),
-]
-Counts = Annotated[
-    tuple[int, ...],
-    Rule(
-        "one or more numbers, each at least 1",
-        lambda t: 1 <= len(t) <= _MAX_LAYERS and 1 <= min(t) <= max(t) <= LARGEST,
-    ),
-]
-Played = Annotated[  # an interval takes two
-    int,
-    Rule(f"0, or 2 to {MAX_EPISODES}", lambda n: n == 0 or 2 <= n <= MAX_EPISODES),
-]
-Episodes = Annotated[
-    int, Rule(f"from 1 to {MAX_EPISODES}", lambda n: 1 <= n <= MAX_EPISODES)
-]
-Seeds = Annotated[int, Rule("from 1 to 1000", lambda n: 1 <= n <= 1000)]
-Pixels = Annotated[int, Rule(f"from 1 to {MAX_SIZE}", lambda n: 1 <= n <= MAX_SIZE)]
-PathText = Annotated[str, Rule("a path of printable characters", is_path)]
-Positive = Annotated[float, Rule("above 0 and finite", lambda x: 0 < x < math.inf)]
-Weight = Annotated[float, Rule("0 or more and finite", lambda x: 0 <= x < math.inf)]
-Share = Annotated[float, Rule("from 0 to 1", lambda x: 0 <= x <= 1)]
-Decay = Annotated[float, Rule("at least 0 and below 1", lambda x: 0 <= x < 1)]
-OpenShare = Annotated[float, Rule("above 0 and below 1", lambda x: 0 < x < 1)]
-Expectile = Annotated[float, Rule("above 0 and below 1", lambda x: 0 < x < 1)]
-Expectiles = Annotated[
-    tuple[float, ...],
-    Rule(
-        "one or more different numbers, each above 0 and below 1",
-        lambda t: t and all(0 < x < 1 for x in t) and len(set(t)) == len(t),
-    ),
-]
-Discount = Annotated[float, Rule("above 0 and at most 1", lambda x: 0 < x <= 1)]
-Lambda = Annotated[
-    float, Rule("from 0 to 1, or inf", lambda x: 0 <= x <= 1 or x == math.inf)
-]
 TaskName = Annotated[str, Rule(tasks.WORDS, tasks.is_task)]
 Mesh = Annotated[str, Rule(mesh.WORDS, mesh.is_mesh)]
 
@@ -102,20 +56,6 @@ class Collect:
     render: Literal["vd4rl", "fast"]
     noise: Weight
     steps: Count
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """A phase's optimiser."""
-
-    kind: Literal["laprop", "adam"]
-    learning_rate: Positive
-    warmup: Natural
-    schedule: Literal["cosine", "constant"]
-    agc: Weight
-    beta1: Decay
-    beta2: Decay
-    eps: Positive
 
 
 @dataclass(frozen=True)
@@ -210,25 +150,6 @@ class Critic:
 
 
 @dataclass(frozen=True)
-class BC:
-    """Behaviour cloning before LEQ."""
-
-    updates: Natural
-    batch: Count
-    critic: Literal["none", "monte_carlo"]
-    optimizer: Optimizer
-
-
-@dataclass(frozen=True)
-class FQE:
-    """Fitted Q evaluation of the cloned policy, before LEQ."""
-
-    updates: Natural
-    batch: Count
-    optimizer: Optimizer
-
-
-@dataclass(frozen=True)
 class Expansion:
     """The dataset's states and those of noisy rollouts, from which LEQ imagines."""
 
@@ -237,24 +158,6 @@ class Expansion:
     length: Count
     noise: Weight
     retain: Count
-
-
-@dataclass(frozen=True)
-class LEQ:
-    """Lower expectile Q-learning in imagination."""
-
-    updates: Natural
-    batch: Count
-    horizon: Count
-    tau: Expectiles
-    gamma: Discount
-    lam: Lambda
-    beta: Share
-    data_tau: Expectile
-    return_norm: bool
-    return_norm_decay: Decay
-    actor_optimizer: Optimizer
-    critic_optimizer: Optimizer
 
 
 @dataclass(frozen=True)
@@ -303,11 +206,22 @@ class Log:
     wandb: bool
 
 
+AlgorithmName = Annotated[str, Rule(learners.WORDS, learners.is_algorithm)]
+
+# The section that says how each kind of world model is built and trained.
+WORLD_MODELS = {"latent": "latent", "mlp_ensemble": "ensemble"}
+
+
 @dataclass(frozen=True)
 class Config:
-    """A whole run. `configs.yaml` explains every key."""
+    """A whole run. `configs.yaml` explains every key.
+
+    What every run has. `config_class` adds the section of each algorithm, under its
+    name: `config.leq`.
+    """
 
     task: TaskName
+    algorithm: AlgorithmName
     logdir: PathText
     seed: Natural
     seeds: Seeds
@@ -321,10 +235,7 @@ class Config:
     ensemble: Ensemble
     actor: Actor
     critic: Critic
-    bc: BC
-    fqe: FQE
     expansion: Expansion
-    leq: LEQ
     eval: Eval
     analysis: Analysis
     video: Video
@@ -343,26 +254,74 @@ class Config:
 
     @property
     def folder(self) -> Path:
-        """The run's folder: `logdir`, or runs/<task>/seed<seed> where that is empty."""
-        return Path(self.logdir or f"runs/{self.task}/seed{self.seed}")
+        """The run's folder: `logdir`, or runs/<task>/seed<seed> where that is empty; of
+        another algorithm than LEQ runs/<task>/<algorithm>/seed<seed>.
+        """
+        if self.logdir:
+            return Path(self.logdir)
+        own = [] if self.algorithm == learners.DEFAULT else [self.algorithm]
+        return Path("runs", self.task, *own, f"seed{self.seed}")
+
+    @property
+    def own(self) -> Any:
+        """The section of the run's algorithm."""
+        return getattr(self, self.algorithm)
+
+    @property
+    def gamma(self) -> float:
+        """Discount per agent step, that of the run's algorithm."""
+        return self.own.gamma
+
+    @property
+    def world_model_section(self) -> str:
+        """The section of the run's world model."""
+        return WORLD_MODELS[self.world_model]
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """The phases of the run in their order: the world model, what the algorithm
+        needs before it, and the algorithm.
+        """
+        return ("world_model", *self.own.after, self.algorithm)
+
+    @property
+    def varying(self) -> dict[str, tuple[Any, ...]]:
+        """The values of the keys of the algorithm that a grid varies, by their names in
+        its section; one value each in a run that is no grid.
+        """
+        values = {name: getattr(self.own, name) for name in self.own.varies}
+        return {k: v if isinstance(v, tuple) else (v,) for k, v in values.items()}
 
     @property
     def members(self) -> dict[str, "Config"]:
-        """The runs of a grid of expectiles and seeds by the names of their folders, as
-        if each were trained alone; empty where the configuration is that of one run.
+        """The runs of a grid of the algorithm's keys and seeds by the names of their
+        folders, as if each were trained alone; empty where the configuration is that of
+        one run.
         """
+        names, values = self.varying.keys(), itertools.product(*self.varying.values())
         seeds = range(self.seed, self.seed + self.seeds)
-        pairs = [(tau, seed) for tau in self.leq.tau for seed in seeds]
-        if len(pairs) == 1:
-            return {}
-        return {
-            (name := f"tau{tau:g}-seed{seed}"): replace(
-                self,
-                seed=seed,
-                seeds=1,
-                leq=replace(self.leq, tau=(tau,)),
-                logdir=str(self.folder / name),
-                pretrained=str(self.folder),
+        pairs = list(itertools.product(values, seeds))
+        return (
+            {}
+            if len(pairs) == 1
+            else dict(
+                self._member(dict(zip(names, given, strict=True)), seed)
+                for given, seed in pairs
             )
-            for tau, seed in pairs
-        }
+        )
+
+    def _member(self, given: dict[str, Any], seed: int) -> tuple[str, "Config"]:
+        name = "-".join([*(f"{k}{v:g}" for k, v in given.items()), f"seed{seed}"])
+        own = {self.algorithm: replace(self.own, **given)}
+        folders = dict(logdir=str(self.folder / name), pretrained=str(self.folder))
+        return name, replace(self, seed=seed, seeds=1, **folders, **own)
+
+
+def config_class() -> type[Config]:
+    """`Config` with the section of every algorithm that is known by now."""
+    return _with_sections(tuple(learners.sections().items()))
+
+
+@functools.cache
+def _with_sections(sections: tuple[tuple[str, type], ...]) -> type[Config]:
+    return dataclasses.make_dataclass("Config", sections, bases=(Config,), frozen=True)

@@ -1,4 +1,6 @@
-"""A dataset's entries as the arrays that LEQ's transitions are made of."""
+"""A dataset's entries as the arrays that transitions are made of, in arrival order:
+entry t holds an observation, the action that led to it and the reward that came then.
+"""
 
 from collections.abc import Sequence
 
@@ -9,22 +11,46 @@ from vd4rl_loader.states import StateDataset
 
 
 def entry_arrays(
-    dataset: Dataset | StateDataset,
-    observations: Sequence[str],
-    reward: np.ndarray,
-    returns_gamma: float | None,
+    dataset: Dataset | StateDataset, observations: Sequence[str], reward: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Arrays [N, ...] in arrival order, `reward` [N] as LEQ sees it. With
-    `returns_gamma`, `return` too: the discounted return that follows each entry.
+    """Observations, action, reward, is_first, is_terminal [N, ...] of a dataset, its
+    reward [N] as the algorithms see it.
     """
     names = (*observations, "action", "is_first", "is_terminal")
-    arrays = {name: getattr(dataset, name) for name in names}
-    arrays["reward"] = reward
-    if returns_gamma is not None:
-        arrays["return"] = monte_carlo_returns(
-            reward, dataset.is_first, dataset.is_terminal, returns_gamma
-        )
-    return arrays
+    return {name: getattr(dataset, name) for name in names} | {"reward": reward}
+
+
+def extra_arrays(
+    entries: dict[str, np.ndarray], reads: Sequence[str], gamma: float
+) -> dict[str, np.ndarray]:
+    """What some algorithms read beside the transitions themselves, of those `reads`:
+
+    return [N]: the discounted return that follows each entry.
+    next_action [N, A]: the action of the entry after each one, 0 at an episode's end.
+    """
+    extra = {}
+    if "return" in reads:
+        ends = entries["is_first"], entries["is_terminal"]
+        extra["return"] = monte_carlo_returns(entries["reward"], *ends, gamma)
+    if "next_action" in reads:
+        after = np.roll(np.asarray(entries["action"]), -1, 0)
+        after[np.roll(np.asarray(entries["is_first"]), -1)] = 0
+        extra["next_action"] = after
+    return extra
+
+
+def transition_starts(
+    is_first: np.ndarray, is_terminal: np.ndarray, reads: Sequence[str] = ()
+) -> np.ndarray:
+    """All i whose successor i+1 belongs to the same episode: int32. With next_action,
+    without those whose successor is the last of an episode that was cut off: no
+    action followed it that the dataset knows.
+    """
+    inside = ~np.asarray(is_first)[1:]
+    if "next_action" in reads:
+        last = np.roll(np.asarray(is_first), -1)[1:]
+        inside &= ~last | np.asarray(is_terminal)[1:]
+    return np.flatnonzero(inside).astype(np.int32)
 
 
 def monte_carlo_returns(
@@ -53,3 +79,19 @@ def monte_carlo_returns(
         share[:-reach] *= share[reach:]
         reach *= 2
     return value.astype(np.float32)
+
+
+def training_data(
+    dataset: StateDataset, holdout: int, holdout_share: float, seed: int
+) -> dict[str, np.ndarray]:
+    """The dataset with raw rewards, and which transitions train and which validate.
+
+    `train` and `holdout` list the entries i whose transition i -> i+1 is meant, a
+    random split: int32.
+    """
+    starts = transition_starts(dataset.is_first, dataset.is_terminal)
+    starts = np.random.default_rng(seed).permutation(starts)
+    held = max(1, min(int(holdout_share * len(starts)), holdout))
+    names = ("vector", "action", "reward", "is_terminal")
+    arrays = {name: getattr(dataset, name) for name in names}
+    return arrays | {"holdout": starts[:held], "train": starts[held:]}

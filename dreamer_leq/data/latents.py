@@ -3,8 +3,8 @@ once.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -14,16 +14,16 @@ import numpy as np
 from flax import struct
 from jax import Array
 
-from dreamer_leq.data.entries import entry_arrays
+from dreamer_leq.data.entries import entry_arrays, extra_arrays, transition_starts
 from dreamer_leq.data.sampling import (
     EpisodeWindows,
     Source,
     Transitions,
     host_budget,
     place,
-    transition_starts,
     window_starts,
 )
+from dreamer_leq.data.transitions import with_transitions
 from dreamer_leq.nn.parallel import divided, everywhere
 from dreamer_leq.system.devices import ONE_DEVICE, Devices
 from dreamer_leq.system.processes import all_agree
@@ -126,7 +126,7 @@ class Reencoding:
         self, state: Any, batch: dict[str, Array], key: Array
     ) -> tuple[Any, dict]:
         encode_key, phase_key = jax.random.split(key)
-        world_model = self.phase.world_model
+        world_model = self.phase.world
         first = jnp.zeros(batch["action"].shape[:2], bool).at[:, 0].set(True)
         start = world_model.net.rssm.initial(first.shape[0])
         _, states = _observe(
@@ -150,6 +150,8 @@ def transitions(states: RSSMState, batch: Mapping[str, Array]) -> dict[str, Arra
         "reward": batch["reward"][:, 1:],
         "cont": 1.0 - batch["is_terminal"][:, 1:],
     }
+    if "next_action" in batch:
+        after["next_action"] = batch["next_action"][:, 1:]
     flat = lambda x: x.reshape(-1, *x.shape[2:])  # noqa: E731
     return {name: flat(x) for name, x in (before | after).items()}
 
@@ -159,33 +161,29 @@ class LatentData:
     """The latents of a dataset as a source of transitions, made when first asked for.
 
     They lie on the device or in host memory, by size; where they fit into neither, the
-    observations are encoded again in every update. With `returns_gamma` every
-    transition carries the discounted return that follows it.
+    observations are encoded again in every update.
     """
 
-    world_model: LatentWorldModel
+    world: LatentWorldModel
     dataset: Dataset | StateDataset
-    reward: np.ndarray  # [N] as LEQ sees it
+    reward: np.ndarray  # [N] as the algorithms see it
     key: Array
-    returns_gamma: float | None
     length: int  # of the windows, where observations are encoded again
+    gamma: float  # of returns
     placement: str
     log: Callable[[str], None]
     devices: Devices = ONE_DEVICE
 
     def phase(self, learner: Any) -> Any:
-        """`learner` fit for what `source` gives."""
         return learner if self.fits else Reencoding(learner)
 
-    def source(self, batch: int) -> Source:
-        """About `batch` transitions per update, to be given to a `phase`."""
+    def source(self, batch: int, reads: Sequence[str] = ()) -> Source:
+        extra = extra_arrays(self._entries, reads, self.gamma)
         if self.fits:
-            sampler = Transitions(
-                len(self._latents["transition"]), batch, ("deter", "stoch")
-            )
-            return self._placed(sampler)
-        arrays = self._observations
-        starts = window_starts(arrays["is_first"], self.length)
+            states = ("deter", "stoch")
+            return with_transitions(self._placed, self._entries, extra, batch, states)
+        arrays = self._entries | self._observations | extra
+        starts = self._window_starts(tuple(extra))
         windows = -(-batch // (self.length - 1))
         sampler = EpisodeWindows(len(starts), windows, self.length)
         where = (self.placement, self.devices)
@@ -193,40 +191,44 @@ class LatentData:
         self.log(f"observations, to be encoded again and again: {note}")
         return source
 
+    def _window_starts(self, reads: Sequence[str]) -> np.ndarray:
+        """All starts of windows inside episodes, each of whose transitions is one that
+        `transition_starts` has.
+        """
+        ends = self._entries["is_first"], self._entries["is_terminal"]
+        starts = window_starts(ends[0], self.length)
+        known = transition_starts(*ends, reads)
+        return starts[np.isin(starts + self.length - 2, known)]
+
     @cached_property
     def fits(self) -> bool:
         """Whether the latents fit into host memory, where they are collected first."""
-        config = self.world_model.net.config
+        config = self.world.net.config
         size = len(self.dataset.reward) * (4 * config.deter + config.stoch)
         return all_agree(size <= host_budget())
 
-    def _placed(self, sampler: Transitions) -> Source:
-        if self._resident is None:
-            where = (self.placement, self.devices)
-            source, note = place(self._latents, sampler, *where)
-            self.log(f"latents: {note}")
-            self._resident = source
-        return replace(self._resident, sampler=sampler)
-
-    _resident: Source | None = field(default=None, init=False)
-
     @cached_property
+    def _placed(self) -> Source:
+        arrays = self._entries | self._latents()
+        where = (self.placement, self.devices)
+        source, note = place(arrays, Transitions(0, 0, ("deter", "stoch")), *where)
+        self.log(f"latents: {note}")
+        return source
+
     def _latents(self) -> dict[str, np.ndarray]:
-        arrays = self._observations
+        arrays = self._entries | self._observations
         start = time.monotonic()
-        latents = encode_dataset(
-            self.world_model, arrays, self.key, devices=self.devices
-        )
+        latents = encode_dataset(self.world, arrays, self.key, devices=self.devices)
         seconds = time.monotonic() - start
         self.log(
             f"latents: encoded {len(arrays['action']):,} entries in {seconds:.0f} s"
         )
-        starts = transition_starts(np.asarray(arrays["is_first"]))
-        for name in self.world_model.observations:
-            del arrays[name]
-        return arrays | latents | {"transition": starts}
+        return latents
+
+    @cached_property
+    def _entries(self) -> dict[str, np.ndarray]:
+        return entry_arrays(self.dataset, (), self.reward)
 
     @property
     def _observations(self) -> dict[str, np.ndarray]:
-        names, gamma = self.world_model.observations, self.returns_gamma
-        return entry_arrays(self.dataset, names, self.reward, gamma)
+        return {name: getattr(self.dataset, name) for name in self.world.observations}

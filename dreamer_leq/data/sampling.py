@@ -5,6 +5,7 @@ is the same from either place, after a resume, and for any number of updates per
 dispatch.
 """
 
+import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -75,7 +76,8 @@ class Transitions:
     """Uniform transitions i -> i+1 inside episodes: `transition` in arrays lists the i.
 
     `states` are the arrays that make up a state, such as deter and stoch. In arrival
-    order: the action and reward of i -> i+1 are entry i+1's.
+    order: the action and reward of i -> i+1 are entry i+1's. Where arrays hold return
+    [N] or next_action [N, A] (`entries.extra_arrays`), so does a batch.
     """
 
     transitions: int
@@ -98,6 +100,8 @@ class Transitions:
         }
         if "return" in arrays:
             batch["return"] = arrays["return"][start]
+        if "next_action" in arrays:
+            batch["next_action"] = arrays["next_action"][after]
         return batch
 
 
@@ -120,6 +124,11 @@ class Source:
     sampler: Sampler
     on_device: bool
     devices: Devices = ONE_DEVICE
+
+    def also(self, arrays: Arrays) -> Arrays:
+        """The source's arrays with others beside them, at the same place."""
+        placed = self.devices.replicate(dict(arrays)) if self.on_device else arrays
+        return {**self.arrays, **placed}
 
     def sample(self, key: Array, batch: int) -> dict[str, Array]:
         """One batch of another size than the updates'."""
@@ -221,11 +230,6 @@ def update_key(key: Array, step: Array | int) -> Array:
     return jax.random.fold_in(jax.random.fold_in(key, step), 1)
 
 
-def transition_starts(is_first: np.ndarray) -> np.ndarray:
-    """All i whose successor i+1 belongs to the same episode: int32."""
-    return np.flatnonzero(~is_first[1:]).astype(np.int32)
-
-
 def window_starts(is_first: np.ndarray, length: int) -> np.ndarray:
     """All starts of `length` entries inside one episode: int32."""
     episode = np.cumsum(is_first)
@@ -264,3 +268,8 @@ def place(
     note = f"{size / 2**20:,.0f} MiB {where} (budget {budget / 2**20:,.0f} MiB)"
     arrays = devices.replicate(dict(arrays)) if on_device else arrays
     return Source(arrays, sampler, on_device, devices), note
+
+
+def named_key(seed: int, name: str) -> Array:
+    """The random key of one component of a run with this seed."""
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))

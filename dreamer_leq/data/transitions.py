@@ -1,37 +1,80 @@
-"""The transitions of a dataset, as states of a world model."""
+"""A dataset as a source of transitions: the interface, and that of state vectors, which
+are states as they are. data/latents.py has that of latents.
+"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 
-from dreamer_leq.config import Config
-from dreamer_leq.data.latents import LatentData
-from dreamer_leq.data.opening import AnyDataset
-from dreamer_leq.data.vectors import VectorData
+from dreamer_leq.data.entries import entry_arrays, extra_arrays, transition_starts
+from dreamer_leq.data.sampling import Source, Transitions, place
 from dreamer_leq.system.devices import ONE_DEVICE, Devices
-from dreamer_leq.training.loop import named_key
-from dreamer_leq.world_models.interface import WorldModel
-
-Data = LatentData | VectorData
+from dreamer_leq.world_models.interface import Representation
+from vd4rl_loader.states import StateDataset
 
 
-def transition_data(
-    world_model: WorldModel,
-    config: Config,
-    dataset: AnyDataset,
-    reward: np.ndarray,
-    gamma: float | None,
-    log: Callable[[str], None],
-    devices: Devices = ONE_DEVICE,
-) -> Data:
-    """Those of vectors, or of latents, which are encoded the same way for all seeds and
-    whoever asks: members of a grid share them.
+class TransitionData(Protocol):
+    """The transitions of a dataset, as states of a representation."""
 
-    reward: [N], as LEQ sees it. gamma: that of the returns, if they are asked for.
+    def phase(self, learner: Any) -> Any:
+        """`learner` fit for what `source` gives: itself where a batch holds states."""
+        ...
+
+    def source(self, batch: int, reads: Sequence[str] = ()) -> Source:
+        """About `batch` transitions per update, to be given to a `phase`, with the
+        extra arrays that the learner reads.
+        """
+        ...
+
+
+@dataclass
+class VectorData:
+    """State vectors as transitions: nothing has to be encoded."""
+
+    world: Representation
+    dataset: StateDataset
+    reward: np.ndarray  # [N] as the algorithms see it
+    gamma: float  # of returns
+    placement: str
+    log: Callable[[str], None]
+    devices: Devices = ONE_DEVICE
+
+    def phase(self, learner: Any) -> Any:
+        return learner
+
+    def source(self, batch: int, reads: Sequence[str] = ()) -> Source:
+        extra = extra_arrays(self._entries, reads, self.gamma)
+        return with_transitions(self._placed, self._entries, extra, batch, ("vector",))
+
+    @cached_property
+    def _entries(self) -> dict[str, np.ndarray]:
+        return entry_arrays(self.dataset, self.world.observations, self.reward)
+
+    @cached_property
+    def _placed(self) -> Source:
+        arrays = {k: x for k, x in self._entries.items() if k != "is_first"}
+        where = (self.placement, self.devices)
+        source, note = place(arrays, Transitions(0, 0, ("vector",)), *where)
+        self.log(f"transitions: {note}")
+        return source
+
+
+def with_transitions(
+    placed: Source,
+    entries: dict[str, np.ndarray],
+    extra: dict[str, np.ndarray],
+    batch: int,
+    states: tuple[str, ...],
+) -> Source:
+    """The source of transitions between entries that lie somewhere already, together
+    with `extra` arrays of theirs.
     """
-    where = (config.data.placement, log, devices)
-    if config.world_model == "mlp_ensemble":
-        return VectorData(world_model, dataset, reward, gamma, *where)
-    key = named_key(0, "latents")
-    facts = (dataset, reward, key, gamma, config.latent.length)
-    return LatentData(world_model, *facts, *where)
+    ends = entries["is_first"], entries["is_terminal"]
+    starts = transition_starts(*ends, tuple(extra))
+    arrays = placed.also({"transition": starts} | extra)
+    return replace(
+        placed, arrays=arrays, sampler=Transitions(len(starts), batch, states)
+    )

@@ -14,7 +14,8 @@ import numpy as np
 from flax import struct
 from jax import Array
 
-from dreamer_leq.nn.actor_critic import ActorCritic, Params
+from dreamer_leq.algorithms.learner import Learner
+from dreamer_leq.nn.actor_critic import Params
 from dreamer_leq.world_models.interface import State, WorldModel
 
 
@@ -29,16 +30,27 @@ class Carry:
 
 @struct.dataclass
 class Agent:
-    """The deterministic policy tanh(mean) on the world model's states."""
+    """A learner's policy on the world model's states, deterministic."""
 
-    world_model: WorldModel
-    actor: Params
-    nets: ActorCritic = struct.field(pytree_node=False)
+    learner: Learner
+    params: dict[str, Params]
+
+    @classmethod
+    def of(cls, learner: Learner, params: dict[str, Params]) -> "Agent":
+        """Without the learner's optimiser: agents of one run share their compiled
+        programs.
+        """
+        return cls(learner.replace(optimizer=None), params)
+
+    @property
+    def world_model(self) -> WorldModel:
+        return self.learner.world
 
     def initial(self, n: int, seed: int) -> Carry:
         """The memory before the first observation of n episodes."""
         state = self.world_model.initial(n)
-        return Carry(state, jnp.zeros((n, self.nets.action_size)), jax.random.key(seed))
+        action = jnp.zeros((n, self.learner.nets.action_size))
+        return Carry(state, action, jax.random.key(seed))
 
     def act(self, carry: Carry, obs: Mapping[str, Any]) -> tuple[np.ndarray, Carry]:
         """Actions [n, A] in [-1, 1] for stacked observations, and the next memory.
@@ -49,9 +61,13 @@ class Agent:
         carry = _act(self, carry, {name: obs[name] for name in names})
         return np.asarray(carry.action), carry
 
-    def policy(self, features: Array) -> Array:
-        """The action tanh(mean): [n, F] -> [n, A]."""
-        return self.nets.mode(self.actor, features)
+    def policy(self, features: Array, key: Array | None = None) -> Array:
+        """The action in [-1, 1]: [n, F] -> [n, A]; key: for policies that sample."""
+        return self.learner.policy(self.params, features, key)
+
+    def value(self, features: Array, action: Array) -> Array:
+        """Q of an action in [-1, 1]: [..., F], [..., A] -> [...]."""
+        return self.learner.value(self.params, features, action)
 
 
 @jax.jit
@@ -59,7 +75,8 @@ def _act(agent: Agent, carry: Carry, obs: dict[str, Array]) -> Carry:
     key, sample_key = jax.random.split(carry.key)
     batch = obs | {"action": carry.action}
     state = agent.world_model.filter(carry.state, batch, sample_key)
-    action = agent.policy(agent.world_model.features(state))
+    policy_key = jax.random.fold_in(sample_key, 1)
+    action = agent.policy(agent.world_model.features(state), policy_key)
     return Carry(state, action, key)
 
 

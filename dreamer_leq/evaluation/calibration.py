@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from dreamer_leq.evaluation.agent import Agent
 from dreamer_leq.evaluation.rollouts import Played
 from dreamer_leq.evaluation.statistics import bootstrap_interval
-from dreamer_leq.nn.actor_critic import ActorCritic, Params
 from dreamer_leq.world_models.imagine import imagine
-from dreamer_leq.world_models.interface import State, WorldModel
+from dreamer_leq.world_models.interface import State
 
 HIDDEN = 0.05  # share of the discounted weight that may lie behind the clock's end
 SAMPLES = 8  # imagined rollouts from each state, whose mean is what is promised
@@ -83,17 +83,16 @@ def hidden(played: Played, gamma: float) -> np.ndarray:
 def real_returns(played: Played, gamma: float) -> np.ndarray:
     """The discounted return from each step on: [T, N].
 
-    Where the clock ends an episode, it is taken to go on as it was on the average of
-    its second half, and to be ended by the task as often per step as all episodes
-    were, h: γ^(steps left) / (1 - γ (1 - h)) times that mean is added. That says
-    nothing of the critic. With γ = 1 and h = 0 nothing is added.
+    Where the clock ends an episode, its rewards are taken to go on as they were on the
+    average of its second half: γ^(steps left) / (1 - γ) times that mean is added. It
+    would be too much of a policy that falls soon after, and says nothing of the critic.
+    With γ = 1 nothing is added.
     """
     t, n = played.reward.shape
     step = np.arange(t)[:, None]
     late = (step >= played.length // 2) & (step < played.length)
     rate = (played.reward * late).sum(0) / late.sum(0)
-    left = 1 - gamma * (1 - played.terminal.sum() / played.length.sum())
-    beyond = rate / left if left > 0 else np.zeros(n)
+    beyond = rate / (1 - gamma) if gamma < 1 else np.zeros(n)
     later = np.where(played.terminal, 0.0, beyond)
     returns = np.zeros((t, n))
     for i in reversed(range(t)):
@@ -113,38 +112,31 @@ def real_sums(played: Played, gamma: float, horizon: int) -> np.ndarray:
 def chosen(
     played: Played, gamma: float, horizon: int, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and episodes [n] of about `count` states to compare in.
+    """Steps and episodes [n] of about `count` states to compare in, evenly spread.
 
-    They are those of the same steps in all episodes that come so far, evenly spread:
-    more of a short episode than of a long one would be chosen in the knowledge of how
-    they ended. Where the clock ended an episode, none are chosen in any from where more
-    than `HIDDEN` of the discounted weight lies behind that end, or from half of it on,
-    whichever is later; and the next `horizon` steps have to be known.
+    Of an episode that the clock ended those states, in which at most `HIDDEN` of the
+    discounted weight lies behind its end; where that is more from the beginning on, or
+    nearly, those of its first half. The next `horizon` steps have to be known, too.
     """
-    length = played.length
+    steps, episodes = [], []
+    each = -(-count // len(played.length))
     share = hidden(played, gamma)
-    seen = ((share <= HIDDEN) & (np.arange(len(share))[:, None] < length)).sum(0)
-    known = np.minimum(np.maximum(seen, length // 2), length - horizon + 1)
-    end = max(1, np.where(played.terminal, length.max(), known).min())
-    states = np.minimum(length, end).sum()
-    picks = min(end, -(-count * end // states))
-    steps = np.unique(np.linspace(0, end - 1, picks).astype(int))
-    row, episode = np.nonzero(steps[:, None] < length)
-    return steps[row], episode
+    for i, length in enumerate(played.length):
+        end = length
+        if not played.terminal[i]:
+            seen = int((share[:length, i] <= HIDDEN).sum())
+            end = max(1, min(max(seen, length // 2), length - horizon + 1))
+        picks = np.unique(np.linspace(0, end - 1, min(each, end)).astype(int))
+        steps.append(picks)
+        episodes.append(np.full(len(picks), i))
+    return np.concatenate(steps), np.concatenate(episodes)
 
 
 # --- what is promised
 
 
 def promised(
-    world_model: WorldModel,
-    nets: ActorCritic,
-    params: dict[str, Params],
-    state: State,
-    *,
-    horizon: int,
-    gamma: float,
-    lam: float,
+    agent: Agent, state: State, *, horizon: int, gamma: float, lam: float
 ) -> dict[str, np.ndarray]:
     """For the policy in the states [n]: its Q, and the means over `SAMPLES` imagined
     rollouts of their λ-return and of their discounted reward over `horizon` steps.
@@ -152,28 +144,18 @@ def promised(
     The policy is the deterministic one that acts.
     """
     settings = (horizon, gamma, lam)
-    found = _promised(world_model, nets, params, state, jax.random.key(2), settings)
+    found = _promised(agent, state, jax.random.key(2), settings)
     return {name: np.asarray(x, np.float64) for name, x in found.items()}
 
 
-@partial(jax.jit, static_argnums=(1, 5))
+@partial(jax.jit, static_argnums=3)
 def _promised(
-    world_model: WorldModel,
-    nets: ActorCritic,
-    params: dict[str, Params],
-    state: State,
-    key: Array,
-    settings: tuple[int, float, float],
+    agent: Agent, state: State, key: Array, settings: tuple[int, float, float]
 ) -> dict[str, Array]:
     horizon, gamma, lam = settings
-
-    def policy(features: Array, key: Array | None = None) -> Array:
-        return nets.mode(params["actor"], features)
-
     start = jax.tree.map(lambda x: jnp.repeat(x, SAMPLES, 0), state)
-    path = imagine(world_model, policy, start, key, horizon)
-    action = world_model.action_features(policy(path.features))
-    q = nets.q(params["critic"], path.features, action)
+    path = imagine(agent.world_model, agent.policy, start, key, horizon)
+    q = agent.value(path.features, agent.policy(path.features, key))
     found = {
         "q": q[0],
         "lambda_return": lambda_return(path.reward, path.alive, q, gamma, lam),

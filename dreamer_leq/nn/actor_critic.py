@@ -13,7 +13,6 @@ from jax import Array
 from dreamer_leq.nn.distributions import symexp_bins, two_hot_loss, two_hot_mean
 from dreamer_leq.nn.fast.scan import rows, steps
 from dreamer_leq.nn.layers import MLP, Linear, PlainMLP
-from dreamer_leq.nn.taps import Taps, noted, recalled, tapped
 
 Params = Any
 
@@ -174,68 +173,29 @@ class ActorCritic:
             params["value"] = self.critic_net.init(value_key, x)["params"]
         return params
 
-    def actor(
-        self, params: Params, features: Array, known: Taps | None = None
-    ) -> tuple[Array, Array]:
-        """Mean and standard deviation before tanh: [..., F] -> [..., A] both. `known`
-        is what `actor_kept` has kept without taps.
-        """
-        return _of_net(self.actor_net, params, features, known)
-
-    def actor_kept(
-        self, params: Params, features: Array, taps: Taps | None
-    ) -> tuple[tuple[Array, Array], Taps]:
-        """The same, and the inputs of the layers where they have `taps`, or else the
-        outputs of the products.
-        """
-        if taps is None:
-            return noted(self.actor_net, params, features)
-        return tapped(self.actor_net, params, features, taps)
+    def actor(self, params: Params, features: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation before tanh: [..., F] -> [..., A] both."""
+        return self.actor_net.apply({"params": params}, features)
 
     def mode(self, params: Params, features: Array) -> Array:
         """The deterministic policy tanh(mean): [..., F] -> [..., A]."""
         return jnp.tanh(self.actor(params, features)[0])
 
-    def critic_out(
-        self,
-        params: Params,
-        features: Array,
-        action: Array,
-        known: Taps | None = None,
-    ) -> Array:
+    def critic_out(self, params: Params, features: Array, action: Array) -> Array:
         """What `values` reads Q(s, a) from: [..., outputs]. `action` is as the world
-        model's `action_features` gives it, `known` what `q_kept` has kept without taps.
+        model's `action_features` gives it.
         """
-        net = lambda x: _of_net(self.critic_net, params, x, known)  # noqa: E731
+        net = lambda x: self.critic_net.apply({"params": params}, x)  # noqa: E731
         return _of_rows(net, jnp.concatenate([features, action], -1))
 
     def q(self, params: Params, features: Array, action: Array) -> Array:
         """Q(s, a): [..., F], [..., A] -> [...]."""
         return self.values.mean(self.critic_out(params, features, action))
 
-    def q_kept(
-        self, params: Params, features: Array, action: Array, taps: Taps | None
-    ) -> tuple[Array, Taps]:
-        """Q(s, a) of a rollout, [T, N, F], [T, N, A] -> [T, N], and, with the rows in
-        one axis, the inputs of the layers where they have `taps`, or else the outputs
-        of the products.
-        """
-        x = rows(jnp.concatenate([features, action], -1))
-        if taps is None:
-            out, kept = noted(self.critic_net, params, x)
-        else:
-            out, kept = tapped(self.critic_net, params, x, taps)
-        return steps(self.values.mean(out), len(features)), kept
-
     def value_out(self, params: Params, features: Array) -> Array:
+        """What `values` reads V(s) from: [..., F] -> [..., outputs]."""
         net = lambda x: self.critic_net.apply({"params": params}, x)  # noqa: E731
         return _of_rows(net, features)
-
-
-def _of_net(net: nn.Module, params: Params, x: Array, known: Taps | None) -> Any:
-    if known is None:
-        return net.apply({"params": params}, x)
-    return recalled(net, params, x, known)
 
 
 def _of_rows(net: Callable[[Array], Array], x: Array) -> Array:
@@ -245,8 +205,3 @@ def _of_rows(net: Callable[[Array], Array], x: Array) -> Array:
     where every product of many rows would have to bring them together.
     """
     return steps(net(rows(x)), len(x)) if x.ndim == 3 else net(x)
-
-
-def moving_average(average: Params, params: Params, decay: float) -> Params:
-    """decay · average + (1 - decay) · params, leaf by leaf."""
-    return jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)

@@ -2,6 +2,8 @@
 average.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -100,16 +102,16 @@ def make_optimizer(
 
 
 def by_group(
-    optimizers: dict[str, optax.GradientTransformation],
+    optimizer_of: Callable[[str], optax.GradientTransformation],
 ) -> optax.GradientTransformation:
     """One optimiser per entry of a dict of parameters, by the entry's name."""
 
     def init(params):
-        return {name: optimizers[name].init(params[name]) for name in params}
+        return {name: optimizer_of(name).init(params[name]) for name in params}
 
     def update(grads, state, params):
         done = {
-            name: optimizers[name].update(grads[name], state[name], params[name])
+            name: optimizer_of(name).update(grads[name], state[name], params[name])
             for name in grads
         }
         updates = {name: update for name, (update, _) in done.items()}

@@ -75,20 +75,17 @@ class RunFiles:
         """The name of what trained the policy: of the last phase, and of a section of
         the configuration.
         """
-        return getattr(self.config, "algorithm", "leq")
+        return self.config.algorithm if self.config else configs.DEFAULT
 
     @property
     def updates(self) -> int:
         """The updates of the algorithm after which a run is finished."""
-        return getattr(self.config, self.algorithm).updates
+        return self.config.own.updates
 
     @property
     def coefficients(self) -> dict[str, tuple[Any, ...]]:
-        """The values of what a grid of the algorithm may vary: of its keys that take
-        several.
-        """
-        own = vars(getattr(self.config, self.algorithm)) if self.config else {}
-        return {key: value for key, value in own.items() if isinstance(value, tuple)}
+        """The values of what a grid of the algorithm may vary."""
+        return self.config.varying if self.config else {}
 
     @cached_property
     def phases(self) -> list[str]:
@@ -107,11 +104,9 @@ class RunFiles:
         return CLONING in self.phases or (self.path / "checkpoints" / CLONING).exists()
 
     def title(self, name: str) -> str:
-        """A phase or algorithm as one writes it, such as LEQ: by the class of its
-        section of the configuration, where it has one.
-        """
-        section = getattr(self.config, name, None)
-        return type(section).__name__ if is_dataclass(section) else words(name)
+        """A phase or algorithm as one writes it, such as LEQ."""
+        section = configs.sections().get(name)
+        return section.title if section else words(name)
 
     @cached_property
     def info(self) -> "Info | None":

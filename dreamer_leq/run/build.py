@@ -6,9 +6,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dreamer_leq.algorithms import learner_class
+from dreamer_leq.algorithms.learner import Learner
 from dreamer_leq.config import Config, Optimizer, tasks
 from dreamer_leq.nn.actor_critic import ActorCritic
-from dreamer_leq.nn.optimizer import by_group, make_optimizer
+from dreamer_leq.nn.optimizer import make_optimizer
+from dreamer_leq.world_models.interface import Representation
 from dreamer_leq.world_models.latent import LatentNet, ObservationSpec
 from dreamer_leq.world_models.mlp_ensemble import EnsembleNet
 from dreamer_leq.world_models.termination import Termination
@@ -24,11 +27,6 @@ def compute_dtype(config: Config) -> jnp.dtype:
 
 def latent_net(config: Config, spec: ObservationSpec) -> LatentNet:
     return LatentNet(config.latent, spec, compute_dtype(config))
-
-
-def actor_critic(config: Config, spec: ObservationSpec) -> ActorCritic:
-    dtype = compute_dtype(config)
-    return ActorCritic(config.actor, config.critic, spec.action_size, dtype)
 
 
 def ensemble_net(config: Config, spec: ObservationSpec) -> EnsembleNet:
@@ -64,9 +62,15 @@ def optimizer(settings: Optimizer, updates: int) -> optax.GradientTransformation
     return make_optimizer(**dataclasses.asdict(settings), total=updates)
 
 
-def leq_optimizer(config: Config) -> optax.GradientTransformation:
-    """Policy and critic each have their own; REINFORCE's value has the critic's."""
-    c = config.leq
-    critic = optimizer(c.critic_optimizer, c.updates)
-    actor = optimizer(c.actor_optimizer, c.updates)
-    return by_group({"actor": actor, "critic": critic, "value": critic})
+def learner(
+    config: Config, phase: str, world: Representation, action_size: int
+) -> Learner:
+    """The learner of a run's phase, whose optimisers are as its section has them."""
+    nets = ActorCritic(config.actor, config.critic, action_size, compute_dtype(config))
+    return learner_class(phase).create(config, phase, world, nets)
+
+
+def trained(config: Config, phase: str) -> tuple[str, ...]:
+    """The networks that a run's phase trains."""
+    section = getattr(config, phase)
+    return learner_class(phase)(None, None, None, section, config.gamma).trained

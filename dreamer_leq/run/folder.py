@@ -3,138 +3,52 @@
 config.yaml     the resolved configuration
 info.json       versions, commit, seed, devices, the dataset's facts and statistics
 metrics.jsonl   one record a line; tensorboard/ shows the same
-checkpoints/    world_model/, bc/, fqe/, leq/, each with its last steps
-scores.json     evaluations in the environment, by updates of LEQ
+checkpoints/    one folder for each phase, with its last steps
+scores.json     evaluations in the environment, by updates of the algorithm
 analysis/       how wrong the world model and the values are
 videos/         what the policy does, what the world model imagines
 report.html     all of it on one page
-tau*-seed*/     of a grid: its runs, each with a folder such as this one
+tau0.1-seed0/   of a grid: its runs, each with a folder such as this one
 """
 
-import math
 import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from dreamer_leq import config as configs
 from dreamer_leq.config import Config
-from dreamer_leq.config.checks import given
 from dreamer_leq.config.free_keys import FREE_KEYS
-from dreamer_leq.config.tasks import Task
-from dreamer_leq.data.opening import AnyDataset
 from dreamer_leq.evaluation.agent import Agent
-from dreamer_leq.nn.actor_critic import Params
 from dreamer_leq.run import build
+from dreamer_leq.run.facts import DataFacts
+from dreamer_leq.run.kinds import kind_of
 from dreamer_leq.run.provenance import run_info
 from dreamer_leq.system.errors import UserError
 from dreamer_leq.system.files import (
+    FORMAT,
     link_or_copy,
     read_json,
+    refuse_newer,
     remove_leftovers,
     replacing_folder,
     write_json,
 )
-from dreamer_leq.system.format_version import FORMAT, refuse_newer
 from dreamer_leq.training.checkpoints import Checkpoints
-from dreamer_leq.world_models.ensemble_training import abstract_best, elites
 from dreamer_leq.world_models.interface import WorldModel
-from dreamer_leq.world_models.latent import LatentWorldModel, ObservationSpec
-from vd4rl_loader.states import RewardTransform
 
-# Keys on which the world model depends, and those on which the cloned policy does too.
+# Keys on which the world model depends, and those on which pretrained networks do too.
 _WORLD_MODEL_KEYS = ("task", "world_model", "latent.", "ensemble.", "precision")
-_PRETRAINING_KEYS = (
-    *("seed", "seeds", "bc.", "fqe.", "critic.", "leq.gamma"),
+_NETWORK_KEYS = (
+    *("seed", "seeds", "critic."),
     *("actor.network", "actor.layers", "actor.units", "actor.layer_norm"),
 )
-
-_KINDS = {
-    **{"path": str, "environment": dict, "reward": dict, "statistics": dict},
-    "return_histogram": dict,
-    **dict.fromkeys(("image_size", "vector_size", "action_size"), int),
-}
-_LARGEST_SIZE = 1 << 20  # numbers of an observation or action
 _MEND = "put the file back as it was, or train the run again"
-
-_STORAGE = ("path", "environment", "statistics", "source_bytes", "return_histogram")
-HISTOGRAM_BINS = 40
-
-
-@dataclass(frozen=True)
-class DataFacts:
-    """What a run keeps of its dataset, so that it can be scored without it."""
-
-    path: str
-    environment: dict[str, Any]  # as envs.suites reads it
-    image_size: int  # 0: none
-    vector_size: int  # 0: none
-    action_size: int
-    reward: dict[str, float]  # how LEQ sees rewards: scale and bias
-    statistics: dict[str, Any]
-    # of the episodes' returns: edges [K+1], counts [K]; earlier runs have none
-    return_histogram: dict[str, list[float]] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls, dataset: AnyDataset, path: str, task: Task, reward: RewardTransform
-    ) -> "DataFacts":
-        spec, environment = dataset.spec, dict(task.environment)
-        if task.pixels:
-            environment["task"] = spec.task or environment["task"]
-            environment["render"] = spec.render.to_json()
-            environment["action_repeat"] = spec.action_repeat
-            environment["image_size"] = spec.image_size
-        return cls(
-            path,
-            environment,
-            spec.image_size if task.pixels else 0,
-            0 if task.pixels else spec.vector_size,
-            spec.action_size,
-            asdict(reward),
-            dataset.statistics(),
-            _histogram(dataset.returns()),
-        )
-
-    def rewards(self, dataset: AnyDataset) -> np.ndarray:
-        """Rewards as LEQ sees them: float32 [N], 0 where an episode begins."""
-        reward = self.reward_transform(np.asarray(dataset.reward))
-        return np.where(np.asarray(dataset.is_first), 0.0, reward).astype(np.float32)
-
-    def problems(self) -> Iterator[str]:
-        """What can't be, of facts that were read: field and what is wrong."""
-        for known in fields(self):
-            value, kind = getattr(self, known.name), _KINDS[known.name]
-            if type(value) is not kind:
-                yield f"{known.name}: is {given(value)}, expected {kind.__name__}"
-                return
-        for name in ("image_size", "vector_size", "action_size"):
-            if not 0 <= getattr(self, name) <= _LARGEST_SIZE:
-                yield f"{name}: is {given(getattr(self, name))}"
-        numbers = [self.reward.get(name) for name in ("scale", "bias")]
-        if len(self.reward) != 2 or not all(map(_is_finite, numbers)):
-            yield "reward: expected scale and bias, two numbers"
-
-    @property
-    def content(self) -> dict[str, Any]:
-        """What tells one dataset from another, wherever and however it is stored."""
-        flat = asdict(self) | self.environment | self.statistics
-        return {k: v for k, v in flat.items() if k not in _STORAGE}
-
-    @property
-    def observation(self) -> ObservationSpec:
-        return ObservationSpec(self.image_size, self.vector_size, self.action_size)
-
-    @property
-    def reward_transform(self) -> RewardTransform:
-        return RewardTransform(**self.reward)
 
 
 class RunFolder:
@@ -155,9 +69,17 @@ class RunFolder:
         write_json(self.path / "info.json", run_info(config.seed, asdict(facts)))
 
     def refuse_other(self, config: Config) -> None:
-        """Raise UserError where the folder holds a run of another configuration."""
+        """Raise UserError where the folder holds a run of another configuration, or of
+        an earlier version, whose checkpoints training can't go on from.
+        """
         if not os.path.lexists(self.path / "config.yaml"):
             return
+        if os.path.lexists(self.path / "info.json") and self._format < FORMAT:
+            raise UserError(
+                f"{self.path} holds a run of an earlier version of dreamer-leq, which "
+                "eval.py can score but training can't go on with: choose another "
+                "--logdir, or finish it with that version (its commit is in info.json)"
+            )
         keys = configs.difference(self.config, config)
         differing = [key for key in keys if key not in FREE_KEYS]
         if differing:
@@ -193,7 +115,7 @@ class RunFolder:
                 f"--pretrained {self.path}: it has another {', '.join(differing)}; "
                 "only what comes after the world model may differ"
             )
-        if self.checkpoints(1).latest("leq") is None:
+        if self.checkpoints(1).latest(self.config.algorithm) is None:
             raise UserError(f"--pretrained {self.path}: its pretraining is not over")
 
     def take_over(self, other: "RunFolder", config: Config) -> str:
@@ -204,10 +126,8 @@ class RunFolder:
         They are shared with `other` where the file system can do that: they are never
         written again.
         """
-        keys = configs.difference(other.config, config)
-        differing = [key for key in keys if _begins(key, _PRETRAINING_KEYS)]
-        phases = ("world_model",) if differing else ("world_model", "bc", "fqe")
-        for phase in phases:
+        networks, differing = _shared_networks(other.config, config)
+        for phase in ("world_model", *networks):
             old, new = (run.path / "checkpoints" / phase for run in (other, self))
             if old.exists() and not new.exists():
                 with replacing_folder(new) as temporary:
@@ -218,7 +138,8 @@ class RunFolder:
                 f"pretrained: the world model of {other.path}; not its policy, which "
                 f"has another {', '.join(differing)}"
             )
-        return f"pretrained: the world model and cloned policy of {other.path}"
+        policy = " and cloned policy" if networks else ""
+        return f"pretrained: the world model{policy} of {other.path}"
 
     @property
     def config(self) -> Config:
@@ -283,7 +204,7 @@ class RunFolder:
 
     @property
     def scores(self) -> dict[str, Any]:
-        """What `add_scores` has put into scores.json, by updates of LEQ."""
+        """What `add_scores` has put into scores.json, by updates of the algorithm."""
         file = self.path / "scores.json"
         if not os.path.lexists(file):
             return {}
@@ -291,11 +212,11 @@ class RunFolder:
         if isinstance(known, dict) and all(name.isdecimal() for name in known):
             return known
         raise UserError(
-            f"{file}: expected scores by updates of LEQ; remove it to go on without"
+            f"{file}: expected scores by updates; remove it to go on without"
         )
 
     def add_scores(self, updates: int, scores: dict[str, Any]) -> None:
-        """Put the evaluation after `updates` updates of LEQ into scores.json."""
+        """Put the evaluation after `updates` updates into scores.json."""
         known = self.scores
         known[str(updates)] = scores
         ordered = {name: known[name] for name in sorted(known, key=int)}
@@ -303,68 +224,52 @@ class RunFolder:
 
     def load_world_model(self) -> WorldModel:
         """The world model as its last checkpoint has it."""
-        config, facts = self.config, self.facts
+        config = self.config
         checkpoints = self.checkpoints(config.checkpoint.keep)
-        if config.world_model == "mlp_ensemble":
-            net = build.ensemble_net(config, facts.observation)
-            expected = abstract_best(net)
-            best, _ = checkpoints.restore("world_model", expected, subtree="best")
-            rule = build.termination(config)
-            return elites(best, net, rule, facts.reward_transform)
-        net = build.latent_net(config, facts.observation)
-        expected = jax.eval_shape(net.init, jax.random.key(0))
-        params, _ = checkpoints.restore("world_model", expected, subtree="params")
-        return LatentWorldModel(params, net)
+        return kind_of(config).load(config, self.facts, checkpoints)
 
     @property
     def policy_phase(self) -> str | None:
         """The phase that trained the policy last; None where there is no policy yet."""
-        checkpoints = self.checkpoints(1)
-        phases = ("leq", "fqe", "bc")
-        return next((p for p in phases if checkpoints.latest(p) is not None), None)
+        latest, phases = self.checkpoints(1).latest, self.config.phases[:0:-1]
+        return next((phase for phase in phases if latest(phase) is not None), None)
 
     @property
     def scorable(self) -> bool:
         """Whether there is a policy, or one of each member of a grid."""
         return all(run.policy_phase is not None for run in self.runs)
 
-    def load_actor_critic(self, features: int) -> dict[str, Params]:
-        """Actor and critic as the last checkpoint of LEQ, FQE or behaviour cloning has
-        them.
+    def load_agent(self, world: WorldModel | None = None) -> Agent:
+        """The policy as the last checkpoint of the last phase that trained it has it;
+        `world` is the run's world model, where it has been loaded already.
         """
-        config = self.config
-        checkpoints, phase = self.checkpoints(config.checkpoint.keep), self.policy_phase
         if members := self.members:
             raise UserError(
                 f"{self.path} is a grid; give one of its runs: {', '.join(members)}"
             )
+        config, phase = self.config, self.policy_phase
         if phase is None:
             raise UserError(
                 f"{self.path} has no policy yet: its world model is in training"
             )
-        nets = build.actor_critic(config, self.facts.observation)
-        expected = jax.eval_shape(
-            lambda key: nets.init(key, features), jax.random.key(0)
-        )
-        return checkpoints.restore(phase, expected, subtree="params")[0]
-
-    def load_agent(self, world_model: WorldModel | None = None) -> Agent:
-        """The policy as the last checkpoint has it; `world_model` is the run's, where
-        it has been loaded already.
-        """
-        world_model = world_model or self.load_world_model()
-        params = self.load_actor_critic(world_model.feature_size)
-        nets = build.actor_critic(self.config, self.facts.observation)
-        return Agent(world_model, jax.tree.map(jnp.asarray, params["actor"]), nets)
+        world = world or self.load_world_model()
+        learner = build.learner(config, phase, world, self.facts.action_size)
+        expected = jax.eval_shape(learner.networks, jax.random.key(0))
+        checkpoints = self.checkpoints(config.checkpoint.keep)
+        params, _ = checkpoints.restore(phase, expected, subtree="params")
+        return Agent.of(learner, jax.tree.map(jnp.asarray, params))
 
 
-def _is_finite(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
-
-
-def _histogram(returns: np.ndarray) -> dict[str, list[float]]:
-    counts, edges = np.histogram(returns, HISTOGRAM_BINS)
-    return {"edges": edges.tolist(), "counts": counts.tolist()}
+def _shared_networks(old: Config, new: Config) -> tuple[list[str], list[str]]:
+    """The phases whose networks `new` would train as `old` has, and the keys because of
+    which there are none.
+    """
+    phases = [name for name in new.phases[1:-1] if name in old.phases[1:-1]]
+    names = (*_NETWORK_KEYS, *(f"{phase}." for phase in phases))
+    differing = [key for key in configs.difference(old, new) if _begins(key, names)]
+    if phases and old.gamma != new.gamma:
+        differing.append(f"{new.algorithm}.gamma")
+    return ([] if differing else phases), differing
 
 
 def _begins(key: str, names: tuple[str, ...]) -> bool:

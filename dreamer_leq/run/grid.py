@@ -1,4 +1,4 @@
-"""Grids: several expectiles and seeds, trained side by side against one world model.
+"""Grids: several coefficients and seeds, trained side by side on one world model.
 
 Every member is a run of its own, in a folder of its own, that equals the run which
 would be trained alone. Where there is a single run it is its own only member, and
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dreamer_leq.run.folder import RunFolder
-from dreamer_leq.run.session import PHASES, Run, open_logger
+from dreamer_leq.run.session import Run, open_logger
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ def open_members(run: Run, stack: ExitStack) -> tuple[Run, ...]:
         folder.begin(config, run.facts)
         logger = stack.enter_context(open_logger(folder, config, name))
         session = replace(run.session, logger=logger)
-        session.forget_unsaved(PHASES)
+        session.forget_unsaved(config.phases)
         own = dict(config=config, folder=folder, session=session)
         members.append(replace(run, **own, log=_named(run.log, name)))
     return tuple(members) or (run,)

@@ -15,15 +15,16 @@ FILMED = 3  # episodes in a film of the policy
 
 
 def record_scores(run: Run, agent: Agent, step: int) -> bool:
-    """Score the policy after `step` updates of LEQ: to log, metrics and scores.json.
-    After the last one, the first episodes go to videos/policy.mp4.
+    """Score the policy after `step` updates: to log, metrics and scores.json. After the
+    last one, the first episodes go to videos/policy.mp4.
 
     Returns whether it is done, now or by the time that the run was stopped: False where
     a signal cut it short. The record in the metrics comes last.
     """
-    if run.session.logger.has("leq", step, "eval_mean"):
+    name, own = run.config.algorithm, run.config.own
+    if run.session.logger.has(name, step, "eval_mean"):
         return True
-    last = step == run.config.leq.updates
+    last = step == own.updates
     try:
         with run.session.interrupts.breaking_off("the evaluation"):
             scores, results = _score_again(run, agent, FILMED if last else 0)
@@ -35,8 +36,9 @@ def record_scores(run: Run, agent: Agent, step: int) -> bool:
         write_video(run.folder.video("policy"), film)
     names = ("mean", "std", "ci_low", "ci_high", "normalized", "length")
     metrics = {f"eval_{k}": scores[k] for k in names if scores[k] is not None}
-    run.session.logger.write("leq", step, metrics, {"eval_seconds": scores["seconds"]})
-    run.log(f"policy after {step:,} updates of LEQ: {_describe(scores, run.config)}")
+    run.session.logger.write(name, step, metrics, {"eval_seconds": scores["seconds"]})
+    found = _describe(scores, run.config)
+    run.log(f"policy after {step:,} updates of {own.title}: {found}")
     return True
 
 

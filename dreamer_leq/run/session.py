@@ -11,14 +11,13 @@ import numpy as np
 
 from dreamer_leq.config import Config
 from dreamer_leq.data.opening import AnyDataset
-from dreamer_leq.data.sampling import Source
-from dreamer_leq.run.folder import DataFacts, RunFolder
+from dreamer_leq.data.sampling import Source, named_key
+from dreamer_leq.run.facts import DataFacts
+from dreamer_leq.run.folder import RunFolder
 from dreamer_leq.system.devices import Devices
 from dreamer_leq.system.processes import first
-from dreamer_leq.training.loop import PhaseRun, Session, named_key
+from dreamer_leq.training.loop import PhaseRun, Session
 from dreamer_leq.training.metrics import MetricsLogger, NoMetrics
-
-PHASES = ("world_model", "bc", "fqe", "leq")  # in their order
 
 
 @dataclass
@@ -56,9 +55,8 @@ class Run:
         """A phase under the random key of its name."""
         key = self.key(f"{name} updates")
         training = PhaseRun(self.session, name, phase, source, updates, key)
-        ensemble = self.config.world_model == "mlp_ensemble"
-        kind = "ensemble" if ensemble else "latent"
-        training.section = kind if name == "world_model" else name
+        is_model, section = name == "world_model", self.config.world_model_section
+        training.section = section if is_model else name
         return training
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import optax
 
+from dreamer_leq.data.entries import training_data
 from dreamer_leq.data.sampling import Everything, Source, Windows, place
 from dreamer_leq.run import build
 from dreamer_leq.run.session import Run
@@ -13,7 +14,6 @@ from dreamer_leq.world_models.ensemble_training import (
     EnsembleTraining,
     elites,
     end_epoch,
-    training_data,
 )
 from dreamer_leq.world_models.interface import WorldModel
 from dreamer_leq.world_models.latent import LatentWorldModel
@@ -23,9 +23,7 @@ from dreamer_leq.world_models.mlp_ensemble import MLPEnsemble
 
 def fit_world_model(run: Run) -> WorldModel:
     """The trained world model; from its last checkpoint on, where there is one."""
-    if run.config.world_model == "mlp_ensemble":
-        return _fit_ensemble(run)
-    return _fit_latent(run)
+    return _FITS[run.config.world_model](run)
 
 
 def _fit_latent(run: Run) -> LatentWorldModel:
@@ -80,3 +78,6 @@ def _first_state(training: PhaseRun, *arguments: Any) -> Any:
     init, options = training.phase.init, {"xla_backend_optimization_level": 1}
     training.prepare(jax.eval_shape(init, *arguments))
     return jax.jit(init, compiler_options=options)(*arguments)
+
+
+_FITS = {"latent": _fit_latent, "mlp_ensemble": _fit_ensemble}

@@ -15,7 +15,7 @@ from dreamer_leq.system.errors import UserError
 # Of configuration, facts and checkpoints of a run. It goes up with every change after
 # which a run of before can't be read any more; the first runs have none, which counts
 # as 0.
-FORMAT = 1
+FORMAT = 2
 
 
 @contextlib.contextmanager

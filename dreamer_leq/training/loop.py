@@ -6,12 +6,11 @@ was stopped anywhere and resumed equals one that was not.
 """
 
 import time
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +28,6 @@ from dreamer_leq.training.checkpoints import Checkpoints
 from dreamer_leq.training.metrics import MetricsLogger, NoMetrics
 from dreamer_leq.training.progress import Progress
 from dreamer_leq.training.shared_checkpoints import SharedCheckpoints
-from dreamer_leq.world_models.latent_training import Phase
 
 # Dispatches take about this long: short enough to stop and to report in time, long
 # enough for the host's part not to count.
@@ -38,6 +36,19 @@ SECONDS_PER_DISPATCH = 2.0
 # A grid of 4 took 3.96 instead of 4.2 times one with 256 samples, but 4.3 instead of
 # 3.3 times with 32 (docs/performance.md).
 SAMPLES_FOR_TURNS = 256
+
+
+class Phase(Protocol):
+    """A pure update over pytrees. A phase is a pytree itself: what it holds frozen,
+    such as a trained world model, is an argument of the compiled program, not a
+    constant in it.
+    """
+
+    def update(
+        self, state: Any, batch: dict[str, Array], key: Array
+    ) -> tuple[Any, dict[str, Array]]:
+        """One update. Metrics are scalars, and a run stops where one is not finite."""
+        ...
 
 
 @dataclass
@@ -82,7 +93,8 @@ class PhaseRun:
 
     `source` makes the phase's source of batches, and is not called where nothing is
     left to do. Every `refresh_every` updates `refresh` gives a new state, and metrics,
-    for what is done more rarely than an update. `evaluate`, where given, is called with
+    for what is done more rarely than an update; with `refresh_first` also before the
+    first one. `evaluate`, where given, is called with
     state and step every `evaluate_every` updates and at the end; it returns False where
     a signal cut it short, and is then called again when the run goes on. `finished`
     tells from what only a refresh changes of the state whether the phase is over before
@@ -103,6 +115,7 @@ class PhaseRun:
     evaluate_every: int = 0
     refresh: Callable[[Any, int], tuple[Any, dict[str, Array]]] | None = None
     refresh_every: int = 0
+    refresh_first: bool = False
     finished: Callable[[Any], bool] = lambda state: False
     loggers: Sequence[MetricsLogger] = ()
     section: str = ""  # of the configuration, which says how large its updates are
@@ -141,6 +154,9 @@ class PhaseRun:
             self._explain(error, step)
             raise
         state, self.phase = devices.replicate((state, self.phase))
+        if self.refresh_first and step == 0:
+            with devices.in_use():
+                state, _ = _finished(self.refresh(state, step))
         totals = devices.replicate(self._zero_totals(feed, state, step) | totals)
         self.session.progress.start(self.name, self.updates, step)
         try:
@@ -404,8 +420,3 @@ def _fills_the_cores(read: Callable, data: Any, key: Array) -> bool:
     batch = jax.eval_shape(read, data, key, 0)
     samples = jax.tree.leaves(batch)[0].shape[0]
     return jax.default_backend() == "cpu" and samples >= SAMPLES_FOR_TURNS
-
-
-def named_key(seed: int, name: str) -> Array:
-    """The random key of one component of a run with this seed."""
-    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))

@@ -5,16 +5,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import struct
 from jax import Array
 
-from dreamer_leq.data.sampling import transition_starts
 from dreamer_leq.nn.parallel import divided
 from dreamer_leq.world_models.mlp_ensemble import EnsembleNet, MLPEnsemble, Params
 from dreamer_leq.world_models.termination import Termination
-from vd4rl_loader.states import RewardTransform, StateDataset
+from vd4rl_loader.states import RewardTransform
 
 
 @struct.dataclass
@@ -150,22 +148,6 @@ class EnsembleTraining:
         logit = self.net.terminal_logit(params, successor)
         label = data["is_terminal"][rows + 1].astype(jnp.float32)
         return optax.sigmoid_binary_cross_entropy(logit, label).mean()
-
-
-def training_data(
-    dataset: StateDataset, holdout: int, holdout_share: float, seed: int
-) -> dict[str, np.ndarray]:
-    """The dataset with raw rewards, and which transitions train and which validate.
-
-    `train` and `holdout` list the entries i whose transition i -> i+1 is meant, a
-    random split: int32.
-    """
-    starts = transition_starts(np.asarray(dataset.is_first))
-    starts = np.random.default_rng(seed).permutation(starts)
-    held = max(1, min(int(holdout_share * len(starts)), holdout))
-    names = ("vector", "action", "reward", "is_terminal")
-    arrays = {name: getattr(dataset, name) for name in names}
-    return arrays | {"holdout": starts[:held], "train": starts[held:]}
 
 
 @jax.jit

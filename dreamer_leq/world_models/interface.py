@@ -1,6 +1,8 @@
-"""All that LEQ and an acting agent know of a world model.
+"""All that algorithms and an acting agent know of a world model.
 
-Adding one touches no file under leq/.
+`Representation` is what algorithms without imagination need: states of the dataset's
+observations. `WorldModel` adds what is imagined. Implementations are frozen, trained
+for one task, and pytrees. Shapes: N states, A action size, F features.
 """
 
 from typing import Any, Protocol
@@ -11,25 +13,61 @@ State = Any  # a pytree of arrays with leading batch axes
 Noise = Any  # a pytree of arrays
 
 
-class WorldModel(Protocol):
-    """A frozen, trained model of one task. Implementations are pytrees."""
+class Representation(Protocol):
+    """How observations become states, and states what the networks see."""
 
-    members: int  # E, the size of the ensemble
     feature_size: int  # F
     observations: tuple[str, ...]  # what `filter` reads: "image", "vector"
+
+    def starts(self, batch: dict[str, Array]) -> State:
+        """The states in which the dataset's transitions of `batch` begin: [N, ...]."""
+        ...
+
+    def successors(self, batch: dict[str, Array]) -> State:
+        """The states to which the dataset's transitions of `batch` really led:
+        [N, ...].
+        """
+        ...
+
+    def features(self, state: State) -> Array:
+        """What policy and critic see of states: [N, F]."""
+        ...
+
+    def action_features(self, action: Array) -> Array:
+        """What the critic sees of an action in [-1, 1]: [..., A] -> [..., A]."""
+        ...
+
+    def initial(self, n: int) -> State:
+        """The states of n episodes before their first observation."""
+        ...
+
+    def filter(self, state: State, batch: dict[str, Array], key: Array) -> State:
+        """The states [N] after one observation each: batch holds it, the action that
+        led to it and is_first [N].
+        """
+        ...
+
+
+class WorldModel(Representation, Protocol):
+    """An ensemble that imagines what follows states and actions."""
+
+    members: int  # E, the size of the ensemble
+    bounded: bool  # whether no state can grow without bound
     disagreement_unit: str
 
     def noise(self, key: Array, n: int) -> Noise:
         """All that is random in one imagined step of `n` states.
 
-        It depends on neither, so that a rollout's can be drawn before its first step.
+        It depends on neither state nor action, so that a rollout's can be drawn before
+        its first step.
         """
         ...
 
     def step(
         self, state: State, action: Array, noise: Noise
     ) -> tuple[State, Array, Array]:
-        """One imagined step of one ensemble member, drawn per sample.
+        """One imagined step of one ensemble member, drawn per sample; only that one is
+        computed.
 
         state: leading axis N; action: [N, A] in [-1, 1]; noise: that of N states.
         Returns (next_state, reward [N], cont [N]); cont is 1 - termination of the step,
@@ -49,36 +87,10 @@ class WorldModel(Protocol):
         """
         ...
 
-    def features(self, state: State) -> Array:
-        """What actor and critic see: [N, F]."""
-        ...
-
-    def action_features(self, action: Array) -> Array:
-        """What the critic sees of an action in [-1, 1]: [..., A] -> [..., A]."""
-        ...
-
-    def starts(self, batch: dict[str, Array]) -> State:
-        """The states in which imagination starts, one per transition of `batch`."""
-        ...
-
-    def successors(self, batch: dict[str, Array]) -> State:
-        """The states to which the dataset's transitions of `batch` really led."""
-        ...
-
     def pack(self, state: State) -> dict[str, Array]:
         """The states as arrays with the same leading axes, as `starts` reads them."""
         ...
 
     def decode(self, state: State) -> dict[str, Array]:
         """What is seen in the states [N]: image uint8 [N, H, W, 3], vector [N, D]."""
-        ...
-
-    def initial(self, n: int) -> State:
-        """The states of n episodes before their first observation."""
-        ...
-
-    def filter(self, state: State, batch: dict[str, Array], key: Array) -> State:
-        """The states [N] after one observation each: batch holds it, the action that
-        led to it and is_first [N].
-        """
         ...

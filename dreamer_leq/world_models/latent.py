@@ -314,6 +314,7 @@ class LatentWorldModel:
     params: Params
     net: LatentNet = struct.field(pytree_node=False)
 
+    bounded = True
     disagreement_unit = "nats per latent"
 
     @property

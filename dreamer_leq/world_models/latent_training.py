@@ -1,6 +1,4 @@
-"""What a phase of training is, and the phase that trains the world model."""
-
-from typing import Any, Protocol
+"""The training of the latent world model."""
 
 import jax
 import optax
@@ -8,19 +6,6 @@ from flax import struct
 from jax import Array
 
 from dreamer_leq.world_models.latent import LatentNet, Params
-
-
-class Phase(Protocol):
-    """A pure update over pytrees. A phase is a pytree itself: what it holds frozen,
-    such as a trained world model, is an argument of the compiled program, not a
-    constant in it.
-    """
-
-    def update(
-        self, state: Any, batch: dict[str, Array], key: Array
-    ) -> tuple[Any, dict[str, Array]]:
-        """One update. Metrics are scalars, and a run stops where one is not finite."""
-        ...
 
 
 @struct.dataclass

@@ -144,6 +144,7 @@ class MLPEnsemble:
     termination: Termination = struct.field(pytree_node=False)
 
     observations = ("vector",)
+    bounded = False
     disagreement_unit = "standard deviations of the dataset"
 
     @property

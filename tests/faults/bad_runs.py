@@ -25,7 +25,7 @@ from states import layouts
 
 from dreamer_leq import cli
 from dreamer_leq import config as configs
-from dreamer_leq.config.checks import KEYS
+from dreamer_leq.config.checks import keys as known_keys
 from dreamer_leq.config.flags import load
 from dreamer_leq.data.opening import reward_transform
 from dreamer_leq.envs.suites import environment_factory
@@ -328,7 +328,7 @@ WORDS = (
 
 def train_flags(folder: Path, rng: Rng, number: int) -> Made:
     """Some flag of train_offline.py with some word."""
-    keys = [*KEYS, "configs", "data", "unknown", "leq", "leq.", "", "leq.tua"]
+    keys = [*known_keys(), "configs", "data", "unknown", "leq", "leq.", "", "leq.tua"]
     key = keys[number % len(keys)] if number % 3 else str(rng.choice(keys))
     given = rng.choice(WORDS, size=int(rng.integers(0, 3))).tolist()
     if key == "logdir":

@@ -141,9 +141,9 @@ def write_grid(folder):
         write_records(folder / name, leq_records(level=1.0 + i))
         (folder / name / "eval.json").unlink()
         evaluated[name] = score(500.0 + 10 * i)
-        analysis = value_analysis(own.leq.tau[0], bias=4.0 * i)
+        analysis = value_analysis(own.leq.tau, bias=4.0 * i)
         write_json(folder / name / "analysis/value.json", analysis)
-        analysis = offline_analysis(own.leq.tau[0], value=50.0 + i)
+        analysis = offline_analysis(own.leq.tau, value=50.0 + i)
         write_json(folder / name / "analysis/offline.json", analysis)
     write_json(folder / "eval.json", evaluated)
     return folder

@@ -1,12 +1,15 @@
 """Folders of runs that no training has changed, for what only has to be loaded."""
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 
 from dreamer_leq import config as configs
 from dreamer_leq.data.opening import open_data, reward_transform
 from dreamer_leq.run import build
-from dreamer_leq.run.folder import DataFacts, RunFolder
+from dreamer_leq.run.facts import DataFacts
+from dreamer_leq.run.folder import RunFolder
 from dreamer_leq.world_models.ensemble_training import Best
 
 
@@ -20,11 +23,12 @@ def write_run(logdir, data, *presets, **keys):
     folder = RunFolder(logdir)
     folder.begin(config, facts)
     world_model, features = _world_model(config, facts)
-    nets = build.actor_critic(config, facts.observation)
-    actor_critic = drawn(lambda key: nets.init(key, features))
+    world = SimpleNamespace(feature_size=features)
+    learner = build.learner(config, config.algorithm, world, facts.action_size)
+    networks = drawn(learner.networks)
     with folder.checkpoints(keep=1) as checkpoints:
         checkpoints.save("world_model", 0, world_model)
-        checkpoints.save("leq", 0, {"params": actor_critic})
+        checkpoints.save(config.algorithm, 0, {"params": networks})
     return folder
 
 

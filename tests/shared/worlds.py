@@ -10,6 +10,8 @@ class World:
     """
 
     members = 1
+    feature_size = 3  # of networks that a test doesn't give
+    bounded = False
 
     def features(self, state):
         return state

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from string import ascii_uppercase
 from typing import Any
 
+from dreamer_leq import config as configs
 from dreamer_leq.config.checks import flatten
 from dreamer_leq.config.free_keys import FREE_KEYS
 from dreamer_leq.pages.comparison.runs import ScoredRun
@@ -31,7 +32,8 @@ def method_names(runs: Sequence[ScoredRun]) -> tuple[list[str], Legend]:
     others of their task.
     """
     algorithms = {run.files.algorithm for run in runs}
-    settings = [_settings(run, algorithms) for run in runs]
+    shared = set.intersection(*(set(run.config.phases) for run in runs))
+    settings = [_settings(run, shared) for run in runs]
     unnamed = [pair for pair in zip(runs, settings, strict=True) if not pair[0].given]
     own = {
         name: _differing([pair for pair in unnamed if pair[0].files.algorithm == name])
@@ -54,12 +56,13 @@ def method_names(runs: Sequence[ScoredRun]) -> tuple[list[str], Legend]:
     return [names[text] for text in texts], legend
 
 
-def _settings(run: ScoredRun, algorithms: set[str]) -> Settings:
+def _settings(run: ScoredRun, shared: set[str]) -> Settings:
     """The keys that make a method, the algorithm's own first, without the sections of
-    other algorithms.
+    algorithms that are not phases of all runs.
     """
     own, flat = f"{run.files.algorithm}.", flatten(run.config)
-    left_out = {*_NO_METHOD, *(f"{name}." for name in algorithms)} - {own}
+    others = {f"{name}." for name in configs.sections().keys() - shared}
+    left_out = {*_NO_METHOD, *others} - {own}
     return {
         key: flat[key]
         for key in sorted(flat, key=lambda key: not key.startswith(own))

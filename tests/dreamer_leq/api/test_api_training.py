@@ -28,7 +28,7 @@ def train(monkeypatch):
 
 def test_presets_and_keys_are_those_of_the_command(train, recwarn):
     folder = dl.train_offline("maze", "debug", logdir="runs/x", **{"leq.tau": 0.3})
-    assert str(folder) == "runs/x" and train.config.leq.tau == (0.3,)
+    assert str(folder) == "runs/x" and train.config.leq.tau == 0.3
     assert train.config.world_model == "mlp_ensemble"
     assert train.config.ensemble.units == 16
     assert not recwarn.list

@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 
 from dreamer_leq import config
 from dreamer_leq.config import files
+from dreamer_leq.config.tree import config_class
 from dreamer_leq.system.errors import UserError
 
 TEXT = config.CONFIGS.read_text()
@@ -21,8 +22,10 @@ YAML_TREE = YAML(typ="safe", pure=True).load(TEXT)
 PRESETS = [name for name in YAML_TREE if name != "defaults"]
 
 
-def field_types(kind=config.Config, prefix=""):
-    for name, hint in get_type_hints(kind).items():
+def field_types(kind=None, prefix=""):
+    kind = kind or config_class()
+    hints = get_type_hints(kind)
+    for name, hint in ((x.name, hints[x.name]) for x in dataclasses.fields(kind)):
         if dataclasses.is_dataclass(hint):
             yield from field_types(hint, f"{prefix}{name}.")
         else:
@@ -95,7 +98,7 @@ def test_defaults_are_the_papers_pixel_setting():
     assert run.latent.mults == (1, 2, 3, 4, 4)
     assert (run.latent.updates, run.leq.updates) == (150_000, 150_000)
     assert run.leq.batch == run.latent.batch * run.latent.length == 1040
-    assert (run.leq.horizon, run.leq.tau, run.leq.lam) == (5, (0.1,), 0.95)
+    assert (run.leq.horizon, run.leq.tau, run.leq.lam) == (5, 0.1, 0.95)
     assert run.leq.gamma == pytest.approx(1 - 1 / 333, abs=1e-15)
     assert (run.actor.entropy, run.actor.bc_weight, run.bc.updates) == (0, 0, 0)
     optimizers = {run.latent.optimizer, run.bc.optimizer, run.fqe.optimizer}
@@ -221,7 +224,7 @@ def test_flags_go_over_presets_wherever_they_stand():
         "leq.tau",
         "leq.return_norm",
     ]
-    assert (run.seed, run.leq.tau) == (7, (0.3,))
+    assert (run.seed, run.leq.tau) == (7, 0.3)
 
 
 def test_dashes_and_the_short_name_of_the_data():
@@ -259,7 +262,7 @@ def test_dashes_and_the_short_name_of_the_data():
             "unknown preset 'vd4lr'; did you mean vd4rl? (known: vd4rl,",
         ),
         ("--configs", "--configs needs a name: vd4rl, "),
-        ("--leq.tau 1.5", "each above 0 and below 1, got (1.5,)"),
+        ("--leq.tau 1.5", "each above 0 and below 1, got 1.5"),
     ],
 )
 def test_a_wrong_command_line_is_refused_in_one_line(capfd, line, said):
@@ -513,7 +516,7 @@ def test_members_of_a_grid_are_runs_of_their_own():
     names = ["tau0.5-seed3", "tau0.5-seed4", "tau0.1-seed3", "tau0.1-seed4"]
     assert list(members) == names
     last = members["tau0.1-seed4"]
-    assert (last.seed, last.seeds, last.leq.tau) == (4, 1, (0.1,))
+    assert (last.seed, last.seeds, last.leq.tau) == (4, 1, 0.1)
     assert (str(last.folder), last.pretrained) == ("g/tau0.1-seed4", "g")
     differing = ["logdir", "seed", "seeds", "pretrained", "leq.tau"]
     assert config.difference(grid, last) == differing
@@ -522,7 +525,7 @@ def test_members_of_a_grid_are_runs_of_their_own():
 
 def test_one_expectile_and_seed_are_no_grid():
     run = config.from_presets("debug", **{"leq.tau": 0.3})
-    assert run.leq.tau == (0.3,) and run.members == {}
+    assert run.leq.tau == 0.3 and run.members == {}
 
 
 # --- meshes

@@ -207,7 +207,7 @@ def test_transitions_of_windows_are_those_of_the_stored_latents(model):
 class Recorder:
     """A phase that hands out what it was given."""
 
-    world_model: LatentWorldModel
+    world: LatentWorldModel
 
     def update(self, state, batch, key):
         return (batch, jax.random.key_data(key)), {"updates": state + 1}
@@ -252,23 +252,23 @@ def make_dataset():
 REWARD = np.random.default_rng(12).normal(size=40).astype(np.float32)  # LEQ's view
 
 
-def make_data(model, log, gamma=0.9):
+def make_data(model, log):
     key, dataset = jax.random.key(11), make_dataset()
-    return LatentData(model, dataset, REWARD, key, gamma, 4, "auto", log)
+    return LatentData(model, dataset, REWARD, key, 4, 0.9, "auto", log)
 
 
 def test_latents_are_encoded_once_and_only_when_asked_for(image_model):
     log = []
     data, phase = make_data(image_model, log.append), Recorder(image_model)
     assert data.phase(phase) is phase and not log
-    sources = [data.source(batch) for batch in (5, 9)]
+    sources = [data.source(batch, ("return",)) for batch in (5, 9)]
     assert sum("encoded 40 entries" in line for line in log) == 1
     assert [source.sampler for source in sources] == [
         Transitions(33, 5, STATES),
         Transitions(33, 9, STATES),
     ]
     arrays = sources[0].arrays
-    assert "image" not in arrays and sources[1].arrays is arrays
+    assert "image" not in arrays and sources[1].arrays["deter"] is arrays["deter"]
     dataset = make_dataset()
     deter, stoch = filtered(image_model, vars(dataset))
     np.testing.assert_allclose(arrays["deter"], deter, atol=1e-5)
@@ -279,9 +279,10 @@ def test_latents_are_encoded_once_and_only_when_asked_for(image_model):
     np.testing.assert_array_equal(arrays["return"], returns)
 
 
-def test_without_a_discount_there_are_no_returns(image_model):
-    data = make_data(image_model, log=lambda line: None, gamma=None)
+def test_returns_are_there_for_who_reads_them(image_model):
+    data = make_data(image_model, log=lambda line: None)
     assert "return" not in data.source(4).arrays
+    assert "return" in data.source(4, ("return",)).arrays
 
 
 def test_where_latents_fit_nowhere_observations_are_encoded_again(

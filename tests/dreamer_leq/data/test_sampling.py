@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dreamer_leq.data import sampling as sources
+from dreamer_leq.data.entries import extra_arrays, transition_starts
 from dreamer_leq.data.sampling import (
     EpisodeWindows,
     Source,
@@ -14,7 +15,6 @@ from dreamer_leq.data.sampling import (
     Windows,
     batch_key,
     place,
-    transition_starts,
     update_key,
     window_starts,
 )
@@ -44,7 +44,7 @@ def latents(returns=True):
     arrays = {name: data[name] for name in ("action", "reward", "is_terminal")}
     arrays["deter"] = np.stack([data["episode"], data["time"]], 1).astype(np.float32)
     arrays["stoch"] = data["image"]
-    arrays["transition"] = transition_starts(data["is_first"])
+    arrays["transition"] = transition_starts(data["is_first"], data["is_terminal"])
     return arrays | ({"return": data["reward"] / 3} if returns else {})
 
 
@@ -106,9 +106,34 @@ def test_episode_windows_stay_inside_an_episode():
 
 
 def test_transition_starts_are_all_but_the_last_entries():
-    starts = transition_starts(stream()["is_first"])
+    data = stream()
+    starts = transition_starts(data["is_first"], data["is_terminal"])
     lasts = np.cumsum(LENGTHS) - 1
     assert list(starts) == sorted(set(range(sum(LENGTHS))) - set(lasts))
+
+
+def test_the_next_action_is_of_the_same_episode_or_none_at_all():
+    """Rows that lead to where an episode was cut off have none, and are left out; a
+    terminal state's is 0, as nothing follows.
+    """
+    data, arrays = stream(), latents()
+    reads = ("next_action",)
+    ends = data["is_first"], data["is_terminal"]
+    arrays |= extra_arrays(data, reads, 0.9)
+    arrays["transition"] = transition_starts(*ends, reads)
+    batch = sampled(transitions(arrays, 512), arrays)
+    episode, time = batch["next_deter"].T
+    length = np.array(LENGTHS)[episode.astype(int)]
+    last = time == length - 1
+    assert last.any() and (episode[last] % 2 == 1).all()
+    inside = np.stack([episode, time + 1], 1) / 7
+    expected = np.where(last[:, None], 0.0, inside)
+    np.testing.assert_allclose(batch["next_action"], expected, rtol=1e-6)
+    left_out = set(transition_starts(*ends)) - set(arrays["transition"])
+    cut_off = [i for i in np.cumsum(LENGTHS) - 1 if not data["is_terminal"][i]]
+    assert {int(i) + 1 for i in left_out} == {
+        i for i in cut_off if LENGTHS[data["episode"][i]] > 1
+    }
 
 
 def test_a_transition_takes_action_reward_and_end_from_its_second_entry():

@@ -2,13 +2,15 @@
 
 import html
 import re
-from dataclasses import dataclass, fields, make_dataclass
+from dataclasses import dataclass
 
 import pytest
 import report_files as files
 from plotly.offline import get_plotlyjs
 
 from dreamer_leq import config as configs
+from dreamer_leq.config import learners
+from dreamer_leq.config.values import Share, several
 from dreamer_leq.pages.comparison.page import comparison_page
 from dreamer_leq.pages.comparison.runs import open_runs
 from dreamer_leq.pages.comparison.summary import summarize
@@ -19,33 +21,27 @@ UPDATES = 40
 
 
 @dataclass(frozen=True)
-class Mine:
-    updates: int
-    caution: tuple[float, ...]
+class Mine(configs.Section):
+    """An algorithm of another package."""
 
+    title = "Mine"
+    varies = ("caution",)
 
-Known = make_dataclass(
-    "Known", [("algorithm", str), ("mine", Mine)], bases=(configs.Config,), frozen=True
-)
-
-
-def config_of(algorithm, caution=0.1, **keys):
-    known = configs.from_presets("debug", **keys)
-    values = {field.name: getattr(known, field.name) for field in fields(known)}
-    own = dict(algorithm=algorithm, mine=Mine(UPDATES, (caution,)))
-    return Known(**values | own)
+    updates: int = UPDATES
+    batch: int = 16
+    caution: several(Share) = 0.1
+    gamma: float = 0.9
 
 
 @pytest.fixture
 def write(tmp_path, monkeypatch):
-    """Writes a run of `mine`, and keeps its configuration, which no file can have."""
-    kept = {}
-    monkeypatch.setattr(configs, "read", lambda file: kept[file.parent])
-    monkeypatch.setattr(configs, "command", lambda config: ["python", "mine.py"])
+    """Writes a run of `mine`, which is known for as long."""
+    monkeypatch.setitem(learners._SECTIONS, "mine", Mine)
 
-    def write(name, algorithm="mine", **keys):
+    def write(name, algorithm="mine", caution=0.1, **keys):
         folder = files.write_run(tmp_path / name)
-        kept[folder] = config_of(algorithm, **keys)
+        given = {"algorithm": algorithm, "mine.caution": caution} | keys
+        configs.save(configs.from_presets("debug", **given), folder / "config.yaml")
         if algorithm == "mine":
             records = [
                 files.record("mine", n, 500.0 + n, strange_gap=n / 2, actor_pull=1.0)

@@ -18,9 +18,9 @@ import optax
 import pytest
 
 from dreamer_leq import UserError
-from dreamer_leq.algorithms.bc import FQE
-from dreamer_leq.algorithms.leq.learner import LEQ, LEQState
+from dreamer_leq.algorithms.leq.learner import LEQ
 from dreamer_leq.config import from_presets
+from dreamer_leq.data.entries import transition_starts
 from dreamer_leq.data.latents import Reencoding, encode_dataset
 from dreamer_leq.data.sampling import (
     EpisodeWindows,
@@ -28,11 +28,10 @@ from dreamer_leq.data.sampling import (
     Transitions,
     Windows,
     place,
-    transition_starts,
     window_starts,
 )
 from dreamer_leq.run import build
-from dreamer_leq.run.phases import expand_dataset
+from dreamer_leq.run.phases import refreshed
 from dreamer_leq.system.devices import ONE_DEVICE, Devices
 from dreamer_leq.training import loop
 from dreamer_leq.world_models.ensemble_training import EnsembleTraining
@@ -86,10 +85,15 @@ def parameters(init, *sizes):
 def beginning(init, params):
     """`init(params)` with zeros for what isn't in `params`."""
     zeros = lambda x: np.zeros(x.shape, x.dtype)  # noqa: E731
-    state = jax.tree.map(zeros, jax.eval_shape(init, params))
-    if isinstance(state, LEQState):
-        state = state.replace(tau=np.float32(0.3), target_critic=params["critic"])
-    return state.replace(params=params)
+    return jax.tree.map(zeros, jax.eval_shape(init, params)).replace(params=params)
+
+
+def learned(learner, params):
+    """The first state of a learner with these networks."""
+    varied = {"tau": jnp.float32(0.3)} if isinstance(learner, LEQ) else {}
+    init = lambda p: learner.init(jax.random.key(0), varied, p)  # noqa: E731
+    state = beginning(init, params).replace(hyper=varied)
+    return state.replace(target={"critic": params["critic"]})
 
 
 def world_model(devices):
@@ -103,54 +107,51 @@ def world_model(devices):
 def ensemble(devices):
     net = build.ensemble_net(STATES, SPEC)
     phase = EnsembleTraining(net, optax.adam(1e-3))
-    starts = transition_starts(DATA["is_first"])
+    starts = transition_starts(DATA["is_first"], DATA["is_terminal"])
     data = DATA | {"train": starts[30:], "holdout": starts[:30]}
     state = jax.jit(phase.init)(jax.random.key(0), data)
     return phase, state, place(data, Everything(), "device", devices)[0]
 
 
-def learner_of_states(kind, devices):
+def learner_of_states(name, devices):
     """Learner, parameters and transitions, against an untrained ensemble."""
     net, size = build.ensemble_net(STATES, SPEC), SPEC.vector_size + SPEC.action_size
     mean, std = np.zeros(size, np.float32), np.ones(size, np.float32)
     scale, bias = np.float32(1), np.float32(0)
     ends = build.termination(STATES)
     model = MLPEnsemble(parameters(net.init), mean, std, scale, bias, net, ends)
-    nets = build.actor_critic(STATES, SPEC)
-    params = parameters(nets.init, model.feature_size)
-    settings = build.leq_optimizer(STATES) if kind is LEQ else optax.adam(1e-3)
-    starts = transition_starts(DATA["is_first"])
+    learner = build.learner(STATES, name, model, SPEC.action_size)
+    starts = transition_starts(DATA["is_first"], DATA["is_terminal"])
     sampler = Transitions(len(starts), BATCH, ("vector",))
     source, _ = place(DATA | {"transition": starts}, sampler, "device", devices)
-    return kind(model, nets, settings, STATES), params, source
+    return learner, parameters(learner.networks), source
 
 
 def fqe(devices):
-    learner, params, source = learner_of_states(FQE, devices)
-    return learner, beginning(learner.init, params), source
+    learner, params, source = learner_of_states("fqe", devices)
+    return learner, learned(learner, params), source
 
 
 def leq(devices):
     """From an expanded dataset."""
-    learner, params, source = learner_of_states(LEQ, devices)
-    batch = source.sample(jax.random.key(2), BATCH)
-    state = learner.open_ring(beginning(learner.init, params), batch)
-    state = devices.replicate(state)
+    learner, params, source = learner_of_states("leq", devices)
+    batch = source.sample(jax.random.key(2), learner.refresh_rows)
+    state = devices.replicate(learned(learner, params))
     with devices.in_use():
-        state = expand_dataset(1, learner, state, batch, jax.random.key(3))
+        state, _ = refreshed(1, learner, state, batch, jax.random.key(3))
     return learner, state, source
 
 
 def reencoding(devices):
     """LEQ on latents, from windows in host memory that are encoded in the update."""
-    net, nets = build.latent_net(RSSM, SPEC), build.actor_critic(RSSM, SPEC)
+    net = build.latent_net(RSSM, SPEC)
     model = LatentWorldModel(parameters(net.init), net)
-    learner = LEQ(model, nets, build.leq_optimizer(RSSM), RSSM)
-    params = parameters(nets.init, model.feature_size)
+    learner = build.learner(RSSM, "leq", model, SPEC.action_size)
+    params = parameters(learner.networks)
     starts = window_starts(DATA["is_first"], LENGTH)
     sampler = EpisodeWindows(len(starts), BATCH // 4, LENGTH)
     source, _ = place(DATA | {"starts": starts}, sampler, "host", devices)
-    return Reencoding(learner), beginning(learner.init, params), source
+    return Reencoding(learner), learned(learner, params), source
 
 
 def measured(phase, state, source, devices):

@@ -19,13 +19,13 @@ from flax import struct
 from workplace import free_address
 
 from dreamer_leq import UserError
-from dreamer_leq.data.sampling import place
+from dreamer_leq.data.sampling import named_key, place
 from dreamer_leq.system import processes
 from dreamer_leq.system.devices import ONE_DEVICE, Devices
 from dreamer_leq.system.interrupts import Interrupted, Interrupts
 from dreamer_leq.training import loop
 from dreamer_leq.training.checkpoints import Checkpoints, SharedCheckpoints
-from dreamer_leq.training.loop import PhaseRun, Session, named_key
+from dreamer_leq.training.loop import PhaseRun, Session
 from dreamer_leq.training.metrics import MetricsLogger, NoMetrics, read_metrics
 from dreamer_leq.training.progress import Progress
 

@@ -16,12 +16,12 @@ import pytest
 from flax import struct
 
 from dreamer_leq import UserError
-from dreamer_leq.data.sampling import batch_key, place
+from dreamer_leq.data.sampling import batch_key, named_key, place
 from dreamer_leq.system import shortages
 from dreamer_leq.system.interrupts import Interrupted, Interrupts
 from dreamer_leq.training import loop
 from dreamer_leq.training.checkpoints import Checkpoints
-from dreamer_leq.training.loop import PhaseRun, Session, named_key
+from dreamer_leq.training.loop import PhaseRun, Session
 from dreamer_leq.training.metrics import METRICS_FILE, MetricsLogger, read_metrics
 from dreamer_leq.training.progress import Progress
 

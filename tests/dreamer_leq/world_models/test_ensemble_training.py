@@ -7,12 +7,12 @@ import optax
 import pytest
 
 from dreamer_leq.config import from_presets
+from dreamer_leq.data.entries import training_data
 from dreamer_leq.world_models.ensemble_training import (
     EnsembleTraining,
     abstract_best,
     elites,
     standardisation,
-    training_data,
 )
 from dreamer_leq.world_models.mlp_ensemble import EnsembleNet
 from dreamer_leq.world_models.termination import Termination

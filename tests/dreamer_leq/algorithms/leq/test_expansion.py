@@ -9,7 +9,8 @@ import pytest
 from flax import struct
 from jax import Array
 
-from dreamer_leq.algorithms.leq.expansion import ExpandedData, expand
+from dreamer_leq.algorithms.leq.expansion import expand
+from dreamer_leq.algorithms.replay import Ring
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -33,8 +34,8 @@ def contents(data):
 @pytest.mark.parametrize("capacity", [6, 10, 25])
 def test_it_holds_the_newest_valid_states(capacity):
     rng, expected = np.random.default_rng(0), deque(maxlen=capacity)
-    data = ExpandedData.empty(states(np.zeros(1)), capacity)
-    insert, total = jax.jit(ExpandedData.insert), 0
+    data = Ring.empty(states(np.zeros(1)), capacity)
+    insert, total = jax.jit(Ring.insert), 0
     for _ in range(30):
         new = 1.0 + total + np.arange(6)
         valid = rng.random(6) < rng.choice([0.0, 0.3, 1.0])
@@ -48,7 +49,7 @@ def test_it_holds_the_newest_valid_states(capacity):
 
 
 def test_a_whole_ring_at_once():
-    data = ExpandedData.empty(states(np.zeros(1)), 4)
+    data = Ring.empty(states(np.zeros(1)), 4)
     for start in (0, 10, 20):
         numbers = start + np.arange(1.0, 5.0)
         data = data.insert(states(numbers), np.ones(4, bool))
@@ -57,7 +58,7 @@ def test_a_whole_ring_at_once():
 
 @pytest.mark.parametrize("filled", [3, 8])
 def test_samples_are_uniform_over_what_is_filled(filled):
-    data = ExpandedData.empty(states(np.zeros(1)), 8)
+    data = Ring.empty(states(np.zeros(1)), 8)
     data = data.insert(states(1.0 + np.arange(8)), np.arange(8) < filled)
     sample = jax.jit(lambda key: data.sample(key, 8000))(jax.random.key(0))
     x = np.asarray(sample["x"])
@@ -105,7 +106,7 @@ class Echo:
 
 def roll(world, actor, start, length, noise, capacity=None, seed=0):
     start = jnp.float32(start)
-    data = ExpandedData.empty(start, capacity or length * len(start))
+    data = Ring.empty(start, capacity or length * len(start))
     args = (data, world, actor, start, jax.random.key(seed))
     data = jax.jit(expand, static_argnums=2, static_argnames=("length", "noise"))(
         *args, length=length, noise=noise
@@ -162,7 +163,7 @@ def test_without_noise_it_is_the_policy():
 
 def test_what_was_there_stays_until_it_is_the_oldest():
     start = np.float32([[9, 0, 100], [8, 0, 100]])
-    data = ExpandedData.empty(jnp.asarray(start), 5)
+    data = Ring.empty(jnp.asarray(start), 5)
     old = jnp.asarray([[1.0, 0, 0], [2.0, 0, 0], [3.0, 0, 0]])
     data = data.insert(old, jnp.ones(3, bool))
     grown = expand(

@@ -9,7 +9,7 @@ import pytest
 from flax import struct
 from jax import Array
 
-from dreamer_leq.algorithms.leq.imagination import Shifts, action_gradients, imagine
+from dreamer_leq.algorithms.leq.imagination import Shifts, action_gradients, roll
 from dreamer_leq.config import from_presets
 from dreamer_leq.nn.actor_critic import ActorCritic
 from dreamer_leq.world_models.latent import (
@@ -31,6 +31,7 @@ class Toy:
     push: Array  # [A, S]
     ending: str = struct.field(pytree_node=False)  # soft or hard
     members: int = struct.field(pytree_node=False, default=1)
+    bounded = True
 
     def noise(self, key, n):
         return key
@@ -48,6 +49,9 @@ class Toy:
     def features(self, state):
         return jnp.concatenate([state["s"], jnp.square(state["s"])], -1)
 
+    def action_features(self, action):
+        return action
+
 
 def make_toy(ending, seed=0):
     """A toy world with a noisy nonlinear policy, a critic and starts, in float64."""
@@ -55,13 +59,13 @@ def make_toy(ending, seed=0):
     toy = Toy(jnp.array(rng.normal(size=(3, 3))), rng.normal(size=(ACTIONS, 3)), ending)
     to_action, to_q = rng.normal(size=(6, ACTIONS)), rng.normal(size=(6 + ACTIONS, 5))
 
-    def policy(features, key, taps):
+    def policy(features, key, shift):
         x = features @ to_action
         x = x + 0.2 * jax.random.normal(key, x.shape)
-        return jnp.tanh(x), x, taps
+        return jnp.tanh(x), x, None
 
-    def critic(features, action, taps):
-        return jnp.tanh(jnp.concatenate([features, action], -1) @ to_q).sum(-1), taps
+    def critic(features, action, shift):
+        return jnp.tanh(jnp.concatenate([features, action], -1) @ to_q).sum(-1), None
 
     start = {"s": jnp.array(rng.uniform(-1, 1, (N, 3)))}
     return toy, policy, critic, start, jax.random.key(seed)
@@ -83,12 +87,12 @@ def make_latent():
     shapes = jax.eval_shape(init, jax.random.key(0))
     params, agent = jax.tree_util.tree_map_with_path(draw, shapes)
 
-    def policy(features, key, taps):
+    def policy(features, key, shift):
         mean, std = nets.actor(agent["actor"], features)
         pre_tanh = mean + std * jax.random.normal(key, mean.shape)
-        return jnp.tanh(pre_tanh), pre_tanh, taps
+        return jnp.tanh(pre_tanh), pre_tanh, None
 
-    critic = lambda f, a, taps: (nets.q(agent["critic"], f, a), taps)  # noqa: E731
+    critic = lambda f, a, shift: (nets.q(agent["critic"], f, a), None)  # noqa: E731
     model = LatentWorldModel(params, net)
     deter = rng.normal(size=(N, net.config.deter)).astype(np.float32)
     stoch = rng.integers(0, 4, (N, net.config.stoch))
@@ -113,7 +117,7 @@ def n_step_returns(reward, cont, q, horizon):
 
 
 def plain_loop(world, horizon, perturbation):
-    """What `imagine` does, one step after the other, with nothing on the gradient."""
+    """What `roll` does, one step after the other, with nothing on the gradient."""
     model, policy, critic, state, key = world
     keys = jax.random.split(key, horizon + 1)
     record = {
@@ -213,7 +217,7 @@ def test_the_price_is_one_backward_pass():
         return cost["flops"]
 
     args, given = (toy, policy, critic), settings(8)
-    forward = flops(lambda s, k: imagine(*args, s, k, **given)[0].returns)
+    forward = flops(lambda s, k: roll(*args, s, k, Shifts(), **given)[0].returns)
     gradient = flops(
         lambda s, k: action_gradients(*args, s, k, no_shifts(8), **given)[0]
     )
@@ -228,8 +232,8 @@ def test_a_rollout_is_a_plain_loop(ending):
     horizon = 5
     with jax.enable_x64(True):
         world = make_toy(ending)
-        run = jax.jit(functools.partial(imagine, *world[:3], **settings(horizon)))
-        rollout, _ = run(*world[3:])
+        run = jax.jit(functools.partial(roll, *world[:3], **settings(horizon)))
+        rollout, _ = run(*world[3:], Shifts())
         zero = np.zeros((horizon + 1, N, ACTIONS))
         expected = plain_loop(world, horizon, zero)
         alive = np.asarray(rollout.alive)
@@ -254,7 +258,7 @@ def test_a_perturbation_is_added_to_the_actions_taken():
     with jax.enable_x64(True):
         world = make_toy("soft")
         push = np.random.default_rng(3).normal(size=(4, N, ACTIONS))
-        rollout, _ = imagine(*world, **settings(3), shifts=Shifts(jnp.asarray(push)))
+        rollout, _ = roll(*world, Shifts(jnp.asarray(push)), **settings(3))
         expected = plain_loop(world, 3, push)
     for name, x in expected.items():
         np.testing.assert_allclose(getattr(rollout, name), x, rtol=1e-10, atol=1e-12)
@@ -262,9 +266,9 @@ def test_a_perturbation_is_added_to_the_actions_taken():
 
 def test_the_key_decides_the_rollout():
     world = make_toy("soft")
-    roll = jax.jit(functools.partial(imagine, *world[:3], **settings(3)))
-    (first, _), (again, _) = roll(*world[3:]), roll(*world[3:])
-    other, _ = roll(world[3], jax.random.key(99))
+    run = jax.jit(functools.partial(roll, *world[:3], **settings(3)))
+    (first, _), (again, _) = (run(*world[3:], Shifts()) for _ in range(2))
+    other, _ = run(world[3], jax.random.key(99), Shifts())
     np.testing.assert_array_equal(first.action, again.action)
     assert np.abs(first.action - other.action).min(0).max() > 0
 
@@ -272,8 +276,29 @@ def test_the_key_decides_the_rollout():
 def test_every_step_draws_its_own_noise():
     """With equal states and actions, what differs is the noise alone."""
     toy = Toy(jnp.zeros((3, 3)), jnp.zeros((ACTIONS, 3)), "soft")
-    policy = lambda f, k, taps: (*[jnp.zeros((N, ACTIONS))] * 2, taps)  # noqa: E731
-    critic = lambda f, a, taps: (jnp.zeros(f.shape[:-1]), taps)  # noqa: E731
+    policy = lambda f, k, shift: (*[jnp.zeros((N, ACTIONS))] * 2, None)  # noqa: E731
+    critic = lambda f, a, shift: (jnp.zeros(f.shape[:-1]), None)  # noqa: E731
     start = {"s": jnp.zeros((N, 3))}
-    rollout, _ = imagine(toy, policy, critic, start, jax.random.key(4), **settings(5))
+    given = toy, policy, critic, start, jax.random.key(4), Shifts()
+    rollout, _ = roll(*given, **settings(5))
     assert len(np.unique(rollout.reward)) == rollout.reward.size
+
+
+@struct.dataclass
+class Exploding(Toy):
+    """Ends at once, and what it imagines after that grows 1e15 times a step."""
+
+    bounded = False
+
+    def step(self, state, action, key):
+        s = jnp.where(state["s"] > 1, 1e15 * state["s"] ** 2, state["s"] + 2)
+        return {"s": s}, s.sum(-1) * action.sum(-1), jnp.zeros(len(s), s.dtype)
+
+
+def test_what_is_imagined_after_an_end_stays_finite_and_so_do_gradients():
+    toy, policy, critic, start, key = make_toy("hard")
+    world = Exploding(toy.mix, toy.push, "hard"), policy, critic, start, key
+    gradient, rollout = one_pass(world, 6)
+    assert np.isfinite(gradient).all()
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(rollout))
+    assert np.abs(gradient[0]).min() > 0

@@ -22,15 +22,16 @@ def train(world, optimizer, make_batch, updates, *, features, actions, **keys):
     keys = {"actor.bc_weight": 0.0, "critic.bins": 31} | keys
     config = from_presets("debug", **keys)
     nets = ActorCritic(config.actor, config.critic, actions)
-    learner = LEQ(world, nets, optimizer, config)
+    learner = LEQ.create(config, "leq", world, nets).replace(optimizer=optimizer)
 
     def run(tau):
         def body(i, state):
             data_key, key = jax.random.split(jax.random.fold_in(jax.random.key(0), i))
             return learner.update(state, make_batch(data_key), key)[0]
 
-        state = learner.init(nets.init(jax.random.key(1), features))
-        return jax.lax.fori_loop(0, updates, body, state.replace(tau=tau)).params
+        params = nets.init(jax.random.key(1), features)
+        state = learner.init(jax.random.key(1), {"tau": tau}, params)
+        return jax.lax.fori_loop(0, updates, body, state).params
 
     return nets, run
 

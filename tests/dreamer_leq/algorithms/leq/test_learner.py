@@ -11,14 +11,11 @@ from flax import struct
 from jax import Array
 from worlds import World
 
-from dreamer_leq.algorithms.bc import Pretraining
-from dreamer_leq.algorithms.leq.learner import LEQ
+from dreamer_leq.algorithms.bc import BC
+from dreamer_leq.algorithms.leq.learner import LEQ, Imagined
 from dreamer_leq.config import from_presets
-from dreamer_leq.data.sampling import (
-    Resident,
-    Transitions,
-    transition_starts,
-)
+from dreamer_leq.data.entries import transition_starts
+from dreamer_leq.data.sampling import Resident, Transitions
 from dreamer_leq.nn.actor_critic import ActorCritic
 from dreamer_leq.nn.distributions import symexp_bins, two_hot_mean
 from dreamer_leq.training.loop import _advance
@@ -71,15 +68,29 @@ def make_smooth(hard=False, seed=4):
 
 
 def make_learner(world, optimizer=None, actions=ACTIONS, **keys):
-    keys = {"actor.bc_weight": 0.0} | {k.replace("__", "."): v for k, v in keys.items()}
-    config = from_presets("debug", **keys)
+    given = {"actor.bc_weight": 0.0, "leq.plain": True}
+    given |= {k.replace("__", "."): v for k, v in keys.items()}
+    config = from_presets("debug", **given)
     nets = ActorCritic(config.actor, config.critic, actions)
-    return LEQ(world, nets, optimizer or optax.sgd(1.0), config)
+    learner = LEQ.create(config, "leq", world, nets)
+    return learner.replace(optimizer=optimizer or optax.sgd(1.0))
+
+
+def first_state(learner, params, tau=0.3, slow=None, return_range=(0.0, 0.0)):
+    """A state with these networks, and another moving average where there is one."""
+    state = learner.init(jax.random.key(0), {"tau": jnp.float32(tau)}, params)
+    memory = state.memory.replace(return_range=jnp.float32(return_range))
+    target = state.target if slow is None else {"critic": slow}
+    return state.replace(target=target, memory=memory)
+
+
+def actor_loss(learner, params, state, batch, rollout):
+    return learner.actor_loss(params, state, Imagined(batch, rollout))[0]
 
 
 def make_params(learner, features=STATE, seed=1):
     """Random parameters for which values are of size 10, not 1e8."""
-    rng, bins = np.random.default_rng(seed), learner.config.critic.bins
+    rng, bins = np.random.default_rng(seed), learner.nets.critic_config.bins
 
     def draw(path, leaf):
         base = 1.0 if path[-1].key == "scale" else 0.0
@@ -111,13 +122,10 @@ def make_all(hard=False, tau=0.3, **keys):
     is not the configuration's.
     """
     learner = make_learner(make_smooth(hard), leq__tau=0.9, **keys)
-    state, batch = learner.init(make_params(learner)), make_batch()
-    other = make_params(learner, seed=9)["critic"]  # an average that differs
-    state = state.replace(target_critic=other, tau=jnp.float32(tau))
-    gradient, rollout, _ = jax.jit(learner.imagine)(
-        state, batch["state"], jax.random.key(3)
-    )
-    return learner, state, batch, gradient, rollout
+    slow = make_params(learner, seed=9)["critic"]  # an average that differs
+    state, batch = first_state(learner, make_params(learner), tau, slow), make_batch()
+    imagine = jax.jit(learner.imagine)
+    return learner, state, batch, imagine(state, batch["state"], jax.random.key(3))
 
 
 def float64(tree):
@@ -145,11 +153,11 @@ def test_critic_loss_on_imagined_steps(hard):
     """Expectile-weighted cross entropy plus the pull to the slow critic; each step
     counts gamma^t times the chance to get there.
     """
-    learner, state, _, _, rollout = make_all(hard, tau=0.1, critic__ema_weight=0.7)
-    actual, _ = jax.jit(learner.critic_model_loss)(state.params, state, rollout)
+    learner, state, _, rollout = make_all(hard, tau=0.1, critic__ema_weight=0.7)
+    actual = jax.jit(learner.critic_model_loss)(state.params, state, rollout)
     features, action = rollout.features[:-1], rollout.action[:-1]
     logits = learner.nets.critic_out(state.params["critic"], features, action)
-    slow = learner.nets.q(state.target_critic, features, action)
+    slow = learner.nets.q(state.target["critic"], features, action)
     y, q = np.asarray(rollout.returns)[:-1], np.asarray(rollout.q)[:-1]
     assert 0.1 < (y > q).mean() < 0.9
     loss = np.where(y > q, 0.1, 0.9) * cross_entropy(logits, y)
@@ -157,7 +165,7 @@ def test_critic_loss_on_imagined_steps(hard):
     cont, expected = np.asarray(rollout.cont), 0.0
     assert not hard or set(np.unique(cont)) == {0, 1}
     for t in range(3):
-        reached = learner.config.leq.gamma**t * cont[:t].prod(0)
+        reached = learner.gamma**t * cont[:t].prod(0)
         expected += (reached * loss[t]).mean() / 3
     assert actual == pytest.approx(float(expected), rel=1e-4)
 
@@ -168,21 +176,21 @@ def test_critic_loss_on_the_data(data_tau):
     learner = make_learner(make_smooth(), leq__data_tau=data_tau)
     params = make_params(learner)
     params["actor"]["mean"]["linear"]["bias"] += np.float32([5, -4])  # tanh matters
-    state, batch = learner.init(params), make_batch()
-    state = state.replace(target_critic=make_params(learner, seed=9)["critic"])
-    actual, metrics = jax.jit(learner.critic_data_loss)(params, state, batch)
+    slow = make_params(learner, seed=9)["critic"]
+    state, batch = first_state(learner, params, slow=slow), make_batch()
+    actual, mean_target = jax.jit(learner.critic_data_loss)(params, state, batch)
 
     mean, _ = learner.nets.actor(params["actor"], batch["next_state"])
     assert np.abs(mean).max() > 3
     q = lambda p, s, a: np.asarray(learner.nets.q(p, s, a), np.float64)  # noqa: E731
     next_q = q(params["critic"], batch["next_state"], np.tanh(mean))
-    target = batch["reward"] + learner.config.leq.gamma * batch["cont"] * next_q
+    target = batch["reward"] + learner.gamma * batch["cont"] * next_q
     given = batch["state"], batch["action"]
     logits = learner.nets.critic_out(params["critic"], *given)
     above = target > q(params["critic"], *given)
     loss = np.where(above, data_tau, 1 - data_tau) * cross_entropy(logits, target)
-    loss += cross_entropy(logits, q(state.target_critic, *given))
-    assert metrics["data_target"] == pytest.approx(float(target.mean()), rel=1e-4)
+    loss += cross_entropy(logits, q(state.target["critic"], *given))
+    assert mean_target == pytest.approx(float(target.mean()), rel=1e-4)
     assert actual == pytest.approx(float(loss.mean()), rel=1e-4)
 
 
@@ -192,7 +200,7 @@ def test_the_target_of_a_stored_transition_takes_reward_and_end_from_its_arrival
     is_first[[0, 4]], is_terminal[[3]] = True, True
     deter = np.eye(9, dtype=np.float32)
     arrays = {
-        "transition": transition_starts(is_first),
+        "transition": transition_starts(is_first, is_terminal),
         "deter": deter,
         "stoch": np.zeros((9, 1), np.uint8),
         "action": np.float32(np.arange(9))[:, None] / 10,
@@ -204,7 +212,7 @@ def test_the_target_of_a_stored_transition_takes_reward_and_end_from_its_arrival
     batch |= {"state": batch["deter"], "next_state": batch["next_deter"]}
     learner = make_learner(make_smooth(), actions=1, leq__gamma=0.5)
     params = make_params(learner, features=9)
-    state = learner.init(params)
+    state = first_state(learner, params)
     for i, start in enumerate(arrays["transition"]):
         one = {name: x[i : i + 1] for name, x in batch.items()}
         assert one["action"] == arrays["action"][start + 1]
@@ -213,7 +221,7 @@ def test_the_target_of_a_stored_transition_takes_reward_and_end_from_its_arrival
             params["critic"], s, learner.nets.mode(params["actor"], s)
         )
         expected = 101 + start + 0.5 * (start != 2) * value[0]
-        target = learner.critic_data_loss(params, state, one)[1]["data_target"]
+        _, target = learner.critic_data_loss(params, state, one)
         assert target == pytest.approx(float(expected), rel=1e-5)
 
 
@@ -223,16 +231,15 @@ def test_the_target_of_a_stored_transition_takes_reward_and_end_from_its_arrival
 @pytest.mark.parametrize("hard", [False, True])
 def test_policy_gradient_is_the_expectile_weighted_sum_of_its_own_actions(hard):
     """With respect to the last bias, through a = tanh(x + bias)."""
-    learner, state, batch, gradient, rollout = make_all(hard, tau=0.2)
-    return_range = jnp.array([-1.0, 3.0])
+    learner, state, batch, rollout = make_all(hard, tau=0.2)
+    memory = state.memory.replace(return_range=jnp.array([-1.0, 3.0]))
+    state = state.replace(memory=memory)
 
     def loss(params):
-        return learner.actor_loss(
-            params, state, batch, rollout, gradient, return_range
-        )[0]
+        return actor_loss(learner, params, state, batch, rollout)
 
     actual = jax.jit(jax.grad(loss))(state.params)["actor"]["mean"]["linear"]["bias"]
-    g, action = float64((gradient, rollout.action))
+    g, action = float64((rollout.gradient, rollout.action))
     weight = np.where(np.asarray(rollout.returns > rollout.q), 0.2, 0.8)
     weight[-1] = 0.5  # y_H = Q_H is neither above nor below
     cont = np.asarray(rollout.cont)
@@ -244,7 +251,7 @@ def test_policy_gradient_is_the_expectile_weighted_sum_of_its_own_actions(hard):
 
 @pytest.mark.parametrize("update", ["dpg", "reinforce"])
 def test_what_comes_after_the_end_trains_nothing(update):
-    learner, state, batch, gradient, rollout = make_all(True, actor__update=update)
+    learner, state, batch, rollout = make_all(True, actor__update=update)
     dead = np.asarray(rollout.alive) == 0
     assert dead[1:].any() and not dead[0].any()
 
@@ -254,20 +261,15 @@ def test_what_comes_after_the_end_trains_nothing(update):
         x[where] = 50 * np.random.default_rng(4).normal(size=x[where].shape)
         return jnp.asarray(x)
 
-    keep = rollout.cont  # of a step into the end: that one counts
-    other = jax.tree.map(spoilt, rollout).replace(cont=keep)
-    # the return before the end doesn't hold what follows
-    other_gradient = None if gradient is None else spoilt(gradient)
+    # a step into the end counts; the return before it doesn't hold what follows
+    other = jax.tree.map(spoilt, rollout).replace(cont=rollout.cont)
 
-    def losses(params, rollout, gradient):
-        actor = learner.actor_loss(
-            params, state, batch, rollout, gradient, jnp.zeros(2)
-        )[0]
-        return actor, learner.critic_model_loss(params, state, rollout)[0]
+    def losses(params, rollout):
+        actor = actor_loss(learner, params, state, batch, rollout)
+        return actor, learner.critic_model_loss(params, state, rollout)
 
     both = jax.jit(jax.jacrev(losses))
-    as_was = both(state.params, rollout, gradient)
-    spoilt_too = both(state.params, other, other_gradient)
+    as_was, spoilt_too = both(state.params, rollout), both(state.params, other)
     jax.tree.map(
         lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), as_was, spoilt_too
     )
@@ -276,13 +278,12 @@ def test_what_comes_after_the_end_trains_nothing(update):
 @pytest.mark.parametrize("update", ["dpg", "reinforce"])
 def test_every_loss_trains_its_own_network(update):
     keys = dict(actor__bc_weight=0.5, actor__entropy=0.1, actor__update=update)
-    learner, state, batch, gradient, rollout = make_all(**keys)
+    learner, state, batch, rollout = make_all(**keys)
 
     def losses(params):
-        given = rollout, gradient, jnp.zeros(2)
         return {
-            "actor": learner.actor_loss(params, state, batch, *given)[0],
-            "model": learner.critic_model_loss(params, state, rollout)[0],
+            "actor": actor_loss(learner, params, state, batch, rollout),
+            "model": learner.critic_model_loss(params, state, rollout),
             "data": learner.critic_data_loss(params, state, batch)[0],
         }
 
@@ -318,12 +319,12 @@ def test_reinforce_on_a_bandit_has_the_analytic_gradient():
     for name, bias in [("mean", 0.3), ("std", -2.0)]:
         linear = {"kernel": np.zeros((16, 1)), "bias": np.array([bias])}
         params["actor"][name] = {"linear": jax.tree.map(np.float32, linear)}
-    state = learner.init(params)
+    state = first_state(learner, params, tau)
     batch = {"state": ones, "next_state": ones, "action": ones}
 
     def loss(params, key):
-        _, rollout, _ = learner.imagine(state, ones, key)
-        return learner.actor_loss(params, state, batch, rollout, None, jnp.zeros(2))[0]
+        rollout = learner.imagine(state, ones, key)
+        return actor_loss(learner, params, state, batch, rollout)
 
     grads = jax.jit(jax.grad(loss))(params, jax.random.key(5))["actor"]
     mean, std = (float(x[0, 0]) for x in learner.nets.actor(params["actor"], ones[:1]))
@@ -343,15 +344,13 @@ def test_reinforce_on_a_bandit_has_the_analytic_gradient():
 
 
 def test_reinforce_fits_its_baseline_to_q():
-    learner, state, batch, _, rollout = make_all(actor__update="reinforce")
+    learner, state, batch, rollout = make_all(actor__update="reinforce")
     silent = jax.tree.map(np.zeros_like, state.params["value"]["out"])
     value = state.params["value"] | {"out": silent}
     params = state.params | {"value": value}
 
     def loss(value):
-        return learner.actor_loss(
-            params | {"value": value}, state, batch, rollout, None, jnp.zeros(2)
-        )[0]
+        return actor_loss(learner, params | {"value": value}, state, batch, rollout)
 
     optimizer = optax.adam(1e-2)
 
@@ -373,9 +372,9 @@ def test_reinforce_fits_its_baseline_to_q():
 
 def test_slow_critic_starts_as_a_copy():
     learner = make_learner(make_smooth())
-    state = learner.init(jax.tree.map(jnp.asarray, make_params(learner)))
+    state = first_state(learner, jax.tree.map(jnp.asarray, make_params(learner)))
     for slow, fast in zip(
-        jax.tree.leaves(state.target_critic),
+        jax.tree.leaves(state.target["critic"]),
         jax.tree.leaves(state.params["critic"]),
         strict=True,
     ):
@@ -409,15 +408,16 @@ def test_without_return_norm_the_scale_is_one():
 def one_update():
     """A learner, the state before and after an update, its rollout and metrics."""
     keys = dict(leq__beta=0.2, critic__ema_decay=0.9, leq__return_norm_decay=0.5)
-    learner, state, batch, _, rollout = make_all(**keys)
-    state = state.replace(return_range=jnp.array([-100.0, 100.0]))
+    learner, state, batch, rollout = make_all(**keys)
+    memory = state.memory.replace(return_range=jnp.array([-100.0, 100.0]))
+    state = state.replace(memory=memory)
     after, metrics = jax.jit(learner.update)(state, batch, jax.random.key(3))
     return learner, state, after, batch, rollout, metrics
 
 
 def test_critic_loss_weighs_imagination_and_data_with_beta():
     learner, state, _, batch, rollout, metrics = one_update()
-    model = learner.critic_model_loss(state.params, state, rollout)[0]
+    model = learner.critic_model_loss(state.params, state, rollout)
     data = learner.critic_data_loss(state.params, state, batch)[0]
     expected = 0.2 * float(model) + 0.8 * float(data)
     assert metrics["critic_loss"] == pytest.approx(expected, rel=1e-5)
@@ -431,8 +431,8 @@ def test_slow_critic_follows_the_updated_critic():
         lambda slow, old, new: np.testing.assert_allclose(
             slow, 0.9 * old + 0.1 * new, atol=1e-6
         ),
-        after.target_critic,
-        state.target_critic,
+        after.target["critic"],
+        state.target["critic"],
         after.params["critic"],
     )
 
@@ -441,29 +441,29 @@ def test_an_update_uses_and_keeps_the_range_of_its_own_returns():
     _, _, after, _, rollout, metrics = one_update()
     low, high = np.percentile(rollout.returns, [5, 95])
     expected = [-50 + 0.5 * low, 50 + 0.5 * high]
-    np.testing.assert_allclose(after.return_range, expected, rtol=1e-4)
+    np.testing.assert_allclose(after.memory.return_range, expected, rtol=1e-4)
     assert metrics["return_scale"] == pytest.approx(expected[1] - expected[0], rel=1e-4)
 
 
 def test_tau_stays_what_it_is():
     _, state, after, *_ = one_update()
-    assert after.tau == state.tau == jnp.float32(0.3)
+    assert after.hyper["tau"] == state.hyper["tau"] == jnp.float32(0.3)
 
 
 def test_a_grid_of_tau_by_vmap_equals_single_runs():
     learner = make_learner(make_smooth(), optax.sgd(0.1))
-    batch, start = make_batch(), learner.init(make_params(learner))
-    assert start.tau == jnp.float32(learner.config.leq.tau)
+    batch, start = make_batch(), first_state(learner, make_params(learner))
+    assert learner.config.tau is None  # it varies: the state has it
     taus = jnp.array([0.1, 0.4, 0.8])
     update = lambda state: learner.update(state, batch, jax.random.key(5))  # noqa: E731
-    grid = jax.vmap(lambda tau: start.replace(tau=tau))(taus)
+    grid = jax.vmap(lambda tau: start.replace(hyper={"tau": tau}))(taus)
     together = jax.jit(jax.vmap(update))(grid)
     single = jax.jit(update)
     for i, tau in enumerate(taus):
         jax.tree.map(
             lambda x, y, i=i: np.testing.assert_allclose(x[i], y, rtol=1e-3, atol=1e-5),
             together,
-            single(start.replace(tau=tau)),
+            single(start.replace(hyper={"tau": tau})),
         )
     spread = jax.tree.map(lambda x: float(np.ptp(x, 0).max()), together[0].params)
     assert min(max(jax.tree.leaves(spread[name])) for name in spread) > 1e-3
@@ -472,19 +472,23 @@ def test_a_grid_of_tau_by_vmap_equals_single_runs():
 # --- behaviour cloning ----------------------------------------------------------------
 
 
+def cloning(optimizer, critic):
+    config = from_presets("debug", **{"bc.critic": critic})
+    nets = ActorCritic(config.actor, config.critic, ACTIONS)
+    return BC.create(config, "bc", make_smooth(), nets).replace(optimizer=optimizer)
+
+
 def test_cloning_brings_policy_and_critic_to_the_data():
     data = make_batch(64)
     data["action"] = jnp.tanh(data["state"][:, :2] * 2)
     data["return"] = 20 * data["state"][:, 0] + 5 * data["action"][:, 1]
-    learner = make_learner(make_smooth(), bc__critic="monte_carlo")
-    phase = Pretraining(
-        learner.world_model, learner.nets, optax.adam(1e-2), learner.config
-    )
+    learner = cloning(optax.adam(1e-2), "monte_carlo")
+    phase = learner
 
     def step(state, _):
         return phase.update(state, data, jax.random.key(0))
 
-    start = phase.init(make_params(learner))
+    start = phase.init(jax.random.key(0), {}, make_params(learner))
     run = jax.jit(lambda state: jax.lax.scan(step, state, length=400))
     state, metrics = run(start)
     assert metrics["bc_loss"][-1] < 0.05 * metrics["bc_loss"][0]
@@ -495,14 +499,11 @@ def test_cloning_brings_policy_and_critic_to_the_data():
 
 
 def test_cloning_alone_leaves_the_critic():
-    learner = make_learner(make_smooth(), bc__critic="none")
-    phase = Pretraining(
-        learner.world_model, learner.nets, optax.sgd(0.1), learner.config
-    )
+    learner = cloning(optax.sgd(0.1), "none")
     params = make_params(learner)
-    state, metrics = jax.jit(phase.update)(
-        phase.init(params), make_batch(), jax.random.key(0)
-    )
+    start = learner.init(jax.random.key(0), {}, params)
+    update = jax.jit(learner.update)
+    state, metrics = update(start, make_batch(), jax.random.key(0))
     jax.tree.map(
         np.testing.assert_array_equal, state.params["critic"], params["critic"]
     )
@@ -511,10 +512,10 @@ def test_cloning_alone_leaves_the_critic():
 
 
 def test_cloning_in_the_leq_loss_is_a_squared_error_with_its_weight():
-    learner, state, batch, gradient, rollout = make_all(actor__bc_weight=0.4)
-    given = state.params, state, batch, rollout, gradient, jnp.zeros(2)
+    learner, state, batch, rollout = make_all(actor__bc_weight=0.4)
+    given = state.params, state, Imagined(batch, rollout)
     with_cloning, metrics = learner.actor_loss(*given)
-    plain = make_learner(make_smooth()).actor_loss(*given)[0]
+    plain, _ = make_learner(make_smooth()).actor_loss(*given)
     action = learner.nets.mode(state.params["actor"], batch["state"])
     expected = float(np.square(action - batch["action"]).sum(-1).mean())
     assert metrics["bc_loss"] == pytest.approx(expected, rel=1e-5)
@@ -544,10 +545,9 @@ def test_the_world_model_is_the_same_bit_for_bit_after_updates():
     feed = Resident(arrays, Transitions(20, 6, ("deter", "stoch")))
     params = jax.tree.map(jnp.asarray, make_params(learner, net.features))
     started = jax.device_get(params)
+    first = first_state(learner, params)
     names = jax.eval_shape(
-        lambda key: learner.update(
-            learner.init(params), feed.read(arrays, key, 0), key
-        )[1],
+        lambda key: learner.update(first, feed.read(arrays, key, 0), key)[1],
         jax.random.key(0),
     )
     totals = {name: jnp.zeros(()) for name in names}
@@ -555,7 +555,7 @@ def test_the_world_model_is_the_same_bit_for_bit_after_updates():
         feed.read,
         learner,
         arrays,
-        learner.init(params),
+        first,
         totals,
         jax.random.key(1),
         0,

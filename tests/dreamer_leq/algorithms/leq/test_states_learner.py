@@ -11,13 +11,14 @@ import numpy as np
 import optax
 import pytest
 
-from dreamer_leq.algorithms.bc import FQE
-from dreamer_leq.algorithms.leq.expansion import ExpandedData
+from dreamer_leq.algorithms.fqe import FQE
 from dreamer_leq.algorithms.leq.imagination import Shifts, action_gradients
-from dreamer_leq.algorithms.leq.learner import LEQ
+from dreamer_leq.algorithms.leq.learner import LEQ, Imagined
+from dreamer_leq.algorithms.replay import Ring
 from dreamer_leq.algorithms.returns import lambda_return
 from dreamer_leq.config import from_presets
 from dreamer_leq.nn.actor_critic import ActorCritic
+from dreamer_leq.nn.optimizer import by_group
 from dreamer_leq.world_models.mlp_ensemble import EnsembleNet, MLPEnsemble
 from dreamer_leq.world_models.termination import Termination
 
@@ -36,6 +37,8 @@ def make_config(**keys):
     keys = {name.replace("__", "."): value for name, value in keys.items()}
     given = {
         "ensemble.reward": "model",
+        "leq.plain": True,
+        "expansion.interval": 0,
         "actor.bc_weight": 0.0,
         "leq.horizon": H,
         "actor.layers": 2,
@@ -77,7 +80,16 @@ def make_batch(dtype=np.float32):
 def make_learner(optimizer=None, **keys):
     config = make_config(**keys)
     nets = ActorCritic(config.actor, config.critic, A)
-    return LEQ(make_world(config), nets, optimizer or optax.sgd(1.0), config)
+    learner = LEQ.create(config, "leq", make_world(config), nets)
+    return learner.replace(optimizer=optimizer or optax.sgd(1.0))
+
+
+def make_fqe(optimizer, **keys):
+    config = make_config(**keys)
+    nets = ActorCritic(config.actor, config.critic, A)
+    learner = FQE.create(config, "fqe", make_world(config), nets)
+    optimizers = {"critic": optimizer, "actor": optax.set_to_zero()}
+    return learner.replace(optimizer=by_group(optimizers.get))
 
 
 def random_params(nets, seed):
@@ -89,23 +101,23 @@ def random_params(nets, seed):
 def make_some(tau=0.2, **keys):
     """A learner, its state and a batch."""
     learner = make_learner(**keys)
-    state, batch = learner.init(random_params(learner.nets, 1)), make_batch()
+    hyper = {"tau": jnp.float32(tau)}
+    state = learner.init(jax.random.key(0), hyper, random_params(learner.nets, 1))
     slow = random_params(learner.nets, 8)["critic"]
-    return learner, state.replace(target_critic=slow, tau=jnp.float32(tau)), batch
+    return learner, state.replace(target={"critic": slow}), make_batch()
 
 
 @functools.cache
 def make_rollout(stochastic=False):
-    """The gradients and the rollouts of one update; they depend on no other key."""
+    """The rollouts of one update; they depend on no other key."""
     learner, state, batch = make_some(actor__stochastic=stochastic)
-    imagine = jax.jit(learner.imagine)
-    gradient, rollout, _ = imagine(state, batch["vector"], jax.random.key(3))
+    rollout = jax.jit(learner.imagine)(state, batch["vector"], jax.random.key(3))
     assert set(np.unique(rollout.alive)) == {0, 1}
-    return gradient, rollout
+    return rollout
 
 
 def make_all(tau=0.2, **keys):
-    return *make_some(tau, **keys), *make_rollout(keys.get("actor__stochastic", False))
+    return *make_some(tau, **keys), make_rollout(keys.get("actor__stochastic", False))
 
 
 # --- the networks in NumPy ---
@@ -230,14 +242,14 @@ def float64_world():
     model = make_world(make_config(ensemble__members=3, ensemble__elites=3), np.float64)
     to_action, to_q = rng.normal(size=(D, A)), rng.normal(size=(D + A, 5))
 
-    def policy(features, key, taps):
+    def policy(features, key, shift):
         x = features @ to_action
         x = x + 0.2 * jax.random.normal(key, x.shape)
-        return jnp.tanh(x), x, taps
+        return jnp.tanh(x), x, None
 
-    def critic(features, action, taps):
+    def critic(features, action, shift):
         x = jnp.concatenate([features, model.action_features(action)], -1)
-        return jnp.tanh(x @ to_q).sum(-1), taps
+        return jnp.tanh(x @ to_q).sum(-1), None
 
     return model, policy, critic, make_batch(np.float64)["vector"], jax.random.key(5)
 
@@ -256,8 +268,9 @@ def one_by_one(world, perturbation, lam, horizon):
         key, delta = given
         acts, moves = jax.random.split(key)
         action, q = act(state, acts, delta)
-        state, reward, cont = model.step(state, action, model.noise(moves, len(q)))
-        return state, (reward, cont, q)
+        after, reward, cont = model.step(state, action, model.noise(moves, len(q)))
+        after = jnp.where(cont[:, None] > 0, after, state)  # nothing follows an end
+        return after, (reward, cont, q)
 
     path = jnp.stack(keys), perturbation[:-1]
     last, (rewards, conts, q) = jax.lax.scan(step, start, path)
@@ -306,8 +319,8 @@ def test_one_pass_is_the_diagonal_of_the_full_jacobian():
 
 
 def test_the_rollout_is_the_policys_and_the_critics():
-    learner, state, batch, _, rollout = make_all()
-    world, params = learner.world_model, state.params
+    learner, state, batch, rollout = make_all()
+    world, params = learner.world, state.params
     features, action = np.asarray(rollout.features), np.asarray(rollout.action)
     expected = seen(world, batch["vector"])
     np.testing.assert_allclose(features[0], expected, rtol=1e-4, atol=1e-5)
@@ -321,7 +334,7 @@ def test_the_rollout_is_the_policys_and_the_critics():
 
 def critic_loss(learner, state, batch, rollout, tau, beta, gamma):
     """Spec's L as a function of the critic alone; targets and weights are numbers."""
-    world, old = learner.world_model, state.params["critic"]
+    world, old = learner.world, state.params["critic"]
     features = np.float64(rollout.features)[:-1]
     action = np.float64(rollout.action)[:-1]
     y = np.float64(rollout.returns)[:-1]
@@ -332,7 +345,9 @@ def critic_loss(learner, state, batch, rollout, tau, beta, gamma):
     after = seen(world, batch["next_vector"])
     next_q = value(world, old, after, mode(state.params["actor"], after))
     target = np.float64(batch["reward"]) + gamma * np.float64(batch["cont"]) * next_q
-    slow = [value(world, state.target_critic, *x) for x in ((features, action), data)]
+    slow = [
+        value(world, state.target["critic"], *x) for x in ((features, action), data)
+    ]
 
     def loss(critic):
         q, q_data = value(world, critic, features, action), value(world, critic, *data)
@@ -349,8 +364,8 @@ def critic_loss(learner, state, batch, rollout, tau, beta, gamma):
 def test_an_update_descends_the_papers_critic_loss():
     """One step of rate 1 is the gradient; nothing of the policy's loss is in it."""
     tau = 0.2
-    learner, state, batch, _, rollout = make_all(tau)
-    assert learner.config.leq.beta == 0.25 and learner.config.leq.gamma == 0.997
+    learner, state, batch, rollout = make_all(tau)
+    assert learner.config.beta == 0.25 and learner.gamma == 0.997
     share = np.asarray(rollout.returns > rollout.q)[:-1].mean()
     assert 0.1 < share < 0.9
     loss = critic_loss(learner, state, batch, rollout, tau, 0.25, 0.997)
@@ -361,40 +376,39 @@ def test_an_update_descends_the_papers_critic_loss():
     assert_gradient(grads, loss, old)
     expected = jax.tree.map(
         lambda s, p: 0.995 * s + 0.005 * np.asarray(p),
-        state.target_critic,
+        state.target["critic"],
         new.params["critic"],
     )
     jax.tree.map(
         lambda s, e: np.testing.assert_allclose(s, e, rtol=1e-5, atol=1e-6),
-        new.target_critic,
+        new.target["critic"],
         expected,
     )
 
 
 def test_the_expectile_can_be_taken_on_the_data_too():
     """Ablation: instead of the factor of one half, tau or 1 - tau."""
-    learner, state, batch, _, _ = make_all(leq__data_tau=0.2)
-    loss, metrics = jax.jit(learner.critic_data_loss)(state.params, state, batch)
-    world, params = learner.world_model, state.params
+    learner, state, batch, _ = make_all(leq__data_tau=0.2)
+    loss, mean_target = jax.jit(learner.critic_data_loss)(state.params, state, batch)
+    world, params = learner.world, state.params
     after = seen(world, batch["next_vector"])
     next_q = value(world, params["critic"], after, mode(params["actor"], after))
     target = np.asarray(batch["reward"]) + 0.997 * np.asarray(batch["cont"]) * next_q
     data = seen(world, batch["vector"]), batch["action"]
     q = value(world, params["critic"], *data)
-    slow = value(world, state.target_critic, *data)
+    slow = value(world, state.target["critic"], *data)
     weight = np.where(target > q, 0.2, 0.8)
     expected = (weight * (target - q) ** 2 + (slow - q) ** 2).mean()
     assert loss == pytest.approx(expected, rel=1e-3)
-    assert metrics["data_target"] == pytest.approx(target.mean(), rel=1e-3)
+    assert mean_target == pytest.approx(target.mean(), rel=1e-3)
 
 
 # --- the policy ---
 
 
-def actor_gradient(learner, state, batch, gradient, rollout):
+def actor_gradient(learner, state, batch, rollout):
     def loss(params):
-        given = rollout, gradient, jnp.zeros(2)
-        return learner.actor_loss(params, state, batch, *given)[0]
+        return learner.actor_loss(params, state, Imagined(batch, rollout))[0]
 
     return jax.device_get(jax.jit(jax.grad(loss))(state.params)["actor"])
 
@@ -408,25 +422,25 @@ def reached_steps(rollout):
 def test_the_policy_follows_the_returns_gradients(conservative):
     """w is tau above Q, 1 - tau below and one half at the horizon; or always so."""
     keys = dict(actor__conservative=conservative)
-    learner, state, batch, gradient, rollout = make_all(tau=0.1, **keys)
+    learner, state, batch, rollout = make_all(tau=0.1, **keys)
     weight = np.where(np.asarray(rollout.returns > rollout.q), 0.1, 0.9)
     weight[-1] = 0.5
     if not conservative:
         weight[:] = 0.5
     weight = weight * reached_steps(rollout)
-    features, g = np.float64(rollout.features), np.float64(gradient)
+    features, g = np.float64(rollout.features), np.float64(rollout.gradient)
 
     def loss(actor):
         return -(weight * (g * mode(actor, features)).sum(-1)).mean()
 
-    grads = actor_gradient(learner, state, batch, gradient, rollout)
+    grads = actor_gradient(learner, state, batch, rollout)
     assert_gradient(grads, loss, state.params["actor"])
 
 
 def test_a_stochastic_policy_is_reparameterised_and_keeps_its_entropy():
     keys = dict(actor__stochastic=True, actor__entropy=0.3)
-    learner, state, batch, gradient, rollout = make_all(tau=0.1, **keys)
-    features, g = np.float64(rollout.features), np.float64(gradient)
+    learner, state, batch, rollout = make_all(tau=0.1, **keys)
+    features, g = np.float64(rollout.features), np.float64(rollout.gradient)
     old_mean, old_std = heads(state.params["actor"], features)
     noise = (np.float64(rollout.pre_tanh) - old_mean) / old_std
     assert 0.6 < noise.std() < 1.4
@@ -444,20 +458,20 @@ def test_a_stochastic_policy_is_reparameterised_and_keeps_its_entropy():
         policy = -weight * (g * np.tanh(x)).sum(-1)
         return (alive * (policy + 0.3 * log_prob)).mean()
 
-    grads = actor_gradient(learner, state, batch, gradient, rollout)
+    grads = actor_gradient(learner, state, batch, rollout)
     assert_gradient(grads, loss, state.params["actor"])
 
 
 def test_maximising_the_immediate_value():
-    learner, state, batch, _, rollout = make_all(actor__update="q")
-    world, critic = learner.world_model, state.params["critic"]
+    learner, state, batch, rollout = make_all(actor__update="q")
+    world, critic = learner.world, state.params["critic"]
     features, alive = np.float64(rollout.features), reached_steps(rollout)
 
     def loss(actor):
         q = value(world, critic, features, mode(actor, features))
         return -(alive * q).mean()
 
-    grads = actor_gradient(learner, state, batch, None, rollout)
+    grads = actor_gradient(learner, state, batch, rollout)
     assert_gradient(grads, loss, state.params["actor"])
 
 
@@ -465,8 +479,8 @@ def test_maximising_the_immediate_value():
 def test_advantage_weighted_cloning(temperature):
     """exp of the data action's advantage over the policy's, at most 100."""
     keys = dict(actor__update="awr", actor__awr_temperature=temperature)
-    learner, state, batch, gradient, rollout = make_all(**keys)
-    world, critic = learner.world_model, state.params["critic"]
+    learner, state, batch, rollout = make_all(**keys)
+    world, critic = learner.world, state.params["critic"]
     features, action = seen(world, batch["vector"]), np.float64(batch["action"])
     own = mode(state.params["actor"], features)
     advantage = value(world, critic, features, action)
@@ -478,17 +492,16 @@ def test_advantage_weighted_cloning(temperature):
     def loss(actor):
         return (weight * ((mode(actor, features) - action) ** 2).sum(-1)).mean()
 
-    grads = actor_gradient(learner, state, batch, gradient, rollout)
+    grads = actor_gradient(learner, state, batch, rollout)
     assert_gradient(grads, loss, state.params["actor"])
 
 
 @pytest.mark.parametrize("update", ["dpg", "q", "awr"])
 def test_no_policy_loss_trains_the_critic(update):
-    learner, state, batch, gradient, rollout = make_all(actor__update=update)
+    learner, state, batch, rollout = make_all(actor__update=update)
 
     def loss(params):
-        given = rollout, gradient, jnp.zeros(2)
-        return learner.actor_loss(params, state, batch, *given)[0]
+        return learner.actor_loss(params, state, Imagined(batch, rollout))[0]
 
     grads = jax.jit(jax.grad(loss))(state.params)["critic"]
     assert not any(np.asarray(g).any() for g in jax.tree.leaves(grads))
@@ -498,17 +511,17 @@ def test_no_policy_loss_trains_the_critic(update):
 
 
 def test_an_expansion_makes_room_for_the_last_ones_and_imagination_starts_there():
+    key = jax.random.key(0)
+    learner, state, batch = make_some(expansion__interval=0)
+    np.testing.assert_array_equal(learner.starts(state, batch, key), batch["vector"])
     keys = dict(expansion__interval=10, expansion__length=3, expansion__retain=2)
     learner, state, batch = make_some(**keys, expansion__starts=N)
-    key = jax.random.key(0)
-    np.testing.assert_array_equal(learner.starts(state, batch, key), batch["vector"])
     traced = []
-    grow = jax.jit(lambda *args: traced.append(1) or learner.expand(*args))
-    state = learner.open_ring(state, batch)
+    grow = jax.jit(lambda *args: traced.append(1) or learner.refresh(*args)[0])
     state = grow(state, batch, key)
-    assert state.expanded.states.shape == (2 * 3 * N, D)
-    assert N <= state.expanded.count <= 3 * N
-    kept = np.asarray(state.expanded.states)[: int(state.expanded.count)]
+    assert state.memory.expanded.states.shape == (2 * 3 * N, D)
+    assert N <= state.memory.expanded.count <= 3 * N
+    kept = np.asarray(state.memory.expanded.states)[: int(state.memory.expanded.count)]
     np.testing.assert_array_equal(kept[:N], batch["vector"])
     ended = np.hypot(*(kept[N:, :2] - GOAL).T) < RADIUS
     assert len(ended) and not ended.any()
@@ -520,7 +533,7 @@ def test_an_expansion_makes_room_for_the_last_ones_and_imagination_starts_there(
     assert (starts != other).any()
     for step in range(3):
         state = grow(state, batch, jax.random.key(step))
-    assert state.expanded.states.shape == (2 * 3 * N, D)
+    assert state.memory.expanded.states.shape == (2 * 3 * N, D)
     assert len(traced) == 1
 
 
@@ -528,9 +541,10 @@ def test_starts_are_drawn_with_no_key_of_the_rollout(monkeypatch):
     learner, state, batch = make_some()
     used = []
     monkeypatch.setattr(
-        ExpandedData, "sample", lambda self, key, n: used.append(key) or batch["vector"]
+        Ring, "sample", lambda self, key, n: used.append(key) or batch["vector"]
     )
-    state = state.replace(expanded=ExpandedData.empty(batch["vector"], 4))
+    memory = state.memory.replace(expanded=Ring.empty(batch["vector"], 4))
+    state = state.replace(memory=memory)
     key = jax.random.key(3)
     learner.starts(state, batch, key)
     drawn = [np.asarray(jax.random.key_data(k)) for k in used]
@@ -547,15 +561,16 @@ def test_fqe_evaluates_the_cloned_policy():
     """No factor of one half here; the target is the old critic at the policy's
     action.
     """
-    learner = make_learner()
-    world, nets = learner.world_model, learner.nets
-    phase = FQE(world, nets, optax.sgd(1.0), learner.config)
+    phase = make_fqe(optax.sgd(1.0))
+    world, nets = phase.world, phase.nets
     params, batch = random_params(nets, 1), make_batch()
     slow = random_params(nets, 8)["critic"]
-    state = phase.init(jax.tree.map(jnp.asarray, params))
-    jax.tree.map(np.testing.assert_array_equal, state.target_critic, params["critic"])
+    state = phase.init(jax.random.key(0), {}, jax.tree.map(jnp.asarray, params))
+    jax.tree.map(
+        np.testing.assert_array_equal, state.target["critic"], params["critic"]
+    )
     new, metrics = jax.jit(phase.update)(
-        state.replace(target_critic=slow), batch, jax.random.key(0)
+        state.replace(target={"critic": slow}), batch, jax.random.key(0)
     )
     old = params["critic"]
     data = seen(world, batch["vector"]), np.float64(batch["action"])
@@ -578,7 +593,7 @@ def test_fqe_evaluates_the_cloned_policy():
         lambda t, s, c: np.testing.assert_allclose(
             t, 0.995 * s + 0.005 * np.asarray(c), rtol=1e-4, atol=1e-6
         ),
-        new.target_critic,
+        new.target["critic"],
         slow,
         new.params["critic"],
     )
@@ -586,9 +601,8 @@ def test_fqe_evaluates_the_cloned_policy():
 
 def test_fqe_on_a_chain_finds_the_policys_values():
     """Three states in a row, reward 1 for the last step: γ², γ, 1, and 0 after."""
-    learner = make_learner(leq__gamma=0.5, critic__ema_weight=0.0)
-    world, nets = learner.world_model, learner.nets
-    phase = FQE(world, nets, optax.adam(1e-2), learner.config)
+    phase = make_fqe(optax.adam(1e-2), leq__gamma=0.5, critic__ema_weight=0.0)
+    world, nets = phase.world, phase.nets
     params = jax.tree.map(jnp.asarray, random_params(nets, 1))
     line = np.float32(np.arange(4.0)[:, None] * [1.0, -0.5, 0.3])
     before = world.features(line)
@@ -605,6 +619,6 @@ def test_fqe_on_a_chain_finds_the_policys_values():
             0, 600, lambda _, s: phase.update(s, batch, None)[0], state
         )
     )
-    critic = train(phase.init(params)).params["critic"]
+    critic = train(phase.init(jax.random.key(0), {}, params)).params["critic"]
     q = nets.q(critic, before[:3], world.action_features(action[:3]))
     np.testing.assert_allclose(q, [0.25, 0.5, 1.0], atol=0.02)

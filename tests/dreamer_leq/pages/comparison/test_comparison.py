@@ -124,7 +124,7 @@ def test_a_grid_is_its_members(tmp_path):
     config = configs.from_presets("maze", "debug", logdir=str(grid), **keys)
     configs.save(config, grid / "config.yaml")
     for name, member in config.members.items():
-        write_run(grid / name, 0.5, seed=member.seed, **{"leq.tau": member.leq.tau[0]})
+        write_run(grid / name, 0.5, seed=member.seed, **{"leq.tau": member.leq.tau})
     summary = summarize(open_runs([str(grid)]))
     assert summary.methods == ["BC", "tau 0.1", "tau 0.5"]
     assert [run.path.name for run in summary.runs] == list(config.members)

@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dreamer_leq.algorithms.leq.fast import Recording, noted, recalled, tapped, zeros
 from dreamer_leq.nn.actor_critic import Actor, ValueHead
 from dreamer_leq.nn.layers import BlockLinear
-from dreamer_leq.nn.taps import Recording, noted, recalled, tapped, zeros
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

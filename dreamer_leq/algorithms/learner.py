@@ -1,0 +1,206 @@
+"""The interface of all algorithms: a learner, and the state that it changes.
+
+An algorithm is a subclass of `Learner` that says its losses, and a section of the
+configuration (`config.learners`). Shapes: N rows of a batch, F features, A action size,
+M members of a grid.
+"""
+
+from dataclasses import asdict, replace
+from typing import Any, ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax import Array
+
+from dreamer_leq.config import Config, Section
+from dreamer_leq.nn.actor_critic import ActorCritic, Params
+from dreamer_leq.nn.optimizer import by_group, make_optimizer
+from dreamer_leq.world_models.interface import Representation
+
+Batch = (
+    Any  # a dict of arrays [N, ...] as the dataset gives it, or what `prepare` makes
+)
+Metrics = dict[str, Array]
+Losses = dict[str, Array]
+
+
+@struct.dataclass
+class TrainState:
+    """Everything that one learner changes. A grid's has a leading axis [M] everywhere.
+
+    Networks are named as in `params`: actor, critic, value.
+    """
+
+    params: dict[str, Params]  # of all networks, those that don't learn too
+    target: dict[str, Params]  # moving averages of the networks in `Learner.averaged`
+    opt_state: optax.OptState
+    step: Array  # updates so far
+    hyper: dict[str, Array]  # the section's keys that a grid varies
+    memory: Any = None  # what else an algorithm remembers
+
+
+@struct.dataclass
+class Learner:
+    """An algorithm that learns from a dataset's transitions, seen through `world`.
+
+    A batch holds N transitions: what `world.starts` and `world.successors` read, action
+    [N, A] in [-1, 1], reward [N] that follows the action, and cont [N], 1 - termination
+    of that step. What is constant in an update is read from the state, what learns from
+    `params`: one gradient serves all networks, and all step at once.
+    """
+
+    world: Representation
+    nets: ActorCritic = struct.field(pytree_node=False)
+    optimizer: optax.GradientTransformation = struct.field(pytree_node=False)
+    config: Any = struct.field(pytree_node=False)  # the section, without what varies
+    gamma: float = struct.field(pytree_node=False)  # discount per agent step
+
+    averaged: ClassVar[tuple[str, ...]] = ()  # networks with a moving average
+    refreshed: ClassVar[str] = ""  # what `refresh` renews, where there is such a thing
+
+    @classmethod
+    def create(
+        cls, config: Config, name: str, world: Representation, nets: ActorCritic
+    ) -> Self:
+        """The learner that a run's phase `name` trains."""
+        section = getattr(config, name)
+        fixed = replace(section, **dict.fromkeys(section.varies))
+        learner = cls(world, nets, optax.identity(), fixed, config.gamma)
+        return learner.replace(optimizer=section_optimizer(section, learner.trained))
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The networks that learn; the others stay as they are given."""
+        return ("actor", "critic", "value")
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """What a batch has to hold beside the transitions: "return", "next_action"
+        (data/entries.py).
+        """
+        return ()
+
+    @property
+    def refresh_every(self) -> int:
+        """Updates from one `refresh` to the next, the first before all updates; 0:
+        none.
+        """
+        return 0
+
+    @property
+    def refresh_rows(self) -> int:
+        """Transitions of the dataset that `refresh` is given."""
+        return 0
+
+    def networks(self, key: Array) -> dict[str, Params]:
+        """Fresh parameters of all networks."""
+        return self.nets.init(key, self.world.feature_size)
+
+    def remember(self) -> Any:
+        """The state's `memory` before the first update."""
+        return None
+
+    def init(
+        self, key: Array, hyper: dict[str, Array], given: dict[str, Params]
+    ) -> TrainState:
+        """The state before the first update, with the networks that are `given`."""
+        params = self.networks(key)
+        params |= {name: given[name] for name in params.keys() & given.keys()}
+        # copies: both are donated to the next update
+        target = {n: jax.tree.map(jnp.copy, params[n]) for n in self.averaged}
+        opt_state, zero = self.optimizer.init(params), jnp.zeros((), jnp.int32)
+        return TrainState(params, target, opt_state, zero, hyper, self.remember())
+
+    def prepare(
+        self, state: TrainState, batch: Batch, key: Array
+    ) -> tuple[TrainState, Batch]:
+        """What the losses learn from, computed before their gradient: the batch itself,
+        or what is imagined from it.
+        """
+        return state, batch
+
+    def losses(
+        self, params: dict[str, Params], state: TrainState, batch: Batch, key: Array
+    ) -> tuple[Losses, Metrics]:
+        """Scalar losses by name, whose sum is minimised, and metrics beside them."""
+        raise NotImplementedError
+
+    def update(
+        self, state: TrainState, batch: Batch, key: Array
+    ) -> tuple[TrainState, Metrics]:
+        """One step of all networks down the sum of the losses."""
+        _check_shapes(batch)
+        state, batch = self.prepare(state, batch, key)
+
+        def total(params):
+            losses, metrics = self.losses(params, state, batch, key)
+            named = {f"{name}_loss": loss for name, loss in losses.items()}
+            return sum(losses.values()), metrics | named
+
+        grads, metrics = jax.grad(total, has_aux=True)(state.params)
+        updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        target = {
+            name: optax.incremental_update(average, params[name], self.ema_decay)
+            for name, average in state.target.items()
+        }
+        state = state.replace(
+            params=params, opt_state=opt_state, target=target, step=state.step + 1
+        )
+        return state, metrics
+
+    def refresh(
+        self, state: TrainState, batch: Batch, key: Array
+    ) -> tuple[TrainState, Metrics]:
+        """What is done more rarely than an update, from `refresh_rows` transitions."""
+        return state, {}
+
+    @property
+    def ema_decay(self) -> float:
+        """Decay of the moving averages per update."""
+        return self.nets.critic_config.ema_decay
+
+    def policy(
+        self, params: dict[str, Params], features: Array, key: Array | None = None
+    ) -> Array:
+        """The action by which the policy is scored: [N, F] -> [N, A] in [-1, 1].
+
+        key: for policies that choose among samples.
+        """
+        return self.nets.mode(params["actor"], features)
+
+    def value(self, params: dict[str, Params], features: Array, action: Array) -> Array:
+        """Q(s, a) of an action in [-1, 1]: [..., F], [..., A] -> [...]."""
+        seen = self.world.action_features(action)
+        return self.nets.q(params["critic"], features, seen)
+
+
+def section_optimizer(
+    section: Section, trained: tuple[str, ...]
+) -> optax.GradientTransformation:
+    """The optimiser of each network by name: the section's `<network>_optimizer`, its
+    `critic_optimizer` for other value functions, or its only `optimizer`.
+    """
+
+    def of(name: str) -> optax.GradientTransformation:
+        if name not in trained:
+            return optax.set_to_zero()
+        for key in (f"{name}_optimizer", "critic_optimizer", "optimizer"):
+            if settings := getattr(section, key, None):
+                return make_optimizer(**asdict(settings), total=section.updates)
+        raise AttributeError(f"{type(section).__name__} has no optimizer")
+
+    return by_group(of)
+
+
+def _check_shapes(batch: Batch) -> None:
+    """Raise ValueError where rows are missing or have shapes of their own: a [N, 1]
+    beside a [N] would broadcast without a word.
+    """
+    n = len(batch["action"])
+    wrong = {k: batch[k].shape for k in ("reward", "cont") if batch[k].shape != (n,)}
+    if wrong or batch["action"].ndim != 2:
+        shapes = {"action": batch["action"].shape} | wrong
+        raise ValueError(f"a batch of [N, A] actions and [N] numbers has {shapes}")

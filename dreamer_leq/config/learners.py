@@ -1,0 +1,132 @@
+"""The algorithms' sections of the configuration, and the register of algorithms.
+
+An algorithm is a learner (`dreamer_leq.algorithms`) and a section of configs.yaml under
+its name. The section's class says what the rest of the package has to know of it, so
+that nothing else names an algorithm. No JAX here: commands start fast.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from dreamer_leq.config.values import (
+    Count,
+    Decay,
+    Discount,
+    Expectile,
+    Lambda,
+    Natural,
+    Positive,
+    Share,
+    Weight,
+    several,
+)
+
+DEFAULT = "leq"
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """A phase's optimiser."""
+
+    kind: Literal["laprop", "adam"]
+    learning_rate: Positive
+    warmup: Natural
+    schedule: Literal["cosine", "constant"]
+    agc: Weight
+    beta1: Decay
+    beta2: Decay
+    eps: Positive
+
+
+@dataclass(frozen=True)
+class Section:
+    """What every algorithm's section has.
+
+    Class attributes:
+      learner: where its `algorithms.learner.Learner` is, as "module:class".
+      title: its name in sentences.
+      after: the algorithms whose phases come before its own, and give it networks.
+      varies: keys that a grid may give several values; a learner reads them from its
+        state's `hyper`, as numbers.
+      shows: metrics that the progress bar shows, the most telling one first.
+    """
+
+    learner: ClassVar[str]
+    title: ClassVar[str]
+    after: ClassVar[tuple[str, ...]] = ()
+    varies: ClassVar[tuple[str, ...]] = ()
+    shows: ClassVar[tuple[str, ...]] = ()
+
+    updates: Natural
+    batch: Count
+
+
+@dataclass(frozen=True)
+class BC(Section):
+    """Behaviour cloning of the policy."""
+
+    learner = "dreamer_leq.algorithms.bc:BC"
+    title = "BC"
+    shows = ("bc_loss",)
+
+    gamma: Discount
+    critic: Literal["none", "monte_carlo"]
+    optimizer: Optimizer
+
+
+@dataclass(frozen=True)
+class FQE(Section):
+    """Fitted Q evaluation of the cloned policy."""
+
+    learner = "dreamer_leq.algorithms.fqe:FQE"
+    title = "FQE"
+    after = ("bc",)
+    shows = ("critic_loss", "q")
+
+    gamma: Discount
+    optimizer: Optimizer
+
+
+@dataclass(frozen=True)
+class LEQ(Section):
+    """Lower expectile Q-learning in imagination."""
+
+    learner = "dreamer_leq.algorithms.leq.learner:LEQ"
+    title = "LEQ"
+    after = ("bc", "fqe")
+    varies = ("tau",)
+    shows = ("lambda_return", "q", "imagined_reward")
+
+    horizon: Count
+    tau: several(Expectile)
+    gamma: Discount
+    lam: Lambda
+    beta: Share
+    data_tau: Expectile
+    return_norm: bool
+    return_norm_decay: Decay
+    plain: bool
+    actor_optimizer: Optimizer
+    critic_optimizer: Optimizer
+
+
+_SECTIONS: dict[str, type[Section]] = {"bc": BC, "fqe": FQE, "leq": LEQ}
+
+
+def sections() -> dict[str, type[Section]]:
+    """The section's class of every algorithm, by name."""
+    return dict(_SECTIONS)
+
+
+def register(name: str, section: type[Section]) -> None:
+    """Make an algorithm of another package known. Its keys have no defaults in
+    configs.yaml: the section's fields have them.
+    """
+    _SECTIONS[name] = section
+
+
+def is_algorithm(name: str) -> bool:
+    return name in _SECTIONS
+
+
+WORDS = "an algorithm: " + ", ".join(_SECTIONS)

@@ -1,0 +1,97 @@
+"""The kinds of world models: how each is built, loaded, and gives transitions."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import jax
+import numpy as np
+
+from dreamer_leq.config import Config
+from dreamer_leq.data.latents import LatentData
+from dreamer_leq.data.opening import AnyDataset
+from dreamer_leq.data.sampling import named_key
+from dreamer_leq.data.transitions import TransitionData, VectorData
+from dreamer_leq.run import build
+from dreamer_leq.run.facts import DataFacts
+from dreamer_leq.system.devices import ONE_DEVICE, Devices
+from dreamer_leq.training.checkpoints import Checkpoints
+from dreamer_leq.world_models.ensemble_training import abstract_best, elites
+from dreamer_leq.world_models.interface import WorldModel
+from dreamer_leq.world_models.latent import LatentWorldModel
+
+Log = Callable[[str], None]
+
+
+class Kind(Protocol):
+    """What differs from one kind of world model to another."""
+
+    def load(
+        self, config: Config, facts: DataFacts, checkpoints: Checkpoints
+    ) -> WorldModel:
+        """The world model as the last checkpoint has it."""
+        ...
+
+    def transitions(
+        self,
+        world: WorldModel,
+        config: Config,
+        dataset: AnyDataset,
+        reward: np.ndarray,
+        log: Log,
+        devices: Devices = ONE_DEVICE,
+    ) -> TransitionData:
+        """The dataset's transitions as states of the world model; reward: [N], as the
+        algorithms see it.
+        """
+        ...
+
+    def about_ends(self, config: Config) -> str | None:
+        """How imagined episodes end, for the log, where a rule says so."""
+        ...
+
+
+class Latent:
+    """The RSSM, whose latents are encoded once and shared by all members of a grid."""
+
+    def load(
+        self, config: Config, facts: DataFacts, checkpoints: Checkpoints
+    ) -> LatentWorldModel:
+        net = build.latent_net(config, facts.observation)
+        expected = jax.eval_shape(net.init, jax.random.key(0))
+        params, _ = checkpoints.restore("world_model", expected, subtree="params")
+        return LatentWorldModel(params, net)
+
+    def transitions(self, world, config, dataset, reward, log, devices=ONE_DEVICE):
+        facts = (dataset, reward, named_key(0, "latents"), config.latent.length)
+        where = (config.data.placement, log, devices)
+        return LatentData(world, *facts, config.gamma, *where)
+
+    def about_ends(self, config: Config) -> None:
+        return None
+
+
+class Ensemble:
+    """The MLP ensemble on state vectors, which are its states."""
+
+    def load(
+        self, config: Config, facts: DataFacts, checkpoints: Checkpoints
+    ) -> WorldModel:
+        net = build.ensemble_net(config, facts.observation)
+        expected = abstract_best(net)
+        best, _ = checkpoints.restore("world_model", expected, subtree="best")
+        return elites(best, net, build.termination(config), facts.reward_transform)
+
+    def transitions(self, world, config, dataset, reward, log, devices=ONE_DEVICE):
+        where = (config.data.placement, log, devices)
+        return VectorData(world, dataset, reward, config.gamma, *where)
+
+    def about_ends(self, config: Config) -> str:
+        return build.describe_ends(config)
+
+
+KINDS: dict[str, Kind] = {"latent": Latent(), "mlp_ensemble": Ensemble()}
+
+
+def kind_of(config: Config) -> Kind:
+    """The kind of the run's world model."""
+    return KINDS[config.world_model]
