@@ -113,6 +113,7 @@ def band(
     return go.Scatter(
         x=[*x, *reversed(list(x))],
         y=[*high, *reversed(list(low))],
+        mode="lines",
         fill="toself",
         fillcolor=colour,
         opacity=0.18,

@@ -25,6 +25,7 @@ def _digits(value: float, unit: str) -> str:
 
 
 def interval(low: float | None, high: float | None, unit: str = "return") -> str:
+    """An interval, as `shown`."""
     if low is None or high is None:
         return NONE
     return f"{shown(low, unit)} … {shown(high, unit)}"
@@ -38,6 +39,7 @@ def setting(value: Any) -> str:
 
 
 def duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
     minutes, hours = seconds / 60, seconds / 3600
     if hours >= 1:
         return f"{hours:.1f} h"
@@ -45,6 +47,7 @@ def duration(seconds: float) -> str:
 
 
 def size(number_of_bytes: float) -> str:
+    """A size in the unit that suits it."""
     if number_of_bytes >= 1e9:
         return f"{number_of_bytes / 1e9:.1f} GB"
     return f"{number_of_bytes / 1e6:.0f} MB"
@@ -64,8 +67,8 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """`sentences` are (whose, what) pairs; "" is the run itself. `missing` stands alone
-    where there is nothing to show, and `command` beside it.
+    """A section of a page: `sentences` are (whose, what) pairs; "" is the run itself.
+    `missing` stands alone where there is nothing to show, and `command` beside it.
     """
 
     about: str = ""

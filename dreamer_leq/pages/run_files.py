@@ -59,7 +59,7 @@ class RunFiles:
 
     @cached_property
     def members(self) -> list["RunFiles"]:
-        """Those of a grid that have begun, in the order of the configuration."""
+        """The members of a grid that have begun, in the order of the configuration."""
         names = self.config.members if self.config else ()
         folders = [self.path / name for name in names]
         found = [folder for folder in folders if folder.is_dir()]
@@ -114,7 +114,7 @@ class RunFiles:
 
     @cached_property
     def scores(self) -> "dict[int, Score]":
-        """Those of training by the updates of the last phase, in their order."""
+        """The scores of training by updates of the last phase, in their order."""
         return dict(sorted((self.read("scores.json", dict[int, Score]) or {}).items()))
 
     @cached_property
@@ -123,7 +123,7 @@ class RunFiles:
 
     @cached_property
     def records(self) -> list[Record]:
-        """Those of metrics.jsonl; lines that are none are left out."""
+        """The records of metrics.jsonl; lines that are none are left out."""
         file = self.path / "metrics.jsonl"
         try:
             lines = file.read_bytes().split(b"\n")[:-1]
@@ -271,8 +271,8 @@ class OfflineAnalysis:
 
 
 def checked(kind: Any, data: Any) -> Any:
-    """What JSON `data` says as a `kind`: a dataclass, a dict, a list, an array of
-    numbers or one of them, which has to be finite, or else None where it may be.
+    """JSON data as a `kind`: a dataclass, a dict, a list, an array of numbers, a text or
+    a number, which has to be finite where it may not be None.
 
     Raises one of DAMAGED.
     """
@@ -303,7 +303,9 @@ def checked(kind: Any, data: Any) -> Any:
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds by phase, and the most bytes held; empty and None where not recorded."""
+    """What a run took: seconds by phase and the most bytes it held; empty and None where
+    that is not recorded.
+    """
 
     seconds: dict[str, float]
     memory: float | None

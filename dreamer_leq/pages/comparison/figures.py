@@ -49,6 +49,7 @@ def offline_chart(task: OfflineTask, colours: dict[str, str]) -> Chart:
 
 
 def method_colours(methods: Iterable[str]) -> dict[str, str]:
+    """A colour for each method."""
     return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(methods)}
 
 

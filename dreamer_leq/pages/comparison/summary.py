@@ -54,7 +54,10 @@ class Summary:
 
 
 def summarize(runs: Sequence[ScoredRun]) -> Summary:
-    """Raises UserError where a method has no run on one of the tasks."""
+    """The summary of some runs.
+
+    Raises UserError where a method has no run on one of the tasks.
+    """
     names, legend = method_names(runs)
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for run, name in zip(runs, names, strict=True):

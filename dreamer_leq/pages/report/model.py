@@ -53,8 +53,8 @@ class ModelAnalysis:
 
 
 def model_section(run: RunFiles) -> Section:
-    """Of the run, or of the members of a grid: the model is the same, the policies
-    differ.
+    """The section of the model's errors: of the run, or of a grid's members, who share
+    the model and not the policy.
     """
     runs = [(run, Style(BLUE)), *(pair for pair in drawn(run) if pair[0] is not run)]
     found = {one.name: (one.read(FILE, ModelAnalysis), style) for one, style in runs}

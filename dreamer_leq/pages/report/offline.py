@@ -26,7 +26,7 @@ ABOUT = (
 
 
 def offline_section(run: RunFiles) -> Section:
-    """Of the run, or of all members of a grid that have the file."""
+    """The section of offline estimates: of the run, or of a grid's members."""
     sources = analysed(run, OFFLINE, OfflineAnalysis)
     if not sources:
         return still_missing(run, "The estimates from held-out data are")

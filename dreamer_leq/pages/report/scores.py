@@ -22,7 +22,7 @@ class Scores:
 
     @property
     def others(self) -> list[tuple[str, Score]]:
-        """What knows nothing of the policy, by name."""
+        """The scores of others than the policy, by name."""
         found = {
             "random actions": self.random,
             "dataset, mean episode": self.data_mean,
@@ -32,6 +32,7 @@ class Scores:
 
     @property
     def rows(self) -> list[tuple[str, Score]]:
+        """All scores that there are, by name."""
         own = {self.policy_name: self.policy, f"policy {self.before_name}": self.before}
         return [(name, score) for name, score in own.items() if score] + self.others
 

@@ -56,12 +56,13 @@ class ValueAnalysis:
 
     @property
     def kinds(self) -> dict[str, Calibration]:
+        """The calibrations that there are."""
         found = {kind: getattr(self, kind) for kind in TITLES}
         return {kind: one for kind, one in found.items() if one}
 
 
 def value_section(run: RunFiles) -> Section:
-    """Of the run, or of all members of a grid that have the file."""
+    """The section of the values' bias: of the run, or of a grid's members."""
     sources = analysed(run, FILE, ValueAnalysis)
     if not sources:
         return still_missing(run, "The values' bias is")

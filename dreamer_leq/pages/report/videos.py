@@ -31,7 +31,7 @@ class Film:
 
 
 def films(run: RunFiles) -> list[Film]:
-    """Those in videos/, the known ones first."""
+    """The films in videos/, the known ones first."""
     found = sorted((run.path / "videos").glob("*.mp4"))
     place = {name: i for i, name in enumerate(_ORDER)}
     found.sort(key=lambda path: place.get(path.stem, len(place)))
