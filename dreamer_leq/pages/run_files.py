@@ -271,8 +271,8 @@ class OfflineAnalysis:
 
 
 def checked(kind: Any, data: Any) -> Any:
-    """JSON data as a `kind`: a dataclass, a dict, a list, an array of numbers, a text or
-    a number, which has to be finite where it may not be None.
+    """JSON data as a `kind`: a dataclass, a dict, a list, an array of numbers, a text
+    or a number, which has to be finite where it may not be None.
 
     Raises one of DAMAGED.
     """
@@ -303,8 +303,8 @@ def checked(kind: Any, data: Any) -> Any:
 
 @dataclass(frozen=True)
 class Spent:
-    """What a run took: seconds by phase and the most bytes it held; empty and None where
-    that is not recorded.
+    """What a run took: seconds by phase and the most bytes it held; empty and None
+    where that is not recorded.
     """
 
     seconds: dict[str, float]
