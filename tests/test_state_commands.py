@@ -19,9 +19,10 @@ import pytest
 from workplace import ANALYSED, PATIENCE, Workplace, free_address, records, scores
 
 from dreamer_leq.cli import eval_main, train_main
-from dreamer_leq.commands import estimate as offline_estimate
 from dreamer_leq.commands.analysis import analyse
+from dreamer_leq.commands.estimate import write_offline
 from dreamer_leq.data.opening import open_data
+from dreamer_leq.evaluation import offline
 from dreamer_leq.evaluation.statistics import wilson_interval
 from dreamer_leq.run.folder import RunFolder
 from dreamer_leq.system.processes import VARIABLES
@@ -405,17 +406,17 @@ def test_eval_scores_all_members_of_a_grid(place, grid, said):
 
 def test_a_grid_is_estimated_without_the_environment(place, grid, monkeypatch):
     for name in ("RETURN_UPDATES", "UPDATES"):
-        monkeypatch.setattr(offline_estimate, name, 4)
+        monkeypatch.setattr(offline, name, 4)
 
     def estimate(_):
         folder = RunFolder("grid")
         dataset = open_data(folder.config, print)[0]
-        offline_estimate.write_offline(folder, dataset, print)
+        write_offline(folder, dataset, print)
         return 0
 
     code, output, errors = run_here(place, estimate)
     assert (code, errors) == (0, "")
-    assert output.count("By the data alone the policy is worth") == len(GRID)
+    assert output.count("fitted Q evaluation has not converged") == len(GRID)
     files = (grid[1] / name / "analysis" / "offline.json" for name in GRID)
     found = [json.loads(file.read_text()) for file in files]
     assert [each["tau"] for each in found] == [float(name[3:6]) for name in GRID]

@@ -83,16 +83,17 @@ def hidden(played: Played, gamma: float) -> np.ndarray:
 def real_returns(played: Played, gamma: float) -> np.ndarray:
     """The discounted return from each step on: [T, N].
 
-    Where the clock ends an episode, its rewards are taken to go on as they were on the
-    average of its second half: γ^(steps left) / (1 - γ) times that mean is added. It
-    would be too much of a policy that falls soon after, and says nothing of the critic.
-    With γ = 1 nothing is added.
+    Where the clock ends an episode, it is taken to go on as it was on the average of
+    its second half, and to be ended by the task as often per step as all episodes
+    were, h: γ^(steps left) / (1 - γ (1 - h)) times that mean is added. That says
+    nothing of the critic. With γ = 1 and h = 0 nothing is added.
     """
     t, n = played.reward.shape
     step = np.arange(t)[:, None]
     late = (step >= played.length // 2) & (step < played.length)
     rate = (played.reward * late).sum(0) / late.sum(0)
-    beyond = rate / (1 - gamma) if gamma < 1 else np.zeros(n)
+    left = 1 - gamma * (1 - played.terminal.sum() / played.length.sum())
+    beyond = rate / left if left > 0 else np.zeros(n)
     later = np.where(played.terminal, 0.0, beyond)
     returns = np.zeros((t, n))
     for i in reversed(range(t)):
@@ -112,24 +113,24 @@ def real_sums(played: Played, gamma: float, horizon: int) -> np.ndarray:
 def chosen(
     played: Played, gamma: float, horizon: int, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and episodes [n] of about `count` states to compare in, evenly spread.
+    """Steps and episodes [n] of about `count` states to compare in.
 
-    Of an episode that the clock ended those states, in which at most `HIDDEN` of the
-    discounted weight lies behind its end; where that is more from the beginning on, or
-    nearly, those of its first half. The next `horizon` steps have to be known, too.
+    They are those of the same steps in all episodes that come so far, evenly spread:
+    more of a short episode than of a long one would be chosen in the knowledge of how
+    they ended. Where the clock ended an episode, none are chosen in any from where more
+    than `HIDDEN` of the discounted weight lies behind that end, or from half of it on,
+    whichever is later; and the next `horizon` steps have to be known.
     """
-    steps, episodes = [], []
-    each = -(-count // len(played.length))
+    length = played.length
     share = hidden(played, gamma)
-    for i, length in enumerate(played.length):
-        end = length
-        if not played.terminal[i]:
-            seen = int((share[:length, i] <= HIDDEN).sum())
-            end = max(1, min(max(seen, length // 2), length - horizon + 1))
-        picks = np.unique(np.linspace(0, end - 1, min(each, end)).astype(int))
-        steps.append(picks)
-        episodes.append(np.full(len(picks), i))
-    return np.concatenate(steps), np.concatenate(episodes)
+    seen = ((share <= HIDDEN) & (np.arange(len(share))[:, None] < length)).sum(0)
+    known = np.minimum(np.maximum(seen, length // 2), length - horizon + 1)
+    end = max(1, np.where(played.terminal, length.max(), known).min())
+    states = np.minimum(length, end).sum()
+    picks = min(end, -(-count * end // states))
+    steps = np.unique(np.linspace(0, end - 1, picks).astype(int))
+    row, episode = np.nonzero(steps[:, None] < length)
+    return steps[row], episode
 
 
 # --- what is promised

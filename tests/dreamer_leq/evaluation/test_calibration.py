@@ -106,8 +106,8 @@ def steps_of(found, episode):
 def test_states_with_too_much_hidden_are_left_out():
     """0.9^28 is 5.2 %, 0.9^29 is 4.7 %: of 100 steps the first 72 have 29 to go."""
     found = c.chosen(played([100, 100], [False, True]), GAMMA, 5, 10_000)
-    np.testing.assert_array_equal(steps_of(found, 0), np.arange(72))
-    np.testing.assert_array_equal(steps_of(found, 1), np.arange(100))
+    for episode in range(2):
+        np.testing.assert_array_equal(steps_of(found, episode), np.arange(72))
 
 
 def test_of_episodes_that_are_short_for_the_discount_the_first_half_stays():
@@ -120,10 +120,29 @@ def test_the_horizon_has_to_be_known():
     np.testing.assert_array_equal(steps_of(found, 0), [0, 1, 2])
 
 
-def test_no_more_states_than_asked_for_evenly_spread():
-    step, episode = c.chosen(played([100, 50, 3], [True] * 3), GAMMA, 5, 30)
-    assert np.bincount(episode).tolist() == [10, 10, 3]
-    np.testing.assert_array_equal(step[episode == 0], np.arange(10) * 11)
+def test_they_are_as_many_as_asked_for_of_the_same_steps_everywhere():
+    step, episode = c.chosen(played([100, 50, 3], [True] * 3), GAMMA, 5, 31)
+    every = np.unique(step)
+    assert every[0] == 0 and every[-1] == 99 and len(step) == pytest.approx(31, abs=2)
+    assert np.ptp(np.diff(every)) <= 1  # evenly spread
+    for i, length in enumerate([100, 50, 3]):
+        np.testing.assert_array_equal(step[episode == i], every[every < length])
+
+
+@pytest.mark.parametrize("gamma", [0.99, 0.997])
+def test_the_right_values_have_no_bias_where_any_step_may_be_the_last(gamma):
+    """A reward of 1 a step, the end of 1 in 200, a clock of 1000: Q is everywhere the
+    same, and states of episodes that end early are no others than those of long ones.
+    """
+    end = np.random.default_rng(4).geometric(1 / 200, 2000)
+    episodes = played(np.minimum(end, 1000), end <= 1000)
+    at = step, episode = c.chosen(episodes, gamma, 5, 20_000)
+    real = c.real_returns(episodes, gamma)[at]
+    found = c.calibration(
+        np.full(len(real), 1 / (1 - gamma * 199 / 200)), real, episode
+    )
+    assert found.low < 0 < found.high and found.high - found.low < 12
+    assert len(step) == pytest.approx(20_000, rel=0.05)
 
 
 # --- λ-returns and sums
@@ -141,8 +160,12 @@ def test_a_lambda_return_is_the_mean_of_all_returns(lam):
 
     each = [later(0, h) for h in range(6)]
     weights = [0] * 5 + [1] if math.isinf(lam) else lam ** np.arange(6)
+    expected = np.average(each, 0, weights)
     found = c.lambda_return(*map(jnp.float32, (reward, alive, q)), GAMMA, lam)
-    np.testing.assert_allclose(found, np.average(each, 0, weights), rtol=1e-5)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    with jax.enable_x64(True):
+        found = c.lambda_return(*map(jnp.asarray, (reward, alive, q)), GAMMA, lam)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_nothing_counts_after_an_end():
