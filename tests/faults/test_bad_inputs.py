@@ -134,7 +134,7 @@ def _sources():
         # between a process and its own workers
         (
             r"\bpickle\.loads?\b|\bdill\b|\bjoblib\b",
-            ("vd4rl_loader/simulators/workers.py",),
+            ("vd4rl_loader/simulators/workers.py", "benchmarks/faults/sandbox.py"),
         ),
         (r"\b(marshal|shelve)\b", ()),
         (r"typ=['\"]unsafe|\byaml\.load\(|(?<![\w.])(eval|exec)\(", ()),

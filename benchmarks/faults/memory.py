@@ -1,6 +1,6 @@
 """Training that needs more memory than there is, on the CPU.
 
-    nice python tests/faults/memory.py
+    nice python benchmarks/faults/memory.py
 
 The address space is limited, and one key at a time asks for more than that. Every trial
 has to end with exit code 2 and one line that names the key, the run's last checkpoint

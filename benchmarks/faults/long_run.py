@@ -1,6 +1,6 @@
 """Memory and speed of a long run, from its start to its end.
 
-    nice python tests/faults/long_run.py --updates 1000000 --plot docs/long_run.png
+    nice python benchmarks/faults/long_run.py --updates 1000000 --plot docs/long_run.png
 
 LEQ on state vectors at a tiny size, with records, checkpoints, expansions and
 evaluations as often as a run of hours has them in all. Exits with 1 where the last

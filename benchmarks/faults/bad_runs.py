@@ -13,6 +13,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import jax
@@ -55,8 +56,9 @@ def make_run(root: Path) -> None:
     folder = RunFolder(root / RUN)
     folder.begin(config, DataFacts.of(dataset, FILE, config.about, transform))
     net = build.ensemble_net(config, folder.facts.observation)
-    nets = build.actor_critic(config, folder.facts.observation)
-    params = jax.eval_shape(lambda key: nets.init(key, 2), jax.random.key(0))
+    world = SimpleNamespace(feature_size=net.vector_size)
+    learner = build.learner(config, "leq", world, net.action_size)
+    params = jax.eval_shape(learner.networks, jax.random.key(0))
     with folder.checkpoints(2) as checkpoints:
         checkpoints.save("world_model", 8, {"best": _zeros(abstract_best(net))})
         for phase, step in (("bc", 10), ("leq", 10), ("leq", 20)):
@@ -106,7 +108,7 @@ def _nothing_drawn():
 
 def read_book(arguments: list[str]) -> int:
     """The flags over another configs.yaml."""
-    return cli._guarded(lambda: load(arguments[1:], arguments[0]) and 0)
+    return cli._guarded(lambda argv: load(argv[1:], argv[0]) and 0, arguments)
 
 
 # --- files of a run

@@ -1,6 +1,6 @@
 """Tries bad inputs of every kind, and prints how the commands ended.
 
-    python tests/faults/bad_inputs.py --count 400 --seed 1
+    python benchmarks/faults/bad_inputs.py --count 400 --seed 1
 
 Inputs are small valid ones with random damage, and files made to do harm. Each is tried
 in a folder and a process of its own. Exit code 1 where a command did what it must not.

@@ -1,6 +1,6 @@
 """Signals while a run encodes, evaluates and writes videos.
 
-    nice python tests/faults/signals.py
+    nice python benchmarks/faults/signals.py
 
 Each stops the smallest run on pixels at one of these points, and prints how long the
 run took to end; it has to end with the signal's code, and when it goes on, as a run

@@ -1,6 +1,6 @@
 """`kill -9` at random moments: every run goes on and ends as one that nobody killed.
 
-    nice python tests/faults/kill.py --times 50
+    nice python benchmarks/faults/kill.py --times 50
 
 Trains the smallest run on states and the smallest on pixels once undisturbed, then
 again and again in fresh folders, each killed a few times before it may end: collection

@@ -1,6 +1,6 @@
 """The same command twice gives the same run, bit for bit; another seed does not.
 
-    nice python tests/faults/determinism.py
+    nice python benchmarks/faults/determinism.py
 
 Trains the smallest run on states and on pixels twice with one seed and once with
 another, each in a process and a folder of its own: metrics, scores, checkpoints, data

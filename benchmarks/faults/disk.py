@@ -1,6 +1,6 @@
 """A disk that is full, or read-only, while a run logs, saves, collects or caches.
 
-    sudo nice python tests/faults/disk.py
+    sudo nice python benchmarks/faults/disk.py
 
 Mounts a small tmpfs for each trial, so it needs root. Every trial has to end with exit
 code 2 and one line; the last checkpoints have to load; and once there is space again,
