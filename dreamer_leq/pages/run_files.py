@@ -96,12 +96,9 @@ class RunFiles:
 
     @property
     def cloned(self) -> bool:
-        """Whether behaviour cloning came before the algorithm: here, or in the run that
-        this one has it from.
-        """
-        if self.algorithm == CLONING:
-            return False
-        return CLONING in self.phases or (self.path / "checkpoints" / CLONING).exists()
+        """Whether behaviour cloning came before the algorithm."""
+        before = CLONING in self.config.own.after
+        return before and getattr(self.config, CLONING).updates > 0
 
     def title(self, name: str) -> str:
         """A phase or algorithm as one writes it, such as LEQ."""

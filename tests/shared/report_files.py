@@ -161,8 +161,6 @@ def write_eight_methods(root):
                 folder = root / f"{task}-{i}-{seed}"
                 keys = {"task": task, "seed": seed, "leq.updates": 120}
                 write_run(folder, configs.from_presets("debug", **keys))
-                cloned = record("bc", 10, 380.0, bc_loss=0.5)
-                write_records(folder, [cloned, *leq_records(level=1.0 + i)])
                 scores = {"0": score(10.0), "120": score(100.0 * i + 100.0 * seed)}
                 write_json(folder / "scores.json", scores)
                 arguments.append(f"{name}={folder}")

@@ -100,5 +100,5 @@ def test_algorithms_are_methods_by_their_names(write):
     scores = {str(n): files.score(50.0) for n in (0, 20)}
     files.write_json(folders[2] / "scores.json", scores)
     summary = summarize(open_runs([str(folder) for folder in folders]))
-    assert summary.methods == ["LEQ", "Mine caution 0.1", "Mine caution 0.2"]
+    assert summary.methods == ["BC", "LEQ", "Mine caution 0.1", "Mine caution 0.2"]
     assert not summary.legend

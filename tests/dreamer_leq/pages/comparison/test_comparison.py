@@ -33,10 +33,7 @@ def write_run(folder, final, cloned=0.1, fqe=None, **flags):
     scores = {"0": evaluation(cloned), str(UPDATES): evaluation(final)}
     (folder / "scores.json").write_text(json.dumps(scores))
     records = [
-        *(
-            {"phase": "bc", "step": 10, "bc_loss": 0.5, "time": {"wall": 0.0}}
-            for _ in range(config.bc.updates > 0)
-        ),
+        {"phase": "bc", "step": 10, "bc_loss": 0.5, "time": {"wall": 0.0}},
         *(
             {"phase": "leq", "step": n, "q": n / 10, "time": {}}
             for n in (5, 10, 15, 20)
