@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from dreamer_leq.config.checks import (
     Flat,
     did_you_mean,
     field_hints,
+    flatten,
     given,
     key_sections,
     keys,
@@ -81,13 +82,15 @@ def _open_book(path: Path, kind: type[Config]) -> Book:
 
 def _own_defaults(kind: type) -> Flat:
     """The values that sections' classes have themselves: those of other packages."""
-    return {
-        f"{name}.{field.name}": field.default
-        for name, section in field_hints(kind).items()
-        if dataclasses.is_dataclass(section)
-        for field in dataclasses.fields(section)
-        if field.default is not dataclasses.MISSING
-    }
+    flat: Flat = {}
+    for name, section in field_hints(kind).items():
+        for field in dataclasses.fields(section) if is_dataclass(section) else ():
+            key, value = f"{name}.{field.name}", field.default
+            if is_dataclass(value):
+                flat |= flatten(value, f"{key}.")
+            elif value is not dataclasses.MISSING:
+                flat[key] = value
+    return flat
 
 
 def from_presets(*names: str, **overrides: Any) -> Config:
