@@ -18,20 +18,33 @@ def open_dataset(
     skip_bad: bool = False,
     log: Callable[[str], None] = print,
 ) -> Dataset | StateDataset:
-    """Opens pixels or state vectors, as train_offline.py's --data and --task do.
+    """The dataset of pixels or state vectors (docs/data.md) that train_offline.py opens
+    with --data and --task.
+
+    Of N entries it has `image` [N, S, S, 3] or `vector` [N, D], `action` [N, A], and
+    `reward`, `is_first`, `is_last` and `is_terminal` [N], as read-only, memory-mapped
+    arrays where that saves memory. `offsets` say where episodes begin, `spec` what the
+    data are of, `statistics()` what is in them, `returns()` is of every episode, and
+    `episode(index)` a dict of one episode's arrays.
 
     Args:
       path: of pixels the datasets' root, a level's folder or one file; of state vectors
         a file, a folder of them, or minari:DATASET_ID.
       task: such as "walker_walk-medium_expert" or "hopper-medium-replay"; chooses where
         `path` holds several datasets. Without it the files say what they are.
-      image_size: side of the images in pixels; others are resized.
+      image_size: S, side of the images in pixels; others are resized.
       skip_bad: go on without unusable files of pixels.
       log: receives lines for the user.
 
     Raises:
       UserError: there is no such task.
       DataError: there is no such dataset, or it is unusable.
+
+    Example:
+      dataset = dl.open_dataset("datasets/pointmaze-umaze.hdf5")
+      dataset.vector.shape, dataset.action.shape  # (N, D), (N, A)
+      last = dataset.episode(-1)
+      last["reward"].sum() == dataset.returns()[-1]
     """
     about = None if task is None else parse_task(task)
     pixels = not is_state_data(path) if about is None else about.pixels
@@ -49,7 +62,7 @@ def open_dataset(
 
 
 def parse_task(name: str) -> tasks.Task:
-    """What a task's name says; UserError where it is none."""
+    """The task of a name; UserError where there is none."""
     if not tasks.is_task(name):
         raise UserError(f"task {name!r}: expected {tasks.WORDS}")
     return tasks.parse(name)

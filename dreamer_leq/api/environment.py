@@ -15,32 +15,43 @@ from vd4rl_loader import RenderStyle
 class Environment:
     """One seeded environment in this process.
 
-    What it shows is a dict, entry t of an episode: image uint8 [S, S, 3] or vector
-    float32 [D], reward float32, and is_first, is_last and is_terminal. The next episode
-    of a seed differs from the one before.
+    What it shows is a dict, entry t of an episode: `image` uint8 [S, S, 3] or `vector`
+    float32 [D], `reward` float32, and `is_first`, `is_last` and `is_terminal`. The next
+    episode of a seed differs from the one before.
 
     Attributes:
-      action_size: numbers A of an action.
+      action_size: A, numbers of an action.
+
+    Example:
+      rng = np.random.default_rng(0)
+      with dl.make_env("pointmaze-umaze", seed=0) as env:
+          entries = [env.reset() | {"action": np.zeros(env.action_size)}]
+          for _ in range(10):
+              action = rng.uniform(-1, 1, env.action_size)
+              entries.append(env.step(action) | {"action": action})
+      walk = {name: np.stack([entry[name] for entry in entries]) for name in entries[0]}
+      run.encode(walk).shape  # (11,)
     """
 
     def __init__(
         self, description: Mapping[str, Any], seed: int, image: bool = False
     ) -> None:
-        """Makes the environment of a description as `envs.suites` reads it."""
+        """The environment of a description as `envs.suites` reads it."""
         seed = checks.at_least(0, "seed", seed)
         self._inner = environment_factory(description, seed, image)()
         self.action_size: int = self._inner.action_size
         self._over = True  # until reset
 
     def reset(self) -> dict[str, np.ndarray | np.generic]:
-        """Starts the next episode; returns its first entry."""
+        """The first entry of the next episode."""
         self._over = False
         return self._inner.reset()
 
     def step(self, action: Any) -> dict[str, np.ndarray | np.generic]:
-        """Takes an action, [A] in [-1, 1]; returns the entry to which it led.
+        """The entry to which an action leads, [A] in [-1, 1].
 
-        Raises UserError for an action that is none, and where the episode is over.
+        Raises:
+          UserError: it is no such action, or the episode is over.
         """
         if self._over:
             raise UserError("the episode is over, or has not begun: call reset()")
@@ -54,7 +65,7 @@ class Environment:
         return entry
 
     def close(self) -> None:
-        """Frees simulation and rendering."""
+        """The end: simulation and rendering are freed, as by leaving `with`."""
         self._inner.close()
 
     def __enter__(self) -> "Environment":
@@ -65,14 +76,14 @@ class Environment:
 
 
 def make_env(task: str, seed: int, *, image: bool = False) -> Environment:
-    """The environment of a task; that of a run, rendered as its dataset was, is
-    `LoadedRun.make_env`.
+    """The environment of a task, in this process; that of a run, rendered as its
+    dataset was, is `run.make_env`.
 
     Args:
       task: such as "hopper-medium-replay"; dm_control's are rendered as V-D4RL's, at
         64 px. The dataset's level changes nothing here.
       seed: of initial states and goals.
-      image: add a picture, uint8 [192, 192, 3], to the entries of a state environment.
+      image: add `image` uint8 [192, 192, 3] to the entries of a state environment.
 
     Raises:
       UserError: there is no such task.

@@ -9,15 +9,15 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Latents:
-    """States of a world model. All arrays have the same leading axes, `shape`.
+    """States of a world model, whose arrays all have the leading axes `shape`.
 
-    Indexing chooses among those: `latents[3]` is one state, `latents[:, -1]` the last
-    ones of all rows.
+    Indexing and `len` are about those: `latents[3]` is one state, `latents[:, -1]` the
+    last one of each row.
 
     Attributes:
-      state: what the world model goes on from: deter float32 [..., D] and stoch, the
-        classes of the categorical variables, [..., S]; of an ensemble of MLPs the
-        vector itself, float32 [..., D].
+      state: what the world model goes on from, a dict: `deter` float32 [..., D] and
+        `stoch`, classes, [..., S] of an RSSM; `vector` float32 [..., D] of an ensemble
+        of MLPs.
       features: what policy and critic see, float32 [..., F].
     """
 
@@ -45,17 +45,14 @@ class Latents:
 
 @dataclass(frozen=True)
 class Imagined:
-    """H imagined steps. The leading axes [...] are those of the start states, after the
-    members [M, ...] where each of them imagined.
-
-    Entry h holds what action h led to, as a dataset's entries do: beside an episode,
-    what is imagined from its entry t belongs to entries t + 1 to t + H.
+    """H imagined steps from states of shape [...], which is [M, ...] where all members
+    imagined. Entry h holds what action h led to.
 
     Attributes:
-      latents: the states, shape [..., H].
-      action: float32 [..., H, A], those given or the policy's.
-      reward: float32 [..., H], in the units of the dataset and the environment.
-      cont: float32 [..., H], the probability that the task does not end there.
+      latents: the `Latents`, of shape [..., H].
+      action: those given or the policy's, float32 [..., H, A].
+      reward: in the units of dataset and environment, float32 [..., H].
+      cont: the probability that the task does not end there, float32 [..., H].
     """
 
     latents: Latents

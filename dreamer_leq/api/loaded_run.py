@@ -28,9 +28,8 @@ STATES_AT_ONCE = 256  # in one program: bounds the memory that decoding takes
 
 
 def load_run(logdir: str | Path) -> "LoadedRun":
-    """The run in a folder, as its last checkpoints have it; it may be in training.
-
-    A grid's folder has a world model, but a policy have only the runs in it.
+    """The `LoadedRun` of a folder, as its last checkpoints have it; it may be in
+    training. A grid's folder has a world model, but a policy have only the runs in it.
 
     Raises:
       UserError: it is no run's folder, or it has no world model yet.
@@ -39,13 +38,13 @@ def load_run(logdir: str | Path) -> "LoadedRun":
 
 
 class LoadedRun:
-    """A world model, and the policy that was trained in it. Nothing here changes it.
+    """A world model, and the policy that was trained in it; nothing here changes them.
 
     Attributes:
-      path: the run's folder.
-      config: every key of configs.yaml, as the run has it: `run.config.leq.horizon`.
-      observations: what the world model sees: ("image",) or ("vector",).
-      action_size: numbers A of an action.
+      path: its folder.
+      config: every key of configs.yaml, as the run has it: `run.config.leq.tau`.
+      observations: what the world model sees: `("image",)` or `("vector",)`.
+      action_size: A, numbers of an action.
       members: M, the size of the ensemble; of MLPs, that of its elites.
     """
 
@@ -67,32 +66,40 @@ class LoadedRun:
     def open_dataset(
         self, path: str | Path | None = None, log: Callable[[str], None] = print
     ) -> AnyDataset:
-        """The dataset that the run was trained on, at `path` if it has moved.
+        """The dataset that the run was trained on.
 
-        Raises DataError where it isn't there or can't be used.
+        Args:
+          path: where it has moved to. Without it a relative path is one as seen from
+            the folder in which training was started.
+          log: receives lines for the user.
+
+        Raises:
+          DataError: it isn't there, or can't be used.
         """
         return open_data_at(path or self._facts.path, self.config, log)
 
     def make_env(self, seed: int, *, image: bool = False) -> Environment:
-        """The run's environment, rendered as its dataset was; as `make_env`."""
+        """The `Environment` of the run, rendered as its dataset was."""
         return Environment(self._facts.environment, seed, image)
 
     # --- the world model
 
     def encode(self, episode: Mapping[str, Any], *, seed: int = 0) -> Latents:
-        """The states of T entries, each inferred from all that came before it.
+        """The `Latents` of T entries, of shape (T,), each inferred from all that came
+        before it; of an ensemble of MLPs a state is the vector itself.
 
         Args:
-          episode: image uint8 [T, S, S, 3] or vector [T, D], and action [T, A] in
-            [-1, 1]: entry t holds the action that led to it. With is_first, bool [T],
-            several episodes may follow one another; other keys are ignored.
+          episode: `image` uint8 [T, S, S, 3] or `vector` [T, D], and `action` [T, A].
+            With `is_first` bool [T] several episodes may follow one another; other
+            keys are ignored.
           seed: of the sample that is drawn from each posterior.
-
-        Returns:
-          Latents of shape (T,).
 
         Raises:
           UserError: an array is missing, or of another type or shape.
+
+        Example:
+          latents = run.encode(episode)
+          latents.shape, latents.features.shape  # (T,), (T, F)
         """
         entries = self._entries("episode", episode, action=True)
         if isinstance(self._world_model, LatentWorldModel):
@@ -111,22 +118,30 @@ class LoadedRun:
         member: int | Literal["all"] | None = None,
         seed: int = 0,
     ) -> Imagined:
-        """H steps from given states, under given actions or the policy's.
+        """The `Imagined` H steps from states, under given actions or the policy's.
 
         Args:
-          start: states of any shape [...].
+          start: `Latents` of any shape [...].
           actions: [..., H, A] in [-1, 1], or [H, A] for all states; None: the policy.
-          horizon: H with the policy; by default the run's algorithm's.
-          member: that ensemble member; "all": each of them, with the same random
-            numbers; None: one drawn per state and step, as in training.
+          horizon: H with the policy; by default that of the run's algorithm.
+          member: from 0, the one that imagines; "all": each of them, as a first axis M,
+            with the same random numbers; None: one drawn per state and step, as in
+            training.
           seed: of the samples drawn from each prediction.
-
-        Returns:
-          Imagined, with leading axes [...], or [M, ...] with "all".
 
         Raises:
           UserError: a shape, an action, a member or the horizon doesn't fit, or the
             run has no policy yet.
+
+        Example:
+          actions = episode["action"][1:5]
+          run.imagine(latents[0], actions).reward  # [4]
+          run.imagine(latents[0], actions, member="all").reward  # [M, 4]
+          dream = run.imagine(latents, horizon=5)  # the policy, from every entry
+          dream.action  # [T, 5, A]
+          run.imagine(dream.latents[:, -1], horizon=5).cont  # goes on there: [T, 5]
+          each = run.imagine(latents, horizon=5, member="all")
+          disagreement = each.latents.features.std(0).mean(-1)  # [T, 5]
         """
         states = self._states(start)
         agent = self._agent if actions is None else None
@@ -151,10 +166,11 @@ class LoadedRun:
         return Imagined(latents, shaped(steps.action), reward, shaped(steps.cont))
 
     def decode(self, latents: Latents) -> dict[str, np.ndarray]:
-        """What is seen in states of shape [...], in the model's eyes: image uint8
-        [..., S, S, 3] or vector float32 [..., D].
+        """Observations in states of shape [...] as the model has them, a dict: `image`
+        uint8 [..., S, S, 3] or `vector` float32 [..., D].
 
-        Raises UserError where the states are not of this world model.
+        Raises:
+          UserError: the states are not of this world model.
         """
         states = self._states(latents)
         seen = _in_parts(_decode, self._world_model, states)
@@ -165,22 +181,21 @@ class LoadedRun:
     def initial(self, n: int = 1, *, seed: int = 0) -> Carry:
         """The policy's memory before the first entry of n episodes, for `act`.
 
-        Raises UserError where the run has no policy yet.
+        Raises:
+          UserError: the run has no policy yet.
         """
         return self._agent.initial(checks.at_least(1, "n", n), seed)
 
     def act(
         self, carry: Carry, observation: Mapping[str, Any]
     ) -> tuple[np.ndarray, Carry]:
-        """Actions in [-1, 1] for what n environments show, and the next memory.
+        """Actions float32 [n, A] in [-1, 1] for n environments, or [A] for one, and the
+        next memory.
 
         Args:
-          carry: of `initial`, or of the call before.
-          observation: image uint8 [n, S, S, 3] or vector [n, D], and is_first [n]; or
-            what one environment shows, all without the axis n.
-
-        Returns:
-          Actions float32 [n, A], or [A] for one environment, and the memory.
+          carry: the memory, of `initial` or of the call before; it may be used again.
+          observation: `image` uint8 [n, S, S, 3] or `vector` [n, D], and `is_first`
+            [n]; or what one environment shows, all without the axis n.
 
         Raises:
           UserError: an array is missing, or of another type or shape.
@@ -207,20 +222,23 @@ class LoadedRun:
         seed: int | None = None,
         workers: int | None = None,
     ) -> Scores:
-        """The policy's score in its environment, as eval.py computes it.
+        """Scores of the policy in its environment as eval.py computes them, a dict:
+        what scores.json holds.
 
         Args:
-          episodes: one in each of as many environments; by default eval.episodes.
-          seed: of the first environment, the others count up; by default eval.seed.
-          workers: processes, 0: as many as there are cores; by default eval.workers.
-
-        Returns:
-          What scores.json holds of an evaluation: mean, ci_low, ci_high (95 % interval
-          of the mean), normalized (percent of the task's reference), returns, …
+          episodes: one in each of as many environments; by default `eval.episodes`.
+          seed: of the first environment, the others count up; by default `eval.seed`.
+          workers: processes, 0: as many as there are cores; by default `eval.workers`.
 
         Raises:
           UserError: an argument doesn't fit, or the run has no policy yet.
           WorkerError: an environment's process failed.
+
+        Example:
+          scores = run.evaluate(episodes=2, workers=1)
+          scores["mean"], scores["ci_low"], scores["ci_high"]  # 95 % interval
+          scores["normalized"]  # percent of the task's reference
+          scores["returns"], scores["lengths"]  # of each episode
         """
         c = self.config.eval
         return score(
@@ -320,11 +338,8 @@ def _imagine(
     """
     start = world_model.starts(states)
 
-    def policy(features: Array, key: Array) -> Array:
-        return agent.policy(features)
-
     def path(member: Array | None) -> tuple[Trajectory, dict[str, Array]]:
-        how = policy if action is None else action
+        how = agent.policy if action is None else action
         found = imagine(world_model, how, start, key, horizon, member=member)
         after = jax.tree.map(lambda x: x[1:], (found.state, found.features))
         found = found.replace(state=after[0], features=after[1])

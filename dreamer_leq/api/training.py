@@ -14,19 +14,15 @@ from dreamer_leq.system.interrupts import Interrupted
 def train_offline(
     *presets: str, log: Callable[[str], None] = print, **keys: Any
 ) -> Path:
-    """Trains as train_offline.py does, or goes on with what is in the run's folder.
+    """The folder of a run, trained as train_offline.py does; where one is begun there,
+    it goes on. A grid's folder holds a run's for each coefficient and seed.
 
     Signals are handled meanwhile, which Python allows in the main thread only.
 
     Args:
       presets: names of configs.yaml, each over the one before: "maze", "debug".
       log: receives lines for the user.
-      keys: keys of configs.yaml over the presets: logdir="runs/maze", and dotted ones
-        as **{"leq.tau": 0.3}.
-
-    Returns:
-      The run's folder, for `load_run`; of several leq.tau or seeds the grid's, which
-      holds a run's folder for each.
+      keys: of configs.yaml, over the presets; dotted ones as `**{"leq.tau": 0.3}`.
 
     Raises:
       UserError: a preset or key doesn't exist, a value can't be, or the folder holds a
@@ -34,6 +30,10 @@ def train_offline(
       DataError: there is no such dataset, or it is unusable.
       KeyboardInterrupt: after Ctrl-C; what was trained is saved. SIGTERM ends in
         SystemExit in the same way.
+
+    Example:
+      logdir = dl.train_offline("maze", logdir="runs/maze", **{"leq.tau": 0.3})
+      run = dl.load_run(logdir)
     """
     config = configs.from_presets(*presets, **keys)
     try:

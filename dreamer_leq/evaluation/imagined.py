@@ -81,12 +81,9 @@ def _dream(
     states = _filter(world_model, batch, observe_key)
     start = jax.tree.map(lambda x: x[:, -1], states)
 
-    def policy(features: Array, key: Array) -> Array:
-        return agent.policy(features)
-
     def member_dream(member: Array) -> tuple[RSSMState, Array]:
         how = (start, imagine_key, steps)
-        path = imagine(world_model, policy, *how, member=member)
+        path = imagine(world_model, agent.policy, *how, member=member)
         return jax.tree.map(lambda x: x[1:, 0], path.state), path.reward[:, 0]
 
     paths, reward = jax.vmap(member_dream)(jnp.arange(world_model.members))

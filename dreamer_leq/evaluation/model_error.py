@@ -202,8 +202,7 @@ def _disagreement(
     values = _along(world_model, path)
     found = {"data": values[:, :b].mean(1), "random": values[:, b:].mean(1)}
     if agent is not None:
-        act = lambda features, key: agent.policy(features)  # noqa: E731
-        path = imagine(world_model, act, start, policy_key, h)
+        path = imagine(world_model, agent.policy, start, policy_key, h)
         found["policy"] = _along(world_model, path).mean(1)
     return found
 

@@ -75,7 +75,7 @@ class Faulty:
 class Right:
     """Always to the right."""
 
-    def policy(self, features):
+    def policy(self, features, key):
         return jnp.ones((len(features), 2))
 
 
