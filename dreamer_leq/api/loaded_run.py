@@ -45,7 +45,8 @@ class LoadedRun:
       config: every key of configs.yaml, as the run has it: `run.config.leq.tau`.
       observations: what the world model sees: `("image",)` or `("vector",)`.
       action_size: A, numbers of an action.
-      members: M, the size of the ensemble; of MLPs, that of its elites.
+      members: M, the size of the ensemble; of MLPs, that of its elites; 0 without a
+        world model.
     """
 
     def __init__(self, logdir: str | Path) -> None:
@@ -131,7 +132,7 @@ class LoadedRun:
 
         Raises:
           UserError: a shape, an action, a member or the horizon doesn't fit, or the
-            run has no policy yet.
+            run has no policy yet, or no world model.
 
         Example:
           actions = episode["action"][1:5]
@@ -143,6 +144,8 @@ class LoadedRun:
           each = run.imagine(latents, horizon=5, member="all")
           disagreement = each.latents.features.std(0).mean(-1)  # [T, 5]
         """
+        if not self.members:
+            raise UserError(f"{self.path} has no world model to imagine with")
         states = self._states(start)
         agent = self._agent if actions is None else None
         if agent is None:

@@ -55,15 +55,17 @@ def analyse(
     checkpoint.
 
     Without `dataset` only the values are compared. A run without a policy has no
-    value.json, one without a trained critic neither. Environments run in `workers`
+    value.json, one without a trained critic neither, and one without a world model no
+    model.json. Environments run in `workers`
     processes, as many as there are cores with 0. Raises UserError where the run has no
     world model yet, WorkerError where an environment fails.
     """
     runs = folder.runs
     models = [run for run in runs if dataset and is_outdated(run, MODEL)]
     values = [run for run in runs if _has_critic(run) and is_outdated(run, VALUE)]
-    wanted = folder.config.analysis
-    models, values = models * bool(wanted.sequences), values * bool(wanted.episodes)
+    wanted, imagines = folder.config.analysis, folder.config.imagines
+    models = models * bool(wanted.sequences and imagines)
+    values = values * bool(wanted.episodes)
     if not models and not values:
         return
     world_model = folder.load_world_model()
@@ -133,9 +135,8 @@ def _value(run: RunFolder, world_model: WorldModel, workers: int) -> dict[str, A
     found = {n: calibration(x, real[n], episode) for n, x in promised.items()}
     hidden = float(calibrate.hidden(played, gamma)[at].mean())
     tau = getattr(config.own, "tau", 0.5)
-    sentence = value_sentence(
-        found["q"], found["imagined_return"], tau, horizon, hidden
-    )
+    imagined = found.get("imagined_return")
+    sentence = value_sentence(found["q"], imagined, tau, horizon, hidden)
     return {
         "tau": tau,
         "discount": gamma,
@@ -213,10 +214,15 @@ def _dispute(disagreement: Mapping[str, Any]) -> str:
 
 
 def value_sentence(
-    q: Calibration, imagined: Calibration, tau: float, horizon: int, hidden: float
+    q: Calibration,
+    imagined: Calibration | None,
+    tau: float,
+    horizon: int,
+    hidden: float,
 ) -> str:
-    """Of the critic, of `horizon` imagined steps, and of how much of the real return
-    is a guess: `hidden`, the mean share of its weight behind the clock's end.
+    """Of the critic, of `horizon` imagined steps where there are such, and of how much
+    of the real return is a guess: `hidden`, the mean share of its weight behind the
+    clock's end.
     """
     scale = sum(map(abs, q.real)) / len(q.real)
     text = _bias("Q", q, scale)
@@ -224,8 +230,9 @@ def value_sentence(
         text += ": the policy believes to be better than it is"
     elif q.high < 0 and tau < 0.5:
         text += f": a lower expectile (τ = {tau:g}) is meant to be careful"
-    scale = sum(map(abs, imagined.real)) / len(imagined.real)
-    text += f". {_bias(f'What {horizon} imagined steps bring', imagined, scale)}"
+    if imagined:
+        scale = sum(map(abs, imagined.real)) / len(imagined.real)
+        text += f". {_bias(f'What {horizon} imagined steps bring', imagined, scale)}"
     if hidden > _HIDDEN:
         share = f"{_share(hidden)} of the real returns' weight"
         text += f". {share} lies behind the time limit, where rewards are taken to go"

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from dreamer_leq.config import learners
 from dreamer_leq.config.learners import Optimizer
-from dreamer_leq.config.tree import Config, Latent, config_class
+from dreamer_leq.config.tree import WORLD_MODELS, Config, Latent, config_class
 from dreamer_leq.system.errors import UserError
 from vd4rl_loader.errors import shown
 
@@ -146,8 +146,12 @@ def _indivisible(key: str, number: int, blocks: int) -> Iterator[str]:
 
 def _wrong_world_model(config: Config) -> Iterator[str]:
     ensemble = config.ensemble
-    if config.world_model == "mlp_ensemble" and config.about.pixels:
-        yield f"world_model: mlp_ensemble reads state vectors, {config.task} has pixels"
+    name = config.world_model
+    if config.about.pixels and not WORLD_MODELS[name].pixels:
+        yield f"world_model: {name} reads state vectors, {config.task} has pixels"
+    if config.own.imagines and not config.imagines:
+        models = " or ".join(k for k, kind in WORLD_MODELS.items() if kind.imagines)
+        yield f"world_model: {config.algorithm} imagines, give it {models}"
     if ensemble.elites > ensemble.members:
         yield (
             f"ensemble.elites: {ensemble.elites} of ensemble.members, "
@@ -164,7 +168,7 @@ def _undivided_batches(config: Config) -> Iterator[str]:
     parts = config.mesh_axes.get("data", 1)
     later = [name for name in config.phases[1:] if getattr(config, name).updates]
     for phase in (config.world_model_section, *later):
-        batch = getattr(config, phase).batch
+        batch = getattr(getattr(config, phase), "batch", 0)
         if batch % parts:
             yield f"{phase}.batch: {batch} can't be divided over mesh {config.mesh}"
 

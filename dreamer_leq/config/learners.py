@@ -49,6 +49,7 @@ class Section:
       varies: keys that a grid may give several values; a learner reads them from its
         state's `hyper`, as numbers.
       shows: metrics that the progress bar shows, the most telling one first.
+      imagines: whether it learns in a world model's imagination.
     """
 
     learner: ClassVar[str]
@@ -56,6 +57,7 @@ class Section:
     after: ClassVar[tuple[str, ...]] = ()
     varies: ClassVar[tuple[str, ...]] = ()
     shows: ClassVar[tuple[str, ...]] = ()
+    imagines: ClassVar[bool] = False
 
     updates: Natural
     batch: Count
@@ -96,6 +98,7 @@ class LEQ(Section):
     after = ("bc", "fqe")
     varies = ("tau",)
     shows = ("lambda_return", "q", "imagined_reward")
+    imagines = True
 
     horizon: Count
     tau: several(Expectile)

@@ -118,6 +118,13 @@ class Ensemble:
 
 
 @dataclass(frozen=True)
+class Vectors:
+    """State vectors without a world model."""
+
+    standardize: bool
+
+
+@dataclass(frozen=True)
 class Actor:
     """The policy."""
 
@@ -208,8 +215,29 @@ class Log:
 
 AlgorithmName = Annotated[str, Rule(learners.WORDS, learners.is_algorithm)]
 
-# The section that says how each kind of world model is built and trained.
-WORLD_MODELS = {"latent": "latent", "mlp_ensemble": "ensemble"}
+
+@dataclass(frozen=True)
+class WorldModelKind:
+    """What the package has to know of a kind of world model, without JAX.
+
+    Attributes:
+      section: that says how it is built and trained.
+      title: its name in sentences.
+      pixels: whether it sees images.
+      imagines: whether there is a model to imagine in.
+    """
+
+    section: str
+    title: str
+    pixels: bool = False
+    imagines: bool = True
+
+
+WORLD_MODELS = {
+    "latent": WorldModelKind("latent", "RSSM", pixels=True),
+    "mlp_ensemble": WorldModelKind("ensemble", "ensemble of MLPs"),
+    "vectors": WorldModelKind("vectors", "state vectors", imagines=False),
+}
 
 
 @dataclass(frozen=True)
@@ -226,13 +254,14 @@ class Config:
     seed: Natural
     seeds: Seeds
     pretrained: PathText
-    world_model: Literal["latent", "mlp_ensemble"]
+    world_model: Literal["latent", "mlp_ensemble", "vectors"]
     precision: Literal["auto", "float32", "bfloat16"]
     mesh: Mesh
     data: Data
     collect: Collect
     latent: Latent
     ensemble: Ensemble
+    vectors: Vectors
     actor: Actor
     critic: Critic
     expansion: Expansion
@@ -275,7 +304,12 @@ class Config:
     @property
     def world_model_section(self) -> str:
         """The section of the run's world model."""
-        return WORLD_MODELS[self.world_model]
+        return WORLD_MODELS[self.world_model].section
+
+    @property
+    def imagines(self) -> bool:
+        """Whether the run has a model to imagine in."""
+        return WORLD_MODELS[self.world_model].imagines
 
     @property
     def phases(self) -> tuple[str, ...]:

@@ -139,8 +139,9 @@ def chosen(
 def promised(
     agent: Agent, state: State, *, horizon: int, gamma: float, lam: float
 ) -> dict[str, np.ndarray]:
-    """For the policy in the states [n]: its Q, and the means over `SAMPLES` imagined
-    rollouts of their λ-return and of their discounted reward over `horizon` steps.
+    """For the policy in the states [n]: its Q, and where there is a model the means
+    over `SAMPLES` imagined rollouts of their λ-return and of their discounted reward
+    over `horizon` steps.
 
     The policy is the deterministic one that acts.
     """
@@ -154,6 +155,9 @@ def _promised(
     agent: Agent, state: State, key: Array, settings: tuple[int, float, float]
 ) -> dict[str, Array]:
     horizon, gamma, lam = settings
+    if not agent.world_model.members:
+        features = agent.world_model.features(state)
+        return {"q": agent.value(features, agent.policy(features, key))}
     start = jax.tree.map(lambda x: jnp.repeat(x, SAMPLES, 0), state)
     path = imagine(agent.world_model, agent.policy, start, key, horizon)
     q = agent.value(path.features, agent.policy(path.features, key))

@@ -43,7 +43,9 @@ from dreamer_leq.training.checkpoints import Checkpoints
 from dreamer_leq.world_models.interface import WorldModel
 
 # Keys on which the world model depends, and those on which pretrained networks do too.
-_WORLD_MODEL_KEYS = ("task", "world_model", "latent.", "ensemble.", "precision")
+_WORLD_MODEL_KEYS = (
+    *("task", "world_model", "latent.", "ensemble.", "vectors.", "precision"),
+)
 _NETWORK_KEYS = (
     *("seed", "seeds", "critic."),
     *("actor.network", "actor.layers", "actor.units", "actor.layer_norm"),

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dreamer_leq.config import Config
@@ -16,8 +17,10 @@ from dreamer_leq.run.facts import DataFacts
 from dreamer_leq.system.devices import ONE_DEVICE, Devices
 from dreamer_leq.training.checkpoints import Checkpoints
 from dreamer_leq.world_models.ensemble_training import abstract_best, elites
-from dreamer_leq.world_models.interface import WorldModel
+from dreamer_leq.world_models.interface import Representation, WorldModel
 from dreamer_leq.world_models.latent import LatentWorldModel
+from dreamer_leq.world_models.vectors import Vectors
+from vd4rl_loader.states import StateDataset
 
 Log = Callable[[str], None]
 
@@ -27,13 +30,13 @@ class Kind(Protocol):
 
     def load(
         self, config: Config, facts: DataFacts, checkpoints: Checkpoints
-    ) -> WorldModel:
+    ) -> Representation:
         """The world model as the last checkpoint has it."""
         ...
 
     def transitions(
         self,
-        world: WorldModel,
+        world: Representation,
         config: Config,
         dataset: AnyDataset,
         reward: np.ndarray,
@@ -48,6 +51,19 @@ class Kind(Protocol):
     def about_ends(self, config: Config) -> str | None:
         """How imagined episodes end, for the log, where a rule says so."""
         ...
+
+
+def vector_transitions(
+    world: Representation,
+    config: Config,
+    dataset: StateDataset,
+    reward: np.ndarray,
+    log: Log,
+    devices: Devices = ONE_DEVICE,
+) -> VectorData:
+    """Those of state vectors, which are the states: nothing is encoded."""
+    where = (config.data.placement, log, devices)
+    return VectorData(world, dataset, reward, config.gamma, *where)
 
 
 class Latent:
@@ -81,15 +97,33 @@ class Ensemble:
         best, _ = checkpoints.restore("world_model", expected, subtree="best")
         return elites(best, net, build.termination(config), facts.reward_transform)
 
-    def transitions(self, world, config, dataset, reward, log, devices=ONE_DEVICE):
-        where = (config.data.placement, log, devices)
-        return VectorData(world, dataset, reward, config.gamma, *where)
+    transitions = staticmethod(vector_transitions)
 
     def about_ends(self, config: Config) -> str:
         return build.describe_ends(config)
 
 
-KINDS: dict[str, Kind] = {"latent": Latent(), "mlp_ensemble": Ensemble()}
+class StateVectors:
+    """No world model: state vectors as the dataset's statistics have them."""
+
+    def load(
+        self, config: Config, facts: DataFacts, checkpoints: Checkpoints
+    ) -> Vectors:
+        size = jnp.zeros(facts.vector_size)
+        saved, _ = checkpoints.restore("world_model", Vectors(size, size))
+        return saved
+
+    transitions = staticmethod(vector_transitions)
+
+    def about_ends(self, config: Config) -> None:
+        return None
+
+
+KINDS: dict[str, Kind] = {
+    "latent": Latent(),
+    "mlp_ensemble": Ensemble(),
+    "vectors": StateVectors(),
+}
 
 
 def kind_of(config: Config) -> Kind:

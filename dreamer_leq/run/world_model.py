@@ -1,11 +1,11 @@
-"""The first phase of a run: the world model, of either kind, on the run's dataset."""
+"""The first phase of a run: the world model, of any kind, on the run's dataset."""
 
 from typing import Any
 
 import jax
 import optax
 
-from dreamer_leq.data.entries import training_data
+from dreamer_leq.data.entries import training_data, transition_starts
 from dreamer_leq.data.sampling import Everything, Source, Windows, place
 from dreamer_leq.run import build
 from dreamer_leq.run.session import Run
@@ -15,13 +15,14 @@ from dreamer_leq.world_models.ensemble_training import (
     elites,
     end_epoch,
 )
-from dreamer_leq.world_models.interface import WorldModel
+from dreamer_leq.world_models.interface import Representation
 from dreamer_leq.world_models.latent import LatentWorldModel
 from dreamer_leq.world_models.latent_training import WorldModelTraining
 from dreamer_leq.world_models.mlp_ensemble import MLPEnsemble
+from dreamer_leq.world_models.vectors import Vectors
 
 
-def fit_world_model(run: Run) -> WorldModel:
+def fit_world_model(run: Run) -> Representation:
     """The trained world model; from its last checkpoint on, where there is one."""
     return _FITS[run.config.world_model](run)
 
@@ -80,4 +81,17 @@ def _first_state(training: PhaseRun, *arguments: Any) -> Any:
     return jax.jit(init, compiler_options=options)(*arguments)
 
 
-_FITS = {"latent": _fit_latent, "mlp_ensemble": _fit_ensemble}
+def _fit_vectors(run: Run) -> Vectors:
+    """A phase without updates: it keeps the dataset's statistics."""
+    standardize, dataset = run.config.vectors.standardize, run.dataset
+    run.log(f"state vectors: {'standardised' if standardize else 'raw'}; no model")
+    starts = transition_starts(dataset.is_first, dataset.is_terminal)
+    vectors = Vectors.of(dataset.vector[starts], standardize)
+    return run.phase("world_model", None, lambda: None, 0).run(vectors)
+
+
+_FITS = {
+    "latent": _fit_latent,
+    "mlp_ensemble": _fit_ensemble,
+    "vectors": _fit_vectors,
+}

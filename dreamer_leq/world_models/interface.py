@@ -17,6 +17,7 @@ class Representation(Protocol):
     """How observations become states, and states what the networks see."""
 
     feature_size: int  # F
+    members: int  # E, the size of the ensemble that imagines; 0: there is no model
     observations: tuple[str, ...]  # what `filter` reads: "image", "vector"
 
     def starts(self, batch: dict[str, Array]) -> State:
@@ -51,7 +52,6 @@ class Representation(Protocol):
 class WorldModel(Representation, Protocol):
     """An ensemble that imagines what follows states and actions."""
 
-    members: int  # E, the size of the ensemble
     bounded: bool  # whether no state can grow without bound
     disagreement_unit: str
 

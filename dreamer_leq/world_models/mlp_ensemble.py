@@ -5,7 +5,6 @@ holds its functions; `MLPEnsemble` is the trained elite behind the interface tha
 sees. All members are one leading axis E of the parameters.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +17,9 @@ from dreamer_leq.nn.distributions import symlog
 from dreamer_leq.nn.layers import PlainMLP
 from dreamer_leq.world_models.dealing import Deal
 from dreamer_leq.world_models.termination import Termination
+from dreamer_leq.world_models.vectors import VectorStates
 
 Params = Any
-Batch = Mapping[str, Array]
 
 LAYER_DECAYS = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)  # MOPO's, first to last layer
 _WAVES = (jnp.sin, jnp.cos)
@@ -128,11 +127,10 @@ class StepNoise:
 
 
 @struct.dataclass
-class MLPEnsemble:
+class MLPEnsemble(VectorStates):
     """The elite members of a trained ensemble, as LEQ and evaluation see them.
 
-    A state is the raw vector [N, D]. A batch for `starts` holds vector [N, D] and its
-    successor next_vector. Rewards leave it as LEQ sees them: raw * scale + bias.
+    Rewards leave it as LEQ sees them: raw * scale + bias.
     """
 
     params: Params  # of the elites alone, [E, ...]
@@ -143,7 +141,6 @@ class MLPEnsemble:
     net: EnsembleNet = struct.field(pytree_node=False)
     termination: Termination = struct.field(pytree_node=False)
 
-    observations = ("vector",)
     bounded = False
     disagreement_unit = "standard deviations of the dataset"
 
@@ -195,27 +192,6 @@ class MLPEnsemble:
     def action_features(self, action: Array) -> Array:
         d = self.net.vector_size
         return symlog((action - self.mean[d:]) / self.std[d:])
-
-    def starts(self, batch: Batch) -> Array:
-        return batch["vector"]
-
-    def successors(self, batch: Batch) -> Array:
-        return batch["next_vector"]
-
-    def pack(self, state: Array) -> dict[str, Array]:
-        return {"vector": state}
-
-    def decode(self, state: Array) -> dict[str, Array]:
-        """The state is what is observed."""
-        return {"vector": state}
-
-    def initial(self, n: int) -> Array:
-        return jnp.zeros((n, self.net.vector_size))
-
-    def filter(self, state: Array, batch: Batch, key: Array) -> Array:
-        """What is observed is the state."""
-        del state, key
-        return batch["vector"]
 
     def _inputs(self, state: Array, action: Array) -> Array:
         x = jnp.concatenate([state, action], -1)

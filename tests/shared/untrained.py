@@ -11,6 +11,7 @@ from dreamer_leq.run import build
 from dreamer_leq.run.facts import DataFacts
 from dreamer_leq.run.folder import RunFolder
 from dreamer_leq.world_models.ensemble_training import Best
+from dreamer_leq.world_models.vectors import Vectors
 
 
 def write_run(logdir, data, *presets, **keys):
@@ -49,6 +50,9 @@ def _world_model(config, facts):
     if config.world_model == "latent":
         net = build.latent_net(config, facts.observation)
         return {"params": drawn(net.init)}, net.features
+    if not config.imagines:
+        vectors = np.zeros((1, facts.vector_size), np.float32)
+        return Vectors.of(vectors, standardize=False), facts.vector_size
     net = build.ensemble_net(config, facts.observation)
     inputs = net.vector_size + net.action_size
     errors = np.arange(net.config.members, dtype=np.float32)

@@ -4,10 +4,11 @@ import shlex
 from typing import Any
 
 from dreamer_leq import config as configs
+from dreamer_leq.config.tree import WORLD_MODELS
 from dreamer_leq.pages.parts import Table, duration, interval, setting, shown, size
 from dreamer_leq.pages.report.returns import returns_chart
 from dreamer_leq.pages.report.scores import Scores, scores_of
-from dreamer_leq.pages.run_files import RunFiles, Score, spent, words
+from dreamer_leq.pages.run_files import RunFiles, Score, spent
 
 Facts = list[tuple[str, str]]  # terms and texts
 
@@ -38,8 +39,7 @@ def _about(run: RunFiles) -> str:
     first, count, kind = run.config.seed, run.config.seeds, run.config.world_model
     seeds = f"seeds {first} to {first + count - 1}" if count > 1 else f"seed {first}"
     values = [f"{key} {setting(value)}" for key, value in run.coefficients.items()]
-    kinds = {"latent": "RSSM", "mlp_ensemble": "ensemble of MLPs"}
-    parts = [run.title(run.algorithm), kinds.get(kind, words(kind)), *values, seeds]
+    parts = [run.title(run.algorithm), WORLD_MODELS[kind].title, *values, seeds]
     return " · ".join(parts)
 
 

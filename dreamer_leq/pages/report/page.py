@@ -31,10 +31,15 @@ def _write(run: RunFiles) -> Path:
     return file
 
 
+def imagines(run: RunFiles) -> bool:
+    """Whether there is a model to ask; where the configuration is lost, perhaps."""
+    return run.config is None or run.config.imagines
+
+
 def page(run: RunFiles) -> str:
     """The HTML of a run's page."""
-    sections = {
-        "Is the model lying?": model_section(run),
+    models = {"Is the model lying?": model_section(run)} if imagines(run) else {}
+    sections = models | {
         "Is the value lying?": value_section(run),
         "Choosing without the environment": offline_section(run),
     }

@@ -192,6 +192,14 @@ class Corridor(World):
 
 
 @struct.dataclass
+class NoModel(World):
+    """The same states, and no steps."""
+
+    end: float
+    members = 0
+
+
+@struct.dataclass
 class Walker:
     """An agent whose Q of a corridor is off by `critic`."""
 
@@ -237,6 +245,14 @@ def test_a_critic_that_is_off_by_a_constant_has_that_bias():
     assert found["q"].low - 1e-5 <= 2.0 <= found["q"].high + 1e-5
     assert 0 < found["lambda_return"].bias < 2.0
     assert found["imagined_return"].bias == pytest.approx(0.0, abs=1e-5)
+
+
+def test_states_without_a_model_promise_q_alone():
+    agent = Walker(NoModel(30.0), jnp.float32(0.0))
+    settings = dict(horizon=3, gamma=GAMMA, lam=0.95)
+    found = c.promised(agent, jnp.zeros((2, 1)), **settings)
+    assert found.keys() == {"q"}
+    assert found["q"] == pytest.approx((1 - GAMMA**30) / (1 - GAMMA), rel=1e-5)
 
 
 def test_a_model_that_promises_more_is_told_from_the_critic():
