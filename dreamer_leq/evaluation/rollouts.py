@@ -209,7 +209,8 @@ class Played:
         action: float32 [T, N, A].
         reward: float64 [T, N], what came of the action; 0 after an episode's end.
         length: int64 [N], actions taken.
-        terminal: bool [N], the task ended the episode, not the clock.
+        terminal: bool [N], the task ended the episode, or physics that ran away, and
+            not the clock.
     """
 
     state: State
@@ -236,5 +237,6 @@ def play(
         reward = np.where(running, transform(obs["reward"]), 0.0)
         rows.append((step.kept, np.array(step.action), reward))
         length = length + running.astype(np.int64)
-        terminal |= running & obs["is_last"] & obs["is_terminal"]
+        by_itself = obs["is_terminal"] | obs.get("failed", False)
+        terminal |= running & obs["is_last"] & by_itself
     return Played(*jax.tree.map(lambda *x: np.stack(x), *rows), length, terminal)

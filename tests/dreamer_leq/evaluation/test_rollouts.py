@@ -165,3 +165,13 @@ def test_an_episode_is_recorded_from_its_first_state_to_its_end():
     np.testing.assert_array_equal(found.reward, np.where(inside, 19.0, 0.0))
     np.testing.assert_array_equal(found.state[:, 1, 0], np.arange(4))
     np.testing.assert_array_equal(found.action[:, 1, 0], np.arange(4))
+
+
+def test_no_clock_ends_an_episode_whose_physics_ran_away():
+    class Failing(Countdown):
+        def observe(self):
+            return super().observe() | {"failed": (self.t >= 4) & (np.arange(3) == 1)}
+
+    found = play(Follower(), Failing(), 0, lambda reward: reward)
+    np.testing.assert_array_equal(found.length, [2, 4, 3])
+    assert found.terminal.all()
