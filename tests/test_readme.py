@@ -1,4 +1,6 @@
-"""Every command that the README and the ablations show is one that we accept."""
+"""Every command that the README and the docs show is one that we accept, and every
+link leads somewhere.
+"""
 
 import argparse
 import importlib
@@ -72,6 +74,7 @@ def python_commands(text):
     return [words[1:] for words in readme.commands(text) if words[0] == "python"]
 
 
+DOCS = sorted((ROOT / "docs").glob("*.md"))
 FOUND = python_commands((ROOT / "README.md").read_text())
 
 
@@ -96,11 +99,43 @@ def test_an_ablations_flags_are_accepted(flags):
     configs.load([*([] if whole else ["--configs", "d4rl_antmaze"]), *flags.split()])
 
 
-def test_and_so_are_the_commands_before_them():
-    commands = python_commands(ABLATIONS)
-    assert len(ROWS) > 20 and len(commands) > 4
-    for words in commands:
+def test_the_ablations_rows_are_found():
+    assert len(ROWS) > 20
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_a_pages_commands_are_accepted(page):
+    for words in python_commands(page.read_text()):
         accept(words)
+
+
+def dead_links(page, text):
+    """Links to files that aren't there, or to headings that they don't have."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        name, _, heading = target.partition("#")
+        file = page.parent / name if name else page
+        if "://" not in target and not (
+            file.exists() and (not heading or heading in anchors(file.read_text()))
+        ):
+            yield target
+
+
+def anchors(text):
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", t).lower().replace(" ", "-") for t in titles}
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *DOCS], ids=lambda page: page.name
+)
+def test_a_pages_links_lead_somewhere(page):
+    assert not list(dead_links(page, page.read_text()))
+
+
+def test_a_dead_link_would_be_found():
+    text = "[a](README.md) [b](docs/nothing.md) [c](README.md#start) [d](#nothing)"
+    dead = list(dead_links(ROOT / "README.md", text))
+    assert dead == ["docs/nothing.md", "#nothing"]
 
 
 def test_the_readme_shows_every_program():
