@@ -275,8 +275,8 @@ def checked(kind: Any, data: Any) -> Any:
     """
     arguments = get_args(kind)
     if NoneType in arguments:
-        undefined = data is None or (isinstance(data, float) and not isfinite(data))
-        return None if undefined else checked(arguments[0], data)
+        undefined = isinstance(data, float) and not isfinite(data)
+        return None if undefined or data in (None, {}) else checked(arguments[0], data)
     if is_dataclass(kind):
         own = [x.name for x in fields(kind) if x.name in data or x.default is MISSING]
         kinds = get_type_hints(kind)

@@ -44,16 +44,17 @@ def method_names(runs: Sequence[ScoredRun]) -> tuple[list[str], Legend]:
         for run, found in zip(runs, settings, strict=True)
     ]
     names, every = _shortened(texts), _differing(unnamed)
-    if set(names) == set(names.values()) and set(every) <= set().union(*own.values()):
-        return texts, {}
-    legend: Legend = {name: {} for name in sorted(names.values())}
-    for run, found, text in zip(runs, settings, texts, strict=True):
+    short = [names[text] for text in texts]
+    if short == texts and set(every) <= set().union(*own.values()):
+        return short, {}
+    legend: Legend = {name: {} for name in sorted(short)}
+    for run, found, name, text in zip(runs, settings, short, texts, strict=True):
         values = {"name": text} if run.given else _told(run, found, every)
         for key, value in values.items():
-            known = legend[names[text]].setdefault(key, value)
+            known = legend[name].setdefault(key, value)
             if value not in known.split(" / "):  # tasks have settings of their own
-                legend[names[text]][key] = f"{known} / {value}"
-    return [names[text] for text in texts], legend
+                legend[name][key] = f"{known} / {value}"
+    return short, legend
 
 
 def _settings(run: ScoredRun, shared: set[str]) -> Settings:

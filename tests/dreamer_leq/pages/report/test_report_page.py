@@ -108,7 +108,7 @@ def test_what_is_not_there_is_said_in_a_line(folder):
         (folder / f"analysis/{name}.json").unlink()
     (folder / "eval.json").unlink()
     data = files.info()
-    del data["dataset"]["return_histogram"]
+    data["dataset"]["return_histogram"] = {}
     files.write_json(folder / "info.json", data)
     found = text(folder)
     assert found.count(f"python eval.py --logdir {folder} --report") == 4
