@@ -1,1 +1,1 @@
-"""Scores in the real environment, and videos of what the agent sees and dreams."""
+"""What policies and world models are worth: scores, estimates, errors, videos."""
