@@ -178,13 +178,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _open_states(args: argparse.Namespace) -> StateDataset:
-    for option in ("contact_sheet", "level", "skip_bad"):
+    for option in ("contact_sheet", "level"):
         if getattr(args, option):
             raise DataError(
                 f"{args.path}: holds state vectors, leave out "
                 f"--{option.replace('_', '-')}, which is for datasets of images"
             )
-    return open_states(args.path, args.task, log=_to_stderr)
+    return open_states(args.path, args.task, args.skip_bad, log=_to_stderr)
 
 
 def _open_pixels(args: argparse.Namespace) -> Dataset:

@@ -33,7 +33,7 @@ def open_dataset(
       task: such as "walker_walk-medium_expert" or "hopper-medium-replay"; chooses where
         `path` holds several datasets. Without it the files say what they are.
       image_size: S, side of the images in pixels; others are resized.
-      skip_bad: go on without unusable files of pixels.
+      skip_bad: go on without what cannot be used, and say what it was.
       log: receives lines for the user.
 
     Raises:
@@ -49,7 +49,7 @@ def open_dataset(
     about = None if task is None else parse_task(task)
     pixels = not is_state_data(path) if about is None else about.pixels
     if not pixels:
-        return open_states(path, task, log)
+        return open_states(path, task, skip_bad, log)
     return vd4rl_loader.open_dataset(
         path,
         about and about.environment["task"],

@@ -36,8 +36,7 @@ def open_data(config: Config, log: Log) -> tuple[AnyDataset, str]:
     """
     if not config.about.pixels:
         path = config.data.path or _state_file(config, log)
-        states = open_states(path, config.task, log)
-        _refuse_other_sizes(config, states, path)
+        states = open_states(path, config.task, config.data.skip_bad, log)
         return states, str(path)
     path = config.data.path or _collected(config, log)
     dataset = open_dataset(
@@ -95,17 +94,6 @@ def _collected(config: Config, log: Log) -> str:
         noise=made.noise or None,
     )
     return str(out)
-
-
-def _refuse_other_sizes(config: Config, states: StateDataset, path: str | Path) -> None:
-    found = states.spec.vector_size, states.spec.action_size
-    sizes = config.about.sizes
-    if found != sizes:
-        raise UserError(
-            f"{path}: states of {found[0]} and actions of {found[1]} numbers, but "
-            f"{config.task} has {sizes[0]} and {sizes[1]}: give that task's data, or "
-            "another --task"
-        )
 
 
 def _state_file(config: Config, log: Log) -> Path:

@@ -117,7 +117,7 @@ def test_the_destination_must_be_new(tmp_path):
 def test_bad_files_leave_nothing_behind(tmp_path):
     write_folder(tmp_path / "a", EPISODES)
     write_npz(tmp_path / "a" / "z.npz", {"image": EPISODES[0]["image"]})
-    with pytest.raises(DataError, match=r"z\.npz: action: missing"):
+    with pytest.raises(DataError, match=r"z\.npz: action, reward, is_first"):
         convert(tmp_path / "a", tmp_path / "b")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     logged = []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vd4rl_loader.files import validation
+from vd4rl_loader.files import foreign, validation
 from vd4rl_loader.files.episode import Episode
 from vd4rl_loader.files.untrusted import NpzFile, refuse_size
 from vd4rl_loader.files.validation import BadFileError, Expected, Field, Findings
@@ -81,12 +81,12 @@ def _discount(arrays: dict[str, np.ndarray], terminal: bool) -> np.ndarray:
 def _load(path: Path) -> dict[str, np.ndarray]:
     """The arrays that are somebody's business, once all of them are as they must be."""
     with NpzFile.opened(path) as file:
-        stored = file.declared({**_FIELDS, **_DISCOUNT})
-        fields = _FIELDS
-        if "discount" in stored:
-            fields = {**_FIELDS, **_DISCOUNT}
-            if "is_terminal" not in stored:
+        fields = dict(_FIELDS)
+        if "discount" in file.names():
+            fields |= _DISCOUNT
+            if "is_terminal" not in file.names():
                 del fields["is_terminal"]
+        stored = foreign.declared(file, fields)
         validation.refuse(validation.layout_problems(stored, fields))
         refuse_size([stored[name] for name in fields])
         return file.read(fields)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vd4rl_loader.files import validation
+from vd4rl_loader.files import foreign, validation
 from vd4rl_loader.files.episode import Episode, join
 from vd4rl_loader.files.untrusted import Hdf5File, Stored, refuse_size
 from vd4rl_loader.files.validation import BadFileError, Expected, Field, Findings
@@ -101,7 +101,7 @@ def _read_shard(path: Path, expected: Expected) -> Iterator[tuple[_Run, Episode]
 def _read_runs(
     name: str, file: Hdf5File, expected: Expected
 ) -> Iterator[tuple[_Run, Episode]]:
-    stored = file.declared(_FIELDS)
+    stored = foreign.declared(file, _FIELDS)
     validation.refuse(validation.layout_problems(stored, _FIELDS))
     image, *columns = _FIELDS
     refuse_size([stored[column] for column in columns])

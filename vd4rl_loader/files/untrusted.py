@@ -44,6 +44,21 @@ _HEADERS = {
 _HEADER_LIMIT = 1 << 14  # bytes, more than NumPy accepts
 # NumPy's own. What the others may ask of the memory is not in their size.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK"  # first bytes of the files
+_OTHERS = {  # first bytes of what stands in a file's place, and what to do
+    b"version https://git-lfs": "is a Git LFS pointer, not the data: run git lfs pull "
+    "in its repository",
+    b"../": "is a git-annex pointer, not the data: run git annex get in its repository",
+    b"/annex/": "is a git-annex pointer, not the data: run git annex get in its "
+    "repository",
+    b"<": "is a web page, not the data: download it again",
+    b"{": "is JSON, not the data: download it again",
+    b"\x1f\x8b": "is compressed by gzip: gunzip it",
+    b"\x93NUMPY": "is a single array (.npy), not an .npz",
+    b"\x80": "is a pickle, which may run code: it is never read; save its arrays with "
+    "numpy.savez",
+}
+_NEWEST_HDF5 = b"\3"  # version of a file's superblock
 
 
 class Stored(NamedTuple):
@@ -92,6 +107,40 @@ def refuse_no_file(path: Path) -> None:
     """
     if not path.is_file():
         raise BadFileError("is not a file: remove it, or give it another name")
+
+
+def opened(path: Path) -> contextlib.AbstractContextManager[NpzFile | Hdf5File]:
+    """Opens a file of either kind by its first bytes.
+
+    Raises:
+      BadFileError: it is of neither kind.
+    """
+    start = _first_bytes(path)
+    if start.startswith(_HDF5):
+        return Hdf5File.opened(path)
+    if start.startswith(_ZIP):
+        return NpzFile.opened(path)
+    raise BadFileError("neither a HDF5 file nor a .npz file")
+
+
+def _first_bytes(path: Path) -> bytes:
+    """The first bytes of a file, if they may be those of data.
+
+    Raises:
+      BadFileError: they are of something else: says what, and what to do.
+    """
+    with reading():
+        refuse_no_file(path)
+        with path.open("rb") as stream:
+            start = stream.read(64)
+    if not start:
+        raise BadFileError("is empty: download it again, or write it again")
+    for first, meaning in _OTHERS.items():
+        if start.startswith(first):
+            raise BadFileError(meaning)
+    if not start.strip(b"\0"):
+        raise BadFileError("holds zeros: its download or copy broke off, repeat it")
+    return start
 
 
 @contextlib.contextmanager
@@ -148,8 +197,9 @@ class NpzFile:
         Raises:
           BadFileError: it is no .npz file, or damaged.
         """
+        if _first_bytes(path).startswith(_HDF5):
+            raise BadFileError("is an HDF5 file: give it the suffix .hdf5")
         with reading():
-            refuse_no_file(path)
             archive = zipfile.ZipFile(path)
         with archive:
             yield cls(archive)
@@ -158,6 +208,10 @@ class NpzFile:
         """Names of the arrays."""
         members = (info.filename for info in self._archive.infolist())
         return [name.removesuffix(".npy") for name in members if name.endswith(".npy")]
+
+    def has(self, name: str) -> bool:
+        """Whether there is such an array."""
+        return name in self.names()
 
     def declared(self, wanted: Iterable[str]) -> dict[str, Stored]:
         """All arrays as the headers declare them; only those of `wanted` are looked at.
@@ -191,6 +245,11 @@ class NpzFile:
             # A header may declare gigabytes of itself: NumPy reads before it looks.
             start = io.BytesIO(file.read(_HEADER_LIMIT))
             version = np.lib.format.read_magic(start)
+            if version not in _HEADERS:
+                raise BadFileError(
+                    f"{name}: is of .npy version {version[0]}.{version[1]}, which only "
+                    "structured arrays have: save plain arrays"
+                )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of headers that Python 2 has written
                 shape, _, dtype = _HEADERS[version](start)
@@ -229,9 +288,19 @@ class Hdf5File:
         """
         import h5py  # here, so that environment workers do not import it
 
+        start = _first_bytes(path)
+        if start.startswith(_ZIP):
+            raise BadFileError("is a .npz file: give it the suffix .npz")
+        if start.startswith(_HDF5) and start[8:9] > _NEWEST_HDF5:
+            raise BadFileError("is of a newer HDF5 version: pip install -U h5py")
         with reading():
-            refuse_no_file(path)
-            file = h5py.File(path)
+            try:
+                file = h5py.File(path)
+            except BlockingIOError as error:
+                raise BadFileError(
+                    "is open in another program that writes it: close that, or set "
+                    "HDF5_USE_FILE_LOCKING=FALSE"
+                ) from error
         with file:
             yield cls(file)
 

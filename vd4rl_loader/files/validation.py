@@ -7,6 +7,7 @@ front, so that every line a user sees names file and field.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,11 @@ _KINDS = {
     "bool": lambda dtype: dtype.kind == "b",
     "a number type": lambda dtype: dtype.kind in "iuf",
 }
+
+_NUMBER, _FEW = re.compile(r"\d[\d.,]*"), 3  # of problems that are listed one by one
+
+# What the user can do where something is unusable or missing.
+GO_ON = "go on without with --data.skip_bad (training) or --skip-bad (info, convert)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +60,18 @@ class Findings:
     notes: list[str] = dataclasses.field(default_factory=list)
 
     def report(self) -> str:
-        """One indented line per problem: file, field, what is wrong."""
-        return "\n".join(f"  {shown(file)}: {text}" for file, text in self.problems)
+        """One indented line per problem: file, field, what is wrong. Of more than three
+        that differ in numbers alone, the first and their count.
+        """
+        alike: dict[str, list[tuple[str, str]]] = {}
+        for file, text in self.problems:
+            alike.setdefault(_NUMBER.sub("", text), []).append((shown(file), text))
+        lines = []
+        for same in alike.values():
+            few = same if len(same) <= _FEW else same[:1]
+            more = f" (and {len(same) - 1:,} more like it)" if len(same) > _FEW else ""
+            lines += [f"  {file}{more}: {text}" for file, text in few]
+        return "\n".join(lines)
 
     def bad_files(self) -> int:
         """Number of files with a problem."""
@@ -83,8 +99,8 @@ def layout_problems(
     """
     missing = [name for name in fields if name not in arrays]
     if missing:
-        found = shown(", ".join(arrays), 300) or "nothing"
-        return [f"{name}: missing (the file holds {found})" for name in missing]
+        found = shown(", ".join(arrays), 300) or "no arrays"
+        return [f"{', '.join(missing)}: missing (the file holds {found})"]
     problems = []
     for name, field in fields.items():
         problems += _array_problems(name, arrays[name], field)

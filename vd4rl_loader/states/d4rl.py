@@ -1,20 +1,20 @@
-"""D4RL's HDF5 layout: flat arrays of steps, ends of episodes as flags.
+"""D4RL's layout: flat arrays of steps, ends of episodes as flags, in HDF5 or .npz.
 
 Row i holds o_i, the action taken there, the reward and flags of what came of it, and in
-most MuJoCo files the true next observation. Timeouts are not terminals. No transition
-crosses an episode's boundary.
+most MuJoCo files the true next observation. Timeouts are not terminals.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from vd4rl_loader.files.untrusted import Hdf5File, Stored
+from vd4rl_loader.files import foreign
+from vd4rl_loader.files.untrusted import Hdf5File, NpzFile, Stored
 from vd4rl_loader.files.validation import refuse
 from vd4rl_loader.states import columns
-from vd4rl_loader.states.transitions import Transitions, follows, select
+from vd4rl_loader.states.transitions import Rows
 
 _FIELDS = {
     "observations": columns.VECTOR,
@@ -25,77 +25,79 @@ _FIELDS = {
 }
 _NEXT = "next_observations"
 _GOAL = "infos/goal"
-_ANT_MAZE_SIZE = 29
+_ANT_MAZE = (29, 8)  # numbers of a state and of an action
 # In 0.1 s an ant walks half a metre at most; v0 files jump by up to 21 m where their
 # timeouts are out of step with the resets.
 _JUMP = 2.0  # metres
+_DROPPED = "timeout rows dropped"
 
 
-def read(path: Path) -> Transitions:
-    """Reads the transitions of a file.
+def read(file: Hdf5File | NpzFile) -> Rows:
+    """Reads the rows of a file.
 
     Raises:
       BadFileError: it is not of this layout, damaged, or holds impossible numbers.
     """
-    with Hdf5File.opened(path) as file:
-        fields = _FIELDS
-        if _NEXT in file.names():
-            fields = {**_FIELDS, _NEXT: columns.VECTOR}
+    stored = foreign.declared(file, _FIELDS)
+    fields = {**_FIELDS, _NEXT: columns.VECTOR} if _NEXT in file.names() else _FIELDS
+    if _NEXT in fields:
         stored = file.declared(fields)
-        columns.refuse_layout(stored, fields)
-        if _NEXT in fields:
-            _refuse_other_size(stored)
-        arrays = columns.convert(file.read(fields), fields)
-        maze = file.has(_GOAL)
+        _refuse_other_size(stored)
+    columns.refuse_layout(stored, fields)
+    arrays = columns.convert(file.read(fields), fields)
     if _NEXT in arrays:
-        return _with_next(arrays)
-    maze = maze or arrays["observations"].shape[1] == _ANT_MAZE_SIZE
-    return _without_next(arrays, maze)
+        timeout = arrays["timeouts"] & ~arrays["terminals"]  # dropped as D4RL does
+        ends, notes = arrays["terminals"] | timeout, _counted(timeout, _DROPPED)
+        return _rows(arrays, arrays[_NEXT], ends, timeout, notes=notes)
+    return _without_next(arrays, file.has(_GOAL))
 
 
 def _refuse_other_size(stored: dict[str, Stored]) -> None:
-    size, next_size = (stored[name].shape[1] for name in ("observations", _NEXT))
-    if size != next_size:
-        refuse([f"{_NEXT}: {next_size} numbers per row, observations have {size}"])
+    shapes = [stored[name].shape for name in ("observations", _NEXT)]
+    if all(len(shape) == 2 for shape in shapes) and shapes[0][1] != shapes[1][1]:
+        refuse(
+            [
+                f"{_NEXT}: {shapes[1][1]} numbers per row, observations have "
+                f"{shapes[0][1]}"
+            ]
+        )
 
 
-def _with_next(arrays: dict[str, np.ndarray]) -> Transitions:
-    """True next states are there: only timeout rows are dropped, as D4RL does."""
-    terminal = arrays["terminals"]
-    timeout = arrays["timeouts"] & ~terminal
-    begins = np.ones(len(terminal), bool)
-    begins[1:] = ~follows(arrays["observations"], arrays[_NEXT])
-    rows = _rows(arrays, arrays[_NEXT], begins)
-    notes = _counted(timeout, "timeout rows dropped")
-    return select(rows, keep=~timeout, ends=terminal | timeout, notes=notes)
-
-
-def _without_next(arrays: dict[str, np.ndarray], maze: bool) -> Transitions:
+def _without_next(arrays: dict[str, np.ndarray], goal: bool) -> Rows:
     """The next row's observation is the next state, inside an episode.
 
     Args:
       arrays: columns of R rows.
-      maze: trajectories go on after a terminal, which is the goal.
+      goal: whether the file says where the goal is, as mazes' do.
     """
-    observation, terminal = arrays["observations"], arrays["terminals"]
-    timeout = arrays["timeouts"]
-    jump = _jumps(observation) & ~timeout if maze else np.zeros_like(timeout)
-    fall = terminal & ~timeout if not maze else np.zeros_like(timeout)
-    ends = timeout | jump | fall
-    keep = ~ends
-    keep[-1] = False
-    rows = _rows(arrays, np.roll(observation, -1, axis=0), np.zeros(len(keep), bool))
+    timeout, terminal = arrays["timeouts"], arrays["terminals"]
+    following = np.roll(arrays["observations"], -1, axis=0)
+    notes = _counted(timeout, _DROPPED)
+    ant = _is_ant_maze(arrays)
+    if not (goal or ant):
+        ends = timeout | terminal
+        return _rows(arrays, following, ends, timeout, stored=False, notes=notes)
+    # Trajectories go on after a terminal, which is the goal.
+    jump = _jumps(arrays["observations"]) & ~timeout
     notes = (
-        *_counted(timeout, "timeout rows dropped"),
-        *_counted(fall, "terminal rows dropped, their next states are not stored"),
+        "read as AntMaze" if ant else "read as a maze, for its infos/goal",
+        *notes,
         *_counted(jump, f"rows dropped where xy jumps by more than {_JUMP:g} m"),
-        *(() if ends[-1] else ("the last row dropped, its next state is not stored",)),
     )
-    return select(rows, keep, ends, notes)
+    ends = timeout | jump
+    return _rows(arrays, following, ends, ends, stored=False, goals=True, notes=notes)
+
+
+def _is_ant_maze(arrays: dict[str, np.ndarray]) -> bool:
+    """By its sizes, and by rewards of which there are two at most."""
+    sizes = arrays["observations"].shape[1], arrays["actions"].shape[1]
+    reward = arrays["rewards"]
+    two = (reward == reward.min()) | (reward == reward.max())
+    return sizes == _ANT_MAZE and bool(two.all())
 
 
 def _jumps(observation: np.ndarray) -> np.ndarray:
-    """Whether the next row's xy is out of reach, bool [R]."""
+    """Rows whose next one's xy is out of reach, bool [R]."""
     jumps = np.zeros(len(observation), bool)
     with np.errstate(over="ignore"):
         distance = np.linalg.norm(np.diff(observation[:, :2], axis=0), axis=1)
@@ -104,15 +106,21 @@ def _jumps(observation: np.ndarray) -> np.ndarray:
 
 
 def _rows(
-    arrays: dict[str, np.ndarray], next_state: np.ndarray, begins: np.ndarray
-) -> Transitions:
-    return Transitions(
+    arrays: dict[str, np.ndarray],
+    next_state: np.ndarray,
+    ends: np.ndarray,
+    dropped: np.ndarray,
+    **others: Any,
+) -> Rows:
+    return Rows(
         state=arrays["observations"],
         next_state=next_state,
         action=arrays["actions"],
         reward=arrays["rewards"],
         terminal=arrays["terminals"],
-        begins=begins,
+        ends=ends,
+        dropped=dropped,
+        **others,
     )
 
 

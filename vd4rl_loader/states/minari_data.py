@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vd4rl_loader.files.untrusted import Stored, reading
-from vd4rl_loader.files.validation import BadFileError, refuse
+from vd4rl_loader.files.validation import GO_ON, BadFileError, Findings, refuse
 from vd4rl_loader.states import columns
 from vd4rl_loader.states.columns import VECTOR
-from vd4rl_loader.states.transitions import Transitions
+from vd4rl_loader.states.transitions import Rows
 
 if TYPE_CHECKING:
     from minari import EpisodeData, MinariDataset
@@ -27,23 +27,43 @@ _PLACE = "achieved_goal"
 _GOAL_KEYS = {"observation", _PLACE, "desired_goal"}
 
 
-def read(dataset_id: str) -> tuple[Transitions, int]:
+def read(dataset_id: str, skip_bad: bool = False) -> tuple[Rows, int]:
     """Reads all episodes of a local dataset, and its size in bytes.
 
     Observations are vectors, or a goal environment's: then `achieved_goal` (a maze's
     xy) stands in front of `observation` unless that begins with it, which is D4RL's
     order. Where time ran out the true next state is stored, so nothing is dropped.
 
+    Args:
+      dataset_id: the dataset's name.
+      skip_bad: leave out episodes that cannot be used, and say how many.
+
     Raises:
       BadFileError: the library or the dataset is missing, the dataset is damaged or not
         of vectors.
     """
     dataset = _load(dataset_id)
-    episodes = [_episode(episode) for episode in _stored(dataset)]
+    episodes, findings = [], Findings()
+    for stored in _stored(dataset):
+        try:
+            episodes.append(_episode(stored))
+        except BadFileError as error:
+            findings.problems.append((f"episode {stored.id}", str(error)))
+    notes = _left_out(findings, len(episodes), skip_bad)
     if not episodes:
         refuse(["holds no episodes"])
     _refuse_other_sizes(episodes)
-    return _joined(episodes), _size(dataset)
+    return _joined(episodes, notes), _size(dataset)
+
+
+def _left_out(findings: Findings, others: int, skip_bad: bool) -> tuple[str, ...]:
+    bad = len(findings.problems)
+    if not bad:
+        return ()
+    counted = f"{bad:,} of {bad + others:,} episodes"
+    if not (skip_bad and others):
+        raise BadFileError(f"{counted} cannot be used ({GO_ON}):\n{findings.report()}")
+    return (f"{counted} left out:\n{findings.report()}",)
 
 
 def _load(dataset_id: str) -> MinariDataset:
@@ -76,23 +96,20 @@ def _size(dataset: MinariDataset) -> int:
 
 def _episode(episode: EpisodeData) -> dict[str, np.ndarray]:
     """The columns of one episode of T transitions; `observations` has T + 1 rows."""
-    try:
-        arrays = {
-            "observations": _vectors(episode.observations),
-            "actions": np.asarray(episode.actions),
-            "rewards": episode.rewards,
-            "terminations": episode.terminations,
-        }
-        stored = {name: Stored(a.dtype, a.shape) for name, a in arrays.items()}
-        steps = {name: field for name, field in _FIELDS.items() if field is not VECTOR}
-        columns.refuse_layout(stored, {"observations": VECTOR})
-        columns.refuse_layout(stored, steps)
-        entries, count = len(arrays["observations"]), len(arrays["actions"])
-        if entries != count + 1:
-            refuse([f"observations: {entries} rows where actions has {count}"])
-        return columns.convert(arrays, _FIELDS)
-    except BadFileError as error:
-        raise BadFileError(f"episode {episode.id}: {error}") from error
+    arrays = {
+        "observations": _vectors(episode.observations),
+        "actions": np.asarray(episode.actions),
+        "rewards": episode.rewards,
+        "terminations": episode.terminations,
+    }
+    stored = {name: Stored(a.dtype, a.shape) for name, a in arrays.items()}
+    steps = {name: field for name, field in _FIELDS.items() if field is not VECTOR}
+    columns.refuse_layout(stored, {"observations": VECTOR})
+    columns.refuse_layout(stored, steps)
+    entries, count = len(arrays["observations"]), len(arrays["actions"])
+    if entries != count + 1:
+        refuse([f"observations: {entries} rows where actions has {count}"])
+    return columns.convert(arrays, _FIELDS)
 
 
 def _vectors(observations: Any) -> np.ndarray:
@@ -116,20 +133,22 @@ def _refuse_other_sizes(episodes: list[dict[str, np.ndarray]]) -> None:
             refuse([f"{name}: {sizes[0]} and {sizes[1]} numbers per row"])
 
 
-def _joined(episodes: list[dict[str, np.ndarray]]) -> Transitions:
+def _joined(episodes: list[dict[str, np.ndarray]], notes: tuple[str, ...]) -> Rows:
     observations = [episode["observations"] for episode in episodes]
     lengths = [len(episode["actions"]) for episode in episodes]
-    begins = np.zeros(sum(lengths), bool)
-    begins[np.cumsum([0, *lengths[:-1]])] = True
+    ends = np.zeros(sum(lengths), bool)
+    ends[np.cumsum(lengths) - 1] = True
     actions, rewards, terminations = (
         np.concatenate([episode[name] for episode in episodes])
         for name in ("actions", "rewards", "terminations")
     )
-    return Transitions(
+    return Rows(
         state=np.concatenate([vectors[:-1] for vectors in observations]),
         next_state=np.concatenate([vectors[1:] for vectors in observations]),
         action=actions,
         reward=rewards,
         terminal=terminations,
-        begins=begins,
+        ends=ends,
+        dropped=np.zeros_like(ends),
+        notes=notes,
     )

@@ -2,48 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 from vd4rl_loader.errors import DataError, shown
 from vd4rl_loader.files.layout import checked, data_files
-from vd4rl_loader.files.untrusted import Hdf5File, NpzFile
+from vd4rl_loader.files.untrusted import opened
 from vd4rl_loader.files.validation import BadFileError
-from vd4rl_loader.states import d4rl, minari_data, neorl
+from vd4rl_loader.states import boundaries, d4rl, minari_data, neorl
 from vd4rl_loader.states.dataset import StateDataset
 from vd4rl_loader.states.published import is_version_of, published_task, tasks
-from vd4rl_loader.states.transitions import Transitions, to_dataset
+from vd4rl_loader.states.tasks import TaskFacts, facts
+from vd4rl_loader.states.transitions import Rows, to_dataset
 
 _MINARI = "minari:"
-_HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK"  # first bytes of the files
-_VALIDATION = "-val-"  # in the names of NeoRL's files that are not for training
+_STATES = {"observations", "obs", "next_obs"}
+_VALIDATION = re.compile("-val[-.]")  # in the names of files that are not for training
 
 
 def open_states(
-    path: str | Path, task: str | None = None, log: Callable[[str], None] = print
+    path: str | Path,
+    task: str | None = None,
+    skip_bad: bool = False,
+    log: Callable[[str], None] = print,
 ) -> StateDataset:
     """Opens a dataset of state vectors; its content decides on the format.
 
     Args:
-      path: a .hdf5 file of D4RL's layout, a .npz file of NeoRL's, a folder with such
-        files, or "minari:DATASET_ID" of a dataset on this machine.
+      path: a file of D4RL's layout or of NeoRL's, a folder with such files, or
+        "minari:DATASET_ID" of a dataset on this machine.
       task: which file of a folder with several, by its published name: such as
-        "hopper-medium-replay", "antmaze-large-diverse-v2" or "Hopper-low".
+        "hopper-medium-replay", "antmaze-large-diverse-v2" or "Hopper-low". Also the
+        task whose sizes, time limit and ends the data have to agree with.
+      skip_bad: leave out unusable episodes, and go on where what is dropped matters.
       log: receives a line for the user about what was left out.
 
     Raises:
-      DataError: there is no such dataset, or it is unusable.
+      DataError: there is no such dataset, it is unusable, or another task's.
     """
-    if str(path).startswith(_MINARI):
-        return _open_minari(str(path), log)
-    file = _find_file(checked(path), task)
+    minari = str(path).startswith(_MINARI)
+    file = path if minari else _find_file(checked(path), task)
     try:
-        format, rows = _read(file)
-        dataset = to_dataset(rows, format, file.stat().st_size)
+        if minari:
+            name, format = str(path), "minari"
+            rows, size = minari_data.read(name.removeprefix(_MINARI), skip_bad)
+        else:
+            name, size = file.name, file.stat().st_size
+            format, rows = _read(file)
+        known = facts(task or published_task(name), rows.sizes)
+        _refuse_other_sizes(rows.sizes, known, task)
+        transitions = boundaries.episodes(rows, known, skip_bad)
+        dataset = to_dataset(transitions, format, size)
     except BadFileError as error:
         raise DataError(f"{file}: {error}") from error
-    _report(file.name, dataset, rows.notes, log)
+    steps = len(dataset.reward) - len(dataset.offsets) + 1
+    counts = f"{steps:,} transitions in {len(dataset.offsets) - 1:,} episodes"
+    log(f"{name}: {'; '.join([counts, *transitions.notes])}")
     return dataset
+
+
+def _refuse_other_sizes(
+    sizes: tuple[int, int], known: TaskFacts, task: str | None
+) -> None:
+    if task and known.sizes and known.sizes != sizes:
+        raise BadFileError(
+            f"states of {sizes[0]} and actions of {sizes[1]} numbers, but {task} has "
+            f"{known.sizes[0]} and {known.sizes[1]}: give that task's data, or another "
+            "--task"
+        )
 
 
 def is_state_data(path: str | Path) -> bool:
@@ -53,16 +80,6 @@ def is_state_data(path: str | Path) -> bool:
     path = checked(path)
     files = data_files(path) if path.is_dir() else [path]
     return any(published_task(file.name) or _has_states(file) for file in files[:1])
-
-
-def _open_minari(name: str, log: Callable[[str], None]) -> StateDataset:
-    try:
-        rows, source_bytes = minari_data.read(name.removeprefix(_MINARI))
-        dataset = to_dataset(rows, "minari", source_bytes)
-    except BadFileError as error:
-        raise DataError(f"{name}: {error}") from error
-    _report(name, dataset, rows.notes, log)
-    return dataset
 
 
 def _find_file(path: Path, task: str | None) -> Path:
@@ -77,7 +94,7 @@ def _find_file(path: Path, task: str | None) -> Path:
         for name in tasks():
             if name in published and is_version_of(name, task):
                 return published[name]
-    train = [file for file in files if _VALIDATION not in file.name]
+    train = [file for file in files if not _VALIDATION.search(file.name)]
     if len(train) == 1:
         return _refuse_other_task(train[0], task)
     names = shown(", ".join(file.name for file in files), 300)
@@ -87,48 +104,28 @@ def _find_file(path: Path, task: str | None) -> Path:
 
 def _refuse_other_task(file: Path, task: str | None) -> Path:
     held = published_task(file.name)
-    if task and held and not is_version_of(held, task):
-        raise DataError(
-            f"{file}: is published as {held!r}, not {task!r}; give that task, or "
-            f"another file"
+    if task is None or held is None or (held in tasks() and is_version_of(held, task)):
+        return file
+    told = f"{file}: is published as {held!r}, not {task!r}: "
+    if held in tasks():
+        raise DataError(f"{told}give that task, or another file")
+    raise DataError(
+        f"{told}give that one's own file, or rename this one to train on it all the "
+        "same"
+    )
+
+
+def _read(path: Path) -> tuple[str, Rows]:
+    with opened(path) as file:
+        neorl_layout = {"obs", "next_obs"} & set(file.names())
+        return (
+            ("neorl", neorl.read(file)) if neorl_layout else ("d4rl", d4rl.read(file))
         )
-    return file
 
 
-def _read(file: Path) -> tuple[str, Transitions]:
-    signature = _signature(file)
-    if signature == _HDF5:
-        return "d4rl", d4rl.read(file)
-    if signature.startswith(_ZIP):
-        return "neorl", neorl.read(file)
-    raise BadFileError("neither a HDF5 file (D4RL) nor a .npz file (NeoRL)")
-
-
-def _signature(file: Path) -> bytes:
+def _has_states(path: Path) -> bool:
     try:
-        with file.open("rb") as stream:
-            return stream.read(len(_HDF5))
-    except OSError as error:
-        raise BadFileError(f"cannot be read ({error.strerror})") from error
-
-
-def _has_states(file: Path) -> bool:
-    try:
-        signature = _signature(file)
-        if signature == _HDF5:
-            with Hdf5File.opened(file) as opened:
-                return opened.has("observations")
-        if signature.startswith(_ZIP):
-            with NpzFile.opened(file) as opened:
-                return "obs" in opened.names()
+        with opened(path) as file:
+            return not _STATES.isdisjoint(file.names())
     except BadFileError:
-        pass
-    return False
-
-
-def _report(
-    name: str, dataset: StateDataset, notes: Sequence[str], log: Callable[[str], None]
-) -> None:
-    steps = len(dataset.reward) - len(dataset.offsets) + 1
-    counts = f"{steps:,} transitions in {len(dataset.offsets) - 1:,} episodes"
-    log(f"{name}: {'; '.join([counts, *notes])}")
+        return False

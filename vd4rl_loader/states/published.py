@@ -71,6 +71,18 @@ def _neorl() -> dict[str, str]:
 # suite -> task with its version -> address; of a task's versions the first is meant.
 URLS = {"d4rl": {**_mujoco(), **_antmaze()}, "neorl": _neorl()}
 _VERSION = re.compile(r"-v\d+")
+_COPY = re.compile(r" ?\(\d+\)(?=\.)")  # as browsers name a second download
+_MUJOCO_FILE = re.compile(
+    r"(hopper|walker2d|halfcheetah|ant)_(random|medium|medium_replay|medium_expert|"
+    r"expert|full_replay|mixed)(-v\d+)?\.hdf5"
+)
+_NEORL_FILE = re.compile(
+    r"((?:Hopper|Walker2d|HalfCheetah)-v3-[a-z]+)-(\d+)-(train|val)(?:-noise)?\.npz"
+)
+_OGBENCH_FILE = re.compile(
+    r"((?:visual-)?(?:pointmaze|antmaze|humanoidmaze|antsoccer|cube|scene|puzzle|"
+    r"powderworld)-.+-v\d+(?:-val)?)\.npz"
+)
 
 
 def url(task: str, suite: str | None = None) -> str:
@@ -157,9 +169,25 @@ def tasks() -> list[str]:
 
 
 def published_task(file_name: str) -> str | None:
-    """The task, with version, whose file is published under this name, if any is."""
+    """The dataset, with version, whose file is published under this name, if any is.
+
+    Also of datasets that no task here means: other versions of D4RL's, other numbers of
+    NeoRL's trajectories, validation files, OGBench's.
+    """
+    file_name = _COPY.sub("", file_name)
     names = {_file_name(address): name for name, address in _known(None).items()}
-    return names.get(file_name)
+    if file_name in names:
+        return names[file_name]
+    if match := _MUJOCO_FILE.fullmatch(file_name):
+        env, level, version = match.groups()
+        level = level.replace("_", "-").replace("mixed", "medium-replay")
+        return f"{env}-{level}{version or '-v0'}"
+    if match := _NEORL_FILE.fullmatch(file_name):
+        name, count, kind = match.groups()
+        return f"{name}-{count}" + ("-val" if kind == "val" else "")
+    if match := _OGBENCH_FILE.fullmatch(file_name):
+        return f"OGBench's {match[1]}"
+    return None
 
 
 def is_version_of(name: str, task: str) -> bool:

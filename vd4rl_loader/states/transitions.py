@@ -14,6 +14,40 @@ _SAME_STATE = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
+class Rows:
+    """R rows of a source in its order, before they are cut into episodes.
+
+    Attributes:
+      state, next_state: float32 [R, D].
+      action: float32 [R, A], in [-1, 1].
+      reward: float32 [R].
+      terminal: bool [R], the task ends in `next_state`.
+      ends: bool [R], the source says that an episode ends with the row.
+      dropped: bool [R], rows that end an episode and are no transitions.
+      stored: whether the source has next states. If not, `next_state` is the next row's
+        state, which is another episode's where one ends.
+      goals: whether terminals are reached goals, after which an episode may go on.
+      notes: what the source's reader noticed, in words for the user.
+    """
+
+    state: np.ndarray
+    next_state: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    terminal: np.ndarray
+    ends: np.ndarray
+    dropped: np.ndarray
+    stored: bool = True
+    goals: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Numbers of a state and of an action."""
+        return self.state.shape[1], self.action.shape[1]
+
+
+@dataclasses.dataclass(frozen=True)
 class Transitions:
     """K transitions in the source's order; row k follows row k - 1 unless it begins.
 
@@ -41,25 +75,19 @@ def follows(state: np.ndarray, next_state: np.ndarray) -> np.ndarray:
         return np.linalg.norm(state[1:] - next_state[:-1], axis=1) <= _SAME_STATE
 
 
-def select(
-    rows: Transitions, keep: np.ndarray, ends: np.ndarray, notes: tuple[str, ...]
-) -> Transitions:
-    """Drops rows; a new episode begins after a row that ends one.
+def select(rows: Rows, keep: np.ndarray, begins: np.ndarray) -> Transitions:
+    """Drops rows, each of which ends an episode.
 
     Args:
       rows: R rows.
-      keep: bool [R]; only rows that end an episode, and the last, may be dropped.
-      ends: bool [R], an episode ends in or with the row.
-      notes: what to tell the user.
+      keep: bool [R].
+      begins: bool [R], an episode begins with the row.
     """
-    begins = rows.begins.copy()
-    begins[1:] |= ends[:-1]
-    begins[:1] = True
     arrays = {
         name: getattr(rows, name)[keep]
         for name in ("state", "next_state", "action", "reward", "terminal")
     }
-    return Transitions(**arrays, begins=begins[keep], notes=rows.notes + notes)
+    return Transitions(**arrays, begins=begins[keep], notes=rows.notes)
 
 
 def to_dataset(rows: Transitions, format: str, source_bytes: int) -> StateDataset:

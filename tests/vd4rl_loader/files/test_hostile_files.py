@@ -50,7 +50,7 @@ def test_an_array_in_place_of_an_archive(tmp_path):
     with open(tmp_path / "bad.npz", "wb") as file:
         header = {"descr": "<f8", "fortran_order": False, "shape": (10**12,)}
         np.lib.format.write_array_header_1_0(file, header)
-    assert "bad.npz: cannot be read" in refusal(tmp_path)
+    assert "bad.npz: is a single array (.npy), not an .npz" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("target", ["other.h5", "/dev/zero", "nowhere"])

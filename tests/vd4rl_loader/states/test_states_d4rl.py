@@ -21,10 +21,10 @@ ENDS = [(5, "terminal"), (4, "timeout"), (6, None), (3, "terminal"), (4, None)]
 def opened(tmp_path):
     """Opens rows as a file; also gives the lines of the log."""
 
-    def open_rows(fields, **options):
+    def open_rows(fields, skip_bad=False, **options):
         lines = []
         path = write_d4rl(tmp_path / "data.hdf5", fields, **options)
-        dataset = open_states(path, log=lines.append)
+        dataset = open_states(path, skip_bad=skip_bad, log=lines.append)
         assert_in_order(dataset)
         assert dataset.source_bytes == path.stat().st_size
         return dataset, lines
@@ -51,7 +51,10 @@ def test_with_next_observations_only_timeouts_are_dropped(opened):
     assert dataset.is_terminal[dataset.offsets[1:] - 1].tolist() == [
         end == "terminal" for _, end in ENDS
     ]
-    assert lines == ["data.hdf5: 21 transitions in 5 episodes; 1 timeout rows dropped"]
+    assert lines == [
+        "data.hdf5: 21 transitions in 5 episodes; 1 timeout rows dropped; 1 cuts where "
+        "states do not follow one another"
+    ]
     assert dataset.spec.format == "d4rl"
     assert (dataset.spec.vector_size, dataset.spec.action_size) == (3, 2)
 
@@ -92,20 +95,22 @@ def test_states_that_differ_by_more_than_the_tolerance_are_a_cut(
 
 def test_without_next_observations_true_next_states_or_none(opened):
     fields = without(rows(ENDS[:2] + ENDS[3:4] + ENDS[4:]), "next_observations")
-    dataset, lines = opened(fields)
+    dataset, lines = opened(fields, skip_bad=True)
     assert_same(transitions(dataset), [t for t in qlearning(fields) if not t[4]])
     assert not dataset.is_terminal.any()
     assert np.diff(dataset.offsets).tolist() == [5, 4, 3, 4]
     assert lines == [
         "data.hdf5: 12 transitions in 4 episodes; 1 timeout rows dropped; 2 terminal "
         "rows dropped, their next states are not stored; the last row dropped, its "
-        "next state is not stored"
+        "next state is not stored; the dropped rows hold 2 of 2 terminals"
     ]
 
 
 @pytest.mark.parametrize("by", ["29 numbers", "infos/goal"])
 def test_a_maze_is_not_cut_at_the_goal(opened, by):
-    fields = rows([(9, "timeout"), (7, None)], size=29 if by == "29 numbers" else 4)
+    fields = rows([(9, "timeout"), (7, None)], size=29, actions=8)
+    if by == "infos/goal":
+        fields = rows([(9, "timeout"), (7, None)], size=4)
     fields = without(fields, "next_observations")
     fields["terminals"][[3, 4, 5, 12]] = True
     fields["rewards"] = fields["terminals"].astype(np.float32)
@@ -121,7 +126,11 @@ def test_a_maze_is_not_cut_at_the_goal(opened, by):
 
 
 def test_a_maze_whose_timeouts_are_out_of_step_is_cut_where_xy_jumps(opened):
-    fields = without(rows([(6, None), (8, None), (5, None)], size=29), "timeouts")
+    fields = without(
+        rows([(6, None), (8, None), (5, None)], size=29, actions=8), "timeouts"
+    )
+    fields["rewards"] = np.arange(19) % 6 == 2
+    fields["rewards"] = fields["rewards"].astype(np.float32)
     fields = without(fields, "next_observations")
     fields["observations"][6:14, :2] += [3, 3]
     fields["observations"][14:, :2] += [0, 20]

@@ -40,7 +40,9 @@ class Proxy(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def proxy(tmp_path, monkeypatch):
-    content = write_d4rl(tmp_path / "source.hdf5", rows([(9, None)])).read_bytes()
+    content = write_d4rl(
+        tmp_path / "source.hdf5", rows([(9, None)], size=11, actions=3)
+    ).read_bytes()
     handler = type("TestProxy", (Proxy,), {"content": content, "asked": []})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()

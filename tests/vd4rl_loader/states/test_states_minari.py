@@ -115,8 +115,8 @@ def error():
     with pytest.raises(DataError) as caught:
         open_states("minari:made/here-v0", log=lambda line: None)
     text = str(caught.value)
-    assert text.startswith("minari:made/here-v0: ") and "\n" not in text
-    return text.removeprefix("minari:made/here-v0: ")
+    assert text.startswith("minari:made/here-v0: ")
+    return text.removeprefix("minari:made/here-v0: ").rpartition("\n  ")[2]
 
 
 def changed(key, value):
@@ -169,12 +169,22 @@ def test_defects(name):
     assert error() == expected
 
 
+def test_a_bad_episode_may_be_left_out():
+    write(changed("rewards", at(2, np.nan)))
+    assert error() == "episode 1: rewards: not finite at row 2"
+    lines = []
+    dataset = open_states("minari:made/here-v0", skip_bad=True, log=lines.append)
+    assert dataset.statistics()["steps"] == 3
+    assert "1 of 2 episodes left out:\n  episode 1: rewards: not fin" in lines[0]
+
+
 def test_other_spaces():
     parts = episodes()
     for part in parts:
         part["actions"] = np.zeros(len(part["actions"]), np.int64)
     write(parts, actions=spaces.Discrete(2))
-    assert error().startswith("episode 0: actions: dtype int64, expected a float type")
+    said = error()
+    assert said.startswith("episode 1: actions: dtype int64, expected a float type")
 
 
 def test_other_dictionaries():
@@ -183,7 +193,7 @@ def test_other_dictionaries():
         part["observations"] = {"joints": part["observations"]}
     write(parts, spaces.Dict(joints=box(4)))
     assert error() == (
-        "episode 0: observations: a dictionary of joints, expected vectors"
+        "episode 1: observations: a dictionary of joints, expected vectors"
     )
 
 

@@ -49,6 +49,4 @@ def test_done_at_the_time_limit_is_a_timeout(tmp_path):
     ends = dataset.offsets[1:] - 1
     assert dataset.is_terminal[ends].tolist() == [False, True, False]
     assert dataset.statistics()["steps"] == 2999  # all next states are true
-    assert lines[0].endswith(
-        "1 times done at step 1000 taken for the time limit, not a terminal"
-    )
+    assert lines[0].endswith("1 terminals at step 1000 taken for the time limit")

@@ -69,7 +69,8 @@ LENGTHS = {
 
 def write(folder, name):
     length = LENGTHS.get(name, 10)
-    fields = rows([(length, None)])
+    size = 29 if name.startswith("Ant") else 11 + name.endswith("npz")
+    fields = rows([(length, None)], size=size, actions=8 if size == 29 else 3)
     if name.endswith("npz"):
         return write_npz(folder / name, neorl(fields, [length]))
     return write_d4rl(folder / name, fields)
@@ -107,7 +108,7 @@ def test_an_only_file(tmp_path):
     write(tmp_path, "mine.hdf5")
     (tmp_path / "notes.txt").touch()
     (tmp_path / ".hidden.hdf5").touch()
-    for task in (None, "hopper-medium", "pointmaze-large"):
+    for task in (None, "hopper-medium", "mine"):
         assert steps(tmp_path, task) == 10
     assert steps(tmp_path / "mine.hdf5", "hopper-medium") == 10
     # By content: the name says nothing.
@@ -125,11 +126,60 @@ def test_a_file_of_another_task(tmp_path):
     path = write(tmp_path, "hopper_medium-v2.hdf5")
     assert steps(path, "hopper-medium") == 4
     expected = (
-        "is published as 'hopper-medium-v2', not 'hopper-medium-replay'; give that "
+        "is published as 'hopper-medium-v2', not 'hopper-medium-replay': give that "
         "task, or another file"
     )
     assert refused(path, "hopper-medium-replay") == expected
     assert refused(tmp_path, "hopper-medium-replay").endswith(expected)
+
+
+OTHER_DATA = {  # that no task here means: its name as we tell it
+    "hopper_medium.hdf5": "hopper-medium-v0",
+    "hopper_medium-v1.hdf5": "hopper-medium-v1",
+    "hopper_medium-v1 (1).hdf5": "hopper-medium-v1",
+    "walker2d_mixed.hdf5": "walker2d-medium-replay-v0",
+    "ant_expert-v2.hdf5": "ant-expert-v2",
+    "Hopper-v3-low-100-train-noise.npz": "Hopper-v3-low-100",
+    "Hopper-v3-medium-10000-train-noise.npz": "Hopper-v3-medium-10000",
+    "Hopper-v3-low-1000-val-noise.npz": "Hopper-v3-low-1000-val",
+    "Hopper-v3-low-10-train-noise.npz": "Hopper-v3-low-10",
+    "antmaze-large-navigate-v0-val.npz": "OGBench's antmaze-large-navigate-v0-val",
+}
+
+
+@pytest.mark.parametrize("name", OTHER_DATA)
+def test_published_files_of_other_versions_and_sizes(tmp_path, name):
+    """Whatever the task: their data are others than the ones that it means."""
+    path = write(tmp_path, name)
+    neorl_file = name.endswith("npz")
+    task = "Hopper-low" if neorl_file else "hopper-medium"
+    told = f"is published as {OTHER_DATA[name]!r}, not {task!r}: "
+    said = refused(path, task)
+    assert said.startswith(told) and "rename this one to train on it all the" in said
+    assert steps(path.rename(tmp_path / f"mine{path.suffix}"), task) == 10
+
+
+def test_a_second_download_of_the_right_file(tmp_path):
+    path = write(tmp_path, "hopper_medium-v2 (1).hdf5")
+    assert steps(path, "hopper-medium") == 10
+    assert "published as 'hopper-medium-v2'" in refused(path, "hopper-expert")
+
+
+@pytest.mark.parametrize(
+    ("task", "sizes"),
+    [
+        ("walker2d-medium", "17 and 6"),
+        ("Hopper-low", "12 and 3"),
+        ("antmaze-umaze", "29 and 8"),
+        ("pointmaze-large", "2 and 2"),
+    ],
+)
+def test_sizes_of_another_task(tmp_path, task, sizes):
+    path = write(tmp_path, "mine.hdf5")
+    assert refused(path, task) == (
+        f"states of 11 and actions of 3 numbers, but {task} has {sizes}: give that "
+        "task's data, or another --task"
+    )
 
 
 def test_no_file(tmp_path):

@@ -1,0 +1,68 @@
+"""Files of other projects: recognised, so that they can be refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from vd4rl_loader.errors import shown
+from vd4rl_loader.files.untrusted import Hdf5File, NpzFile, Stored
+from vd4rl_loader.files.validation import BadFileError
+
+_IMAGES, _STATES = ("image", "observation"), ("observations", "obs")
+_TABLE = "docs/data.md, Data of other projects, makes a table of D4RL's layout of it"
+_EPISODES = "docs/data.md, Data of other projects, makes episodes of .npz of it"
+_GROUPS = {  # by how the names of their groups begin
+    "episode_": "looks like Minari's: give --data minari:DATASET_ID",
+    "data": f"looks like robomimic's: {_TABLE}",
+    "traj_": f"looks like ManiSkill's: {_TABLE}",
+    "observations": f"looks like ALOHA's: {_TABLE}",
+}
+
+
+def declared(file: NpzFile | Hdf5File, needed: Iterable[str]) -> dict[str, Stored]:
+    """The file's arrays as it declares them; those that are needed are there.
+
+    Raises:
+      BadFileError: some are missing; names the project whose file it looks like.
+    """
+    needed = list(needed)
+    arrays = file.declared([*needed, *_STATES])
+    if missing := [name for name in needed if name not in arrays]:
+        groups = [name for name in file.names() if name not in arrays]
+        held = [", ".join(arrays), "groups " + ", ".join(groups) if groups else ""]
+        found = shown(" and ".join(filter(None, held)), 300) or "nothing"
+        text = f"{', '.join(missing)}: missing (the file holds {found})"
+        raise BadFileError(
+            ": ".join(filter(None, [text, _likely(file, arrays, needed)]))
+        )
+    return arrays
+
+
+def _likely(
+    file: NpzFile | Hdf5File, arrays: dict[str, Stored], needed: list[str]
+) -> str | None:
+    """The project whose file it looks like, and what to do."""
+    groups = [name for name in file.names() if name not in arrays]
+    for mark, project in _GROUPS.items():
+        if any(name.startswith(mark) for name in groups):
+            return project
+    states = next((arrays[name] for name in _STATES if name in arrays), None)
+    if states and states.dtype == np.uint8:
+        return f"its observations are images, looks like OGBench's: {_EPISODES}"
+    if states and needed[0] in _IMAGES:
+        return (
+            "looks like state vectors: give a task of states, such as "
+            "--configs d4rl_mujoco --task hopper-medium-replay"
+        )
+    if states and "rewards" not in arrays:
+        return f"looks like OGBench's, which has no rewards: {_TABLE}"
+    if any(name in arrays for name in _IMAGES) and needed[0] not in _IMAGES:
+        return (
+            "looks like images: give a task of pixels, such as --configs vd4rl --task "
+            "walker_walk-medium"
+        )
+    if "arr_0" in arrays:
+        return "its arrays have no names: save them with numpy.savez(file, name=array)"
+    return None

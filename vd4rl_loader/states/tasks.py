@@ -1,0 +1,54 @@
+"""Facts about tasks that a file of their transitions has to agree with."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+USUAL_LIMIT = 1000  # steps of all of Gymnasium's MuJoCo tasks
+
+
+class TaskFacts(NamedTuple):
+    """Facts that are known of a task.
+
+    Attributes:
+      name: such as "hopper"; None if it is not known.
+      sizes: numbers of a state and of an action, if they are known.
+      limit: steps after which time runs out; None if that is not known.
+      never_ends: nothing but the clock ends an episode.
+    """
+
+    name: str | None = None
+    sizes: tuple[int, int] | None = None
+    limit: int | None = None
+    never_ends: bool = False
+
+
+# By how the published names begin; states of NeoRL's begin with x.
+_FACTS = {
+    "hopper-": TaskFacts("hopper", (11, 3), USUAL_LIMIT),
+    "walker2d-": TaskFacts("walker2d", (17, 6), USUAL_LIMIT),
+    "halfcheetah-": TaskFacts("halfcheetah", (17, 6), USUAL_LIMIT, True),
+    "Hopper-": TaskFacts("Hopper", (12, 3), USUAL_LIMIT),
+    "Walker2d-": TaskFacts("Walker2d", (18, 6), USUAL_LIMIT),
+    "HalfCheetah-": TaskFacts("HalfCheetah", (18, 6), USUAL_LIMIT, True),
+    "antmaze-": TaskFacts("antmaze", (29, 8)),
+    "pointmaze-": TaskFacts("pointmaze", (2, 2)),
+}
+
+
+def facts(task: str | None, sizes: tuple[int, int]) -> TaskFacts:
+    """Facts about a task by its published name, or else by a file's sizes.
+
+    Args:
+      task: such as "hopper-medium-v2" or "Hopper-low".
+      sizes: numbers of a state and of an action.
+    """
+    if task is not None:
+        prefix = re.match("[^-]*-?", task)[0]
+        return _FACTS.get(prefix, TaskFacts(task))
+    alike = [known for known in _FACTS.values() if known.sizes == sizes]
+    if len(alike) == 1:
+        return alike[0]
+    limits = {known.limit for known in alike}  # of walker2d and halfcheetah the same
+    return TaskFacts(limit=limits.pop() if len(limits) == 1 else None)
