@@ -14,10 +14,11 @@ from vd4rl_loader.errors import DataError
 from vd4rl_loader.files import formats
 from vd4rl_loader.files.episode import Episode
 from vd4rl_loader.files.episode_files import episode_name, write_episode
-from vd4rl_loader.files.layout import Source, find_source
+from vd4rl_loader.files.layout import ALIGNMENT_HELP, Source, find_source
 from vd4rl_loader.files.validation import Findings
 from vd4rl_loader.resize import resize_images
 from vd4rl_loader.simulators.render import MAX_SIZE, RenderStyle
+from vd4rl_loader.simulators.suite import usual_camera
 
 _OTHER = {".npz": ".hdf5", ".hdf5": ".npz"}
 
@@ -28,6 +29,7 @@ def convert(
     size: int | None = None,
     skip_bad: bool = False,
     log: Callable[[str], None] = print,
+    alignment: str = "auto",
 ) -> int:
     """Writes the dataset in `src` in the other format; `dst` appears whole or not.
 
@@ -37,6 +39,7 @@ def convert(
       size: size of the written images, in pixels; by default that of the read ones.
       skip_bad: leave out unusable files and episodes, and say how many.
       log: receives lines for the user.
+      alignment: order of what is read, as `open_dataset` takes it; arrival is written.
 
     Returns:
       The number of episodes written.
@@ -46,7 +49,10 @@ def convert(
     """
     if size is not None and not 1 <= size <= MAX_SIZE:
         raise DataError(f"size is {size}: give 1 to {MAX_SIZE}")
-    source, dst = find_source(src, None, None, size or 64), Path(dst).expanduser()
+    source, dst = (
+        find_source(src, None, None, size or 64, alignment),
+        Path(dst).expanduser(),
+    )
     findings = Findings()
     temporary = _new_folder(dst)
     try:
@@ -103,10 +109,11 @@ def _fields(episode: Episode, size: int) -> dict[str, Any]:
 
 def _record(source: Source, source_size: int, size: int) -> dict[str, Any]:
     """The record for the written files: resized images keep their render style."""
+    arrival = {"alignment": "arrival"}
     if source.record or size == source_size:
-        return source.record
-    render = RenderStyle.named("vd4rl", source_size)
-    return {"alignment": "arrival", "render": render.to_json()}
+        return source.record and {**source.record, **arrival}
+    render = RenderStyle("vd4rl", source_size, usual_camera(source.task))
+    return {**arrival, "render": render.to_json()}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,11 +122,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dst", help="new folder for files of the other format")
     parser.add_argument("--size", type=int, help="resize images to SIZE pixels")
     parser.add_argument(
-        "--skip-bad", action="store_true", help="leave out unusable files"
+        "--skip-bad", action="store_true", help="go on without what is unusable"
     )
+    parser.add_argument("--alignment", default="auto", help=ALIGNMENT_HELP)
 
 
 def run(args: argparse.Namespace) -> None:
     """Runs the command `convert`."""
-    written = convert(args.src, args.dst, args.size, args.skip_bad)
+    written = convert(
+        args.src, args.dst, args.size, args.skip_bad, alignment=args.alignment
+    )
     print(f"wrote {written} episodes to {args.dst}")

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vd4rl_loader import arrays, cache
+from vd4rl_loader import arrays, cache, recording
 from vd4rl_loader.episodes import Episodes
-from vd4rl_loader.errors import DataError, shown
 from vd4rl_loader.files import formats
+from vd4rl_loader.files.episode import Episode
 from vd4rl_loader.files.layout import Source, find_source
 from vd4rl_loader.files.validation import Findings, length_problems
+from vd4rl_loader.recording import Recording
 from vd4rl_loader.resize import resize_images
 from vd4rl_loader.simulators.render import RenderStyle
 
 _FORMAT_VERSION = 1  # of the cached arrays; another number makes caches be rebuilt
-_MAX_ACTION_REPEAT = 1000  # steps of an episode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +36,7 @@ class DatasetSpec:
       render: how the source's images were rendered.
       action_repeat: control steps per action.
       source_image_size: height and width of the images in the files, in pixels.
+      guessed: which of `action_repeat` and `render` no `dataset.json` says.
     """
 
     task: str | None
@@ -45,6 +47,7 @@ class DatasetSpec:
     render: RenderStyle
     action_repeat: int
     source_image_size: int
+    guessed: tuple[str, ...] = ()
 
     def fit(self, frames: np.ndarray) -> np.ndarray:
         """Makes rendered frames what they would be in the dataset.
@@ -100,6 +103,7 @@ def open_dataset(
     skip_bad: bool = False,
     cache_dir: str | Path | None = None,
     log: Callable[[str], None] = print,
+    alignment: str = "auto",
 ) -> Dataset:
     """Opens a V-D4RL dataset, by its cache if the files have not changed.
 
@@ -114,11 +118,15 @@ def open_dataset(
       cache_dir: where the cache goes; by default beside the data if that is writable,
         else into the user's cache folder.
       log: receives lines for the user.
+      alignment: "arrival" where entry t holds what led to image t, "departure" where it
+        holds what was done in it; "auto" is what `dataset.json` says, or arrival.
 
     Raises:
-      DataError: there is no such dataset, or files are unusable: all are listed.
+      DataError: there is no such dataset, it is another task's, or files are unusable:
+        all are listed.
     """
-    source = find_source(path, task, level, image_size)
+    source = find_source(path, task, level, image_size, alignment)
+    recording.refuse_other_size(source, formats.action_size(source))
     mapped, summary = cache.obtain(
         cache.homes(source.folder, cache_dir),
         # Without skip_bad, min_length decides on acceptance, not on the arrays.
@@ -128,25 +136,29 @@ def open_dataset(
         build=lambda to: _build(to, source, image_size, min_length, skip_bad, log),
         log=log,
     )
-    for note in summary["notes"]:
-        log(note)
     _refuse_short(source, mapped["offsets"], summary["origins"], min_length)
-    spec = _spec(source, mapped, summary["source_image_size"])
-    source_bytes = sum(file.stat().st_size for file in source.files)
-    return Dataset(**mapped, spec=spec, source_bytes=source_bytes)
+    dataset, notes = _assembled(source, mapped, summary)
+    for note in notes:
+        log(note)
+    return dataset
 
 
 def _slot(source: Source, image_size: int, shortest: int | None) -> str:
     """A cache's purpose, in a name that a person can read."""
     which = cache.digest(source.files[0].name) if source.single else "all"
     name = f"{which}_{source.suffix[1:]}_{image_size}px"
+    name += "_departure" if source.departure else ""
     return name if shortest is None else f"{name}_min{shortest}"
 
 
 def _key(source: Source) -> str:
     """A digest of all that a cache was made from."""
     stats = [(file.name, file.stat()) for file in source.files]
-    files = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    # Time and size survive unzipping and copying, these do not.
+    files = [
+        (name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+        for name, stat in stats
+    ]
     return cache.digest([_FORMAT_VERSION, files])
 
 
@@ -162,12 +174,21 @@ def _build(
     findings = Findings()
     episodes = formats.read_episodes(source, min_length, findings)
     # After the first problem nothing can come of the arrays, but all are to be listed.
+    kept: Counter[str] = Counter()
     usable = (e for e in episodes if skip_bad or not findings.problems)
+    usable = (_counted(episode, kept) for episode in usable)
     summary = arrays.write_arrays(folder, usable, image_size)
     formats.refuse_bad(source, findings, skip_bad)
     if not summary:
         formats.refuse_empty(source, findings)
+    formats.refuse_losses(source, findings, kept, skip_bad)
     arrays.write_summary(folder, {**summary, "notes": findings.notes})
+
+
+def _counted(episode: Episode, kept: Counter[str]) -> Episode:
+    kept["rewards"] += np.count_nonzero(episode.reward)
+    kept["terminals"] += episode.terminal
+    return episode
 
 
 def _refuse_short(
@@ -183,34 +204,33 @@ def _refuse_short(
     formats.refuse_bad(source, findings, skip_bad=False)
 
 
-def _action_repeat(record: dict[str, Any]) -> int:
-    given = record.get("action_repeat", 2)
-    if type(given) is not int or not 1 <= given <= _MAX_ACTION_REPEAT:
-        raise DataError(
-            f"action_repeat is {shown(repr(given))}, expected a whole number from 1 to "
-            f"{_MAX_ACTION_REPEAT}"
-        )
-    return given
-
-
-def _spec(
-    source: Source, mapped: dict[str, np.ndarray], source_image_size: int
-) -> DatasetSpec:
-    record = source.record
-    try:
-        render = RenderStyle.named("vd4rl", source_image_size)
-        if "render" in record:
-            render = RenderStyle.from_json(record["render"])
-        action_repeat = _action_repeat(record)
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{source.folder / 'dataset.json'}: {error}") from error
-    return DatasetSpec(
+def _assembled(
+    source: Source, mapped: dict[str, np.ndarray], summary: dict[str, Any]
+) -> tuple[Dataset, list[str]]:
+    """The dataset with what task and lengths tell of it; and lines for the user."""
+    lengths = np.diff(mapped["offsets"])
+    recorded = Recording.of(source, summary["source_image_size"], lengths)
+    terminals = recording.true_terminals(source.task, mapped["is_terminal"], lengths)
+    spec = DatasetSpec(
         task=source.task,
         level=source.level,
         image_size=mapped["image"].shape[1],
         action_size=mapped["action"].shape[1],
         alignment="arrival",
-        render=render,
-        action_repeat=action_repeat,
-        source_image_size=source_image_size,
+        render=recorded.render,
+        action_repeat=recorded.action_repeat,
+        source_image_size=summary["source_image_size"],
+        guessed=recorded.guessed,
     )
+    notes = [
+        *summary["notes"],
+        *recording.unusual_lengths(lengths, summary["origins"]),
+        *terminals[1],
+        *recording.alignment_hints(
+            mapped["action"], mapped["offsets"], source.departure
+        ),
+        *recorded.notes(lengths),
+    ]
+    arrays = {**mapped, "is_terminal": terminals[0]}
+    source_bytes = sum(file.stat().st_size for file in source.files)
+    return Dataset(**arrays, spec=spec, source_bytes=source_bytes), notes

@@ -14,10 +14,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from vd4rl_loader.dataset import Dataset, open_dataset
+from vd4rl_loader.dataset import Dataset, DatasetSpec, open_dataset
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.files.episode_files import atomic
+from vd4rl_loader.files.layout import ALIGNMENT_HELP
 from vd4rl_loader.simulators.render import RenderStyle
+from vd4rl_loader.simulators.suite import EPISODE_STEPS
 from vd4rl_loader.states import StateDataset, is_state_data, open_states
 
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -98,6 +100,7 @@ def _rows(dataset: Dataset | StateDataset) -> dict[str, str]:
         "returns": f"[{histogram(dataset.returns())}]",
         "actions": f"{dataset.spec.action_size} numbers, "
         f"{numbers['action_min']:.3f} to {numbers['action_max']:.3f}",
+        "terminals": f"{numbers['terminals']:,}",
         "size on disk": _megabytes(numbers["source_bytes"]),
         "size as arrays": _megabytes(numbers["bytes"]),
     }
@@ -109,13 +112,19 @@ def _pixel_rows(dataset: Dataset) -> dict[str, str]:
     return {
         "images": f"{size}×{size}"
         + ("" if size == read_as else f", read as {read_as}"),
-        "rendered": _describe(spec.render),
+        "rendered": _describe(spec.render) + _guess(spec, "render"),
+        "action repeat": f"{spec.action_repeat} control steps per action"
+        + _guess(spec, "action_repeat"),
+        "time limit": f"{EPISODE_STEPS:,} control steps",
     }
+
+
+def _guess(spec: DatasetSpec, field: str) -> str:
+    return " (guessed)" if field in spec.guessed else ""
 
 
 def _state_rows(dataset: StateDataset) -> dict[str, str]:
     return {
-        "terminals": f"{np.count_nonzero(dataset.is_terminal):,}",
         "states": f"{dataset.spec.vector_size} numbers",
         "format": _FORMATS[dataset.spec.format],
     }
@@ -157,8 +166,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--contact-sheet", type=Path, help="PNG of frames to write")
     parser.add_argument("--json", action="store_true", help="print JSON, not a table")
     parser.add_argument(
-        "--skip-bad", action="store_true", help="leave out unusable files"
+        "--skip-bad", action="store_true", help="go on without what is unusable"
     )
+    parser.add_argument("--alignment", default="auto", help=ALIGNMENT_HELP)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -178,8 +188,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _open_states(args: argparse.Namespace) -> StateDataset:
-    for option in ("contact_sheet", "level"):
-        if getattr(args, option):
+    for option in ("contact_sheet", "level", "alignment"):
+        if getattr(args, option) not in (None, "auto"):
             raise DataError(
                 f"{args.path}: holds state vectors, leave out "
                 f"--{option.replace('_', '-')}, which is for datasets of images"
@@ -195,6 +205,7 @@ def _open_pixels(args: argparse.Namespace) -> Dataset:
         min_length=2,
         skip_bad=args.skip_bad,
         log=_to_stderr,
+        alignment=args.alignment,
     )
 
 

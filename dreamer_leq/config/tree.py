@@ -42,6 +42,8 @@ class Data:
 
     path: PathText
     skip_bad: bool
+    alignment: Literal["auto", "arrival", "departure"]
+    rewards: Literal["auto", "raw"]
     cache_dir: PathText
     image_size: Pixels
     placement: Literal["auto", "device", "host"]

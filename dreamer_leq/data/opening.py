@@ -37,6 +37,7 @@ def open_data(config: Config, log: Log) -> tuple[AnyDataset, str]:
     if not config.about.pixels:
         path = config.data.path or _state_file(config, log)
         states = open_states(path, config.task, config.data.skip_bad, log)
+        _refuse_no_reward(config, states, path)
         return states, str(path)
     path = config.data.path or _collected(config, log)
     dataset = open_dataset(
@@ -48,7 +49,9 @@ def open_data(config: Config, log: Log) -> tuple[AnyDataset, str]:
         skip_bad=config.data.skip_bad,
         cache_dir=config.data.cache_dir or None,
         log=log,
+        alignment=config.data.alignment,
     )
+    _refuse_no_reward(config, dataset, path)
     return dataset, str(path)
 
 
@@ -59,8 +62,8 @@ def open_data_at(path: str | Path, config: Config, log: Log) -> AnyDataset:
 
 
 def reward_transform(config: Config, dataset: AnyDataset) -> RewardTransform:
-    """How LEQ sees the dataset's rewards (as the paper's code, by the task)."""
-    kind = config.about.reward
+    """How LEQ sees the dataset's rewards: raw, or as the paper's code by the task."""
+    kind = config.about.reward if config.data.rewards == "auto" else "none"
     if kind == "return_range":
         return return_range_transform(dataset)
     return MINUS_ONE if kind == "minus_one" else IDENTITY
@@ -94,6 +97,14 @@ def _collected(config: Config, log: Log) -> str:
         noise=made.noise or None,
     )
     return str(out)
+
+
+def _refuse_no_reward(config: Config, dataset: AnyDataset, path: str | Path) -> None:
+    if not (config.data.skip_bad or np.asarray(dataset.reward).any()):
+        raise UserError(
+            f"{path}: no entry has a reward, there is nothing to learn: give other data, "
+            "or go on with --data.skip_bad"
+        )
 
 
 def _state_file(config: Config, log: Log) -> Path:

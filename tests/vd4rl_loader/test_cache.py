@@ -36,11 +36,14 @@ def entries(home):
     return sorted(path.name for path in home.iterdir() if path.is_dir())
 
 
-def damage(path):
-    """Makes a file unreadable without changing what the key is made from."""
-    before = path.stat()
-    path.write_bytes(bytes(before.st_size))
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+@pytest.fixture
+def no_reading(monkeypatch):
+    """From its call on, files of episodes must not be read."""
+
+    def forbid():
+        monkeypatch.setattr(vd4rl_loader.files.formats, "read_episodes", None)
+
+    return forbid
 
 
 def test_the_arrays_are_read_only_maps(folder):
@@ -52,14 +55,13 @@ def test_the_arrays_are_read_only_maps(folder):
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".hdf5"])
-def test_the_second_opening_reads_no_source(tmp_path, suffix):
+def test_the_second_opening_reads_no_source(tmp_path, suffix, no_reading):
     if suffix == ".npz":
         write_folder(tmp_path, EPISODES)
     else:
         write_hdf5(tmp_path / "1.hdf5", stream(EPISODES))
     quiet(tmp_path)
-    for path in tmp_path.glob(f"*{suffix}"):
-        damage(path)
+    no_reading()
     assert_holds(quiet(tmp_path), EPISODES)
 
 
@@ -95,10 +97,29 @@ def test_a_changed_source_replaces_the_cache(folder):
 def test_a_touched_source_is_read_again(folder):
     quiet(folder)
     path = max(folder.glob("*.npz"))
-    damage(path)
+    path.write_bytes(bytes(path.stat().st_size))
     os.utime(path)
     with pytest.raises(DataError, match=path.name):
         quiet(folder)
+
+
+@pytest.mark.parametrize("how", ["written over", "put in its place"])
+def test_other_data_of_the_same_names_sizes_and_times(tmp_path, how):
+    """As archives and copies keep times."""
+    one, other = ({**episode(0), "reward": np.arange(70.0) * n} for n in (1, 2))
+    folder, new = tmp_path / "data", tmp_path / "new"
+    for place, fields in ((folder, one), (new, other)):
+        place.mkdir()
+        np.savez(place / "a.npz", **fields)  # not compressed: of one size
+    assert_holds(quiet(folder), [one])
+    path, before = folder / "a.npz", (folder / "a.npz").stat()
+    if how == "written over":
+        path.write_bytes((new / "a.npz").read_bytes())
+    else:
+        (new / "a.npz").replace(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    assert_holds(quiet(folder), [other])
 
 
 def test_image_sizes_and_single_files_have_their_own_entries(folder):
@@ -218,12 +239,13 @@ def test_without_locks_the_first_to_finish_is_kept(folder, monkeypatch):
     assert len(entries(folder / ".cache")) == 1
 
 
-def test_data_on_a_read_only_disk_is_cached_for_the_user(folder, tmp_path, monkeypatch):
+def test_data_on_a_read_only_disk_is_cached_for_the_user(
+    folder, tmp_path, monkeypatch, no_reading
+):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     (folder / ".cache").write_text("a file, so that no folder can be made here")
     quiet(folder)
-    for path in folder.glob("*.npz"):
-        damage(path)
+    no_reading()
     assert_holds(quiet(folder), EPISODES)
     (home,) = (tmp_path / "xdg" / "dreamer_leq").iterdir()
     assert len(entries(home)) == 1
@@ -273,11 +295,10 @@ def test_a_given_cache_folder(folder, tmp_path):
         quiet(folder, cache_dir=tmp_path / "file")
 
 
-def test_a_moved_dataset_keeps_its_cache(folder, tmp_path):
+def test_a_moved_dataset_keeps_its_cache(folder, tmp_path, no_reading):
     quiet(folder)
     moved = folder.rename(tmp_path / "moved")
-    for path in moved.glob("*.npz"):
-        damage(path)
+    no_reading()
     assert_holds(quiet(moved), EPISODES)
 
 

@@ -100,7 +100,10 @@ def test_the_record_goes_along(tmp_path):
     record = {"task": "walker_walk", "render": RenderStyle.named("fast").to_json()}
     (tmp_path / "a" / "dataset.json").write_text(json.dumps(record))
     convert(tmp_path / "a", tmp_path / "b")
-    assert json.loads((tmp_path / "b" / "dataset.json").read_text()) == record
+    assert json.loads((tmp_path / "b" / "dataset.json").read_text()) == {
+        **record,
+        "alignment": "arrival",
+    }
 
 
 def test_the_destination_must_be_new(tmp_path):

@@ -34,7 +34,7 @@ def test_the_table_tells_all(root, capsys):
         "64×64",
         "207",  # steps
         f"{min(RETURNS):.1f} / {np.mean(RETURNS):.1f} / {max(RETURNS):.1f}",
-        "3 numbers, -",
+        "6 numbers, -",
         "MB",
         "fast: 64 px, camera 0, no effects",
         "█",

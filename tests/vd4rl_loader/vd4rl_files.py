@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 
 
-def episode(seed, length=70, size=16, actions=3):
+def episode(seed, length=70, size=16, actions=6):
     """The arrays of one published .npz file, with its dtypes."""
     rng = np.random.default_rng(seed)
     action = rng.uniform(-1, 1, (length, actions)).astype(np.float32)

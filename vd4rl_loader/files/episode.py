@@ -41,6 +41,18 @@ class Episode:
         return flags
 
 
+def from_departure(episode: Episode) -> Episode:
+    """Arrival order of an episode whose entry t holds what was done in image t.
+
+    What was done in the last image leads nowhere and is left out.
+    """
+    later = {
+        name: np.concatenate([np.zeros_like(values[:1]), values[:-1]])
+        for name, values in (("action", episode.action), ("reward", episode.reward))
+    }
+    return dataclasses.replace(episode, **later)
+
+
 def join(parts: list[Episode]) -> Episode:
     """The episode that `parts`, in order, are pieces of."""
     if len(parts) == 1:

@@ -10,7 +10,7 @@ from vd4rl_loader.errors import DataError
 from vd4rl_loader.files import npz, shards
 from vd4rl_loader.files.episode import Episode
 from vd4rl_loader.files.layout import Source
-from vd4rl_loader.files.validation import Expected, Findings
+from vd4rl_loader.files.validation import GO_ON, Expected, Findings
 
 _READERS = {".npz": npz, ".hdf5": shards}
 
@@ -29,6 +29,12 @@ def read_episodes(
     yield from reader.read(source.files, _expect(source, reader, min_length), findings)
 
 
+def action_size(source: Source) -> int | None:
+    """Numbers in an action of the first readable file, by its header."""
+    peek = _READERS[source.suffix].peek
+    return next((sizes[1] for sizes in map(peek, source.files) if sizes), None)
+
+
 def refuse_bad(source: Source, findings: Findings, skip_bad: bool) -> None:
     """Raises or, with `skip_bad`, notes how much is left out.
 
@@ -41,12 +47,35 @@ def refuse_bad(source: Source, findings: Findings, skip_bad: bool) -> None:
     counted = f"{bad} of {total} files" if total > 1 else "the file"
     if not skip_bad:
         raise DataError(
-            f"{source.folder}: {counted} cannot be used (skip_bad goes on without):\n"
-            f"{findings.report()}"
+            f"{source.folder}: {counted} cannot be used ({GO_ON}):\n{findings.report()}"
         )
     findings.notes.append(
         f"skip_bad: left out what is bad in {counted}:\n{findings.report()}"
     )
+
+
+def refuse_losses(
+    source: Source, findings: Findings, kept: Counter[str], skip_bad: bool
+) -> None:
+    """Raises or, with `skip_bad`, notes that what was dropped holds most of what
+    matters.
+
+    Args:
+      source: the files.
+      findings: what readers have dropped.
+      kept: numbers of rewards and terminals in the episodes.
+      skip_bad: go on all the same.
+
+    Raises:
+      DataError: it does.
+    """
+    for name, lost in findings.lost.items():
+        if lost > kept[name]:
+            text = f"what was dropped holds {lost:,} of {lost + kept[name]:,} {name}"
+            if not skip_bad:
+                notes = "".join(f"\n  {note}" for note in findings.notes)
+                raise DataError(f"{source.folder}: {text} ({GO_ON}):{notes}")
+            findings.notes.append(text)
 
 
 def refuse_empty(source: Source, findings: Findings) -> None:
@@ -59,11 +88,12 @@ def refuse_empty(source: Source, findings: Findings) -> None:
 def _expect(source: Source, reader: ModuleType, min_length: int) -> Expected:
     """Sizes of most of the files: the others are the odd ones."""
     seen = [shape for shape in map(reader.peek, source.files) if shape]
-    if not seen:
-        return Expected(0, 0, min_length)  # reading will say what is wrong with them
+    if not seen:  # reading will say what is wrong with them
+        return Expected(0, 0, min_length, source.departure)
     image_sizes, action_sizes = (Counter(sizes) for sizes in zip(*seen, strict=True))
     return Expected(
         image_size=image_sizes.most_common(1)[0][0],
         action_size=action_sizes.most_common(1)[0][0],
         min_length=min_length,
+        departure=source.departure,
     )

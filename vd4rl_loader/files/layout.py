@@ -16,9 +16,15 @@ from vd4rl_loader.errors import DataError, shown
 from vd4rl_loader.files.untrusted import read_json
 
 SUFFIXES = (".npz", ".hdf5")
+_ALIGNMENTS = ("arrival", "departure")
+ALIGNMENT_HELP = (
+    "of images: arrival where entry t holds the action that led to image t, departure "
+    "where it holds the one that was played in it (default: as dataset.json says, or "
+    "arrival)"
+)
 _SUITES = ("main", "distracting", "multitask")
 _SIZE_FOLDER = re.compile(r"(\d+)px")
-_MAX_DEPTH = 7
+_MAX_DEPTH = 10  # folders below the one that is given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +37,7 @@ class Source:
       single: whether the user named one file of the folder.
       record: what `dataset.json` says of them; empty where there is none.
       task, level: as the record, the layout or the user says; None if nobody does.
+      departure: whether entry t holds what was done in image t, not what led there.
     """
 
     folder: Path
@@ -39,6 +46,7 @@ class Source:
     record: dict[str, Any]
     task: str | None
     level: str | None
+    departure: bool
 
     @property
     def suffix(self) -> str:
@@ -47,12 +55,17 @@ class Source:
 
 
 def find_source(
-    path: str | Path, task: str | None, level: str | None, image_size: int
+    path: str | Path,
+    task: str | None,
+    level: str | None,
+    image_size: int,
+    alignment: str = "auto",
 ) -> Source:
     """Finds the files that `path` and, for a root, `task` and `level` mean.
 
     Where a level comes in several image sizes, `image_size` itself is taken, else the
-    next larger one.
+    next larger one. `alignment` is "arrival", "departure", or "auto": as the record
+    says, "arrival" where there is none.
 
     Raises:
       DataError: there is no such dataset, or more than one.
@@ -61,13 +74,13 @@ def find_source(
     if path.is_file():
         if path.suffix not in SUFFIXES:
             raise DataError(f"{path}: neither a .npz nor a .hdf5 file")
-        return _source(path.parent, [path], True, task, level)
+        return _source(path.parent, [path], task, level, alignment, single=True)
     below = [folder for folder in _data_folders(path) if folder != path]
     if data_files(path) and not _is_root_of(path, below, task, level):
         folder = path
     else:
         folder = _choose(path, below, task, level, image_size)
-    return _source(folder, data_files(folder), False, task, level)
+    return _source(folder, data_files(folder), task, level, alignment)
 
 
 def checked(path: str | Path) -> Path:
@@ -120,6 +133,16 @@ def data_files(folder: Path) -> list[Path]:
     return sorted(files, key=_natural)
 
 
+def is_next(before: Path, path: Path) -> bool:
+    """Whether two files' names first differ in a number, which is one higher then.
+
+    Published are names such as `shard_1_reward_930.hdf5`, `shard_2_reward_712.hdf5`.
+    """
+    pairs = zip(_natural(before), _natural(path), strict=False)
+    one, other = next(((a, b) for a, b in pairs if a != b), ("", ""))
+    return isinstance(one, int) and other == one + 1
+
+
 def _natural(path: Path) -> list:
     # shard_2 comes before shard_10: parts of an episode lie in neighbouring shards.
     parts = re.split(r"(\d+)", path.name)
@@ -153,7 +176,9 @@ def _choose(
     image_size: int,
 ) -> Path:
     if not folders:
-        raise DataError(f"{root}: no .npz or .hdf5 files in it or below it")
+        raise DataError(
+            f"{root}: no .npz or .hdf5 files in it or up to {_MAX_DEPTH} folders below"
+        )
     fitting = [f for f in folders if _matches(f, task, level)]
     datasets = {_without_size(folder) for folder in fitting}
     if len(datasets) == 1:
@@ -198,9 +223,10 @@ def _size_distance(folder: Path, image_size: int) -> tuple[bool, bool, int]:
 def _source(
     folder: Path,
     files: list[Path],
-    single: bool,
     task: str | None,
     level: str | None,
+    alignment: str,
+    single: bool = False,
 ) -> Source:
     if len({file.suffix for file in files}) > 1:
         raise DataError(f"{folder}: holds .npz and .hdf5 files, give one of the files")
@@ -221,7 +247,14 @@ def _source(
         record=record,
         task=known["task"] or task,
         level=known["level"] or level,
+        departure=_alignment(alignment, record) == "departure",
     )
+
+
+def _alignment(given: str, record: dict[str, Any]) -> str:
+    if given not in ("auto", *_ALIGNMENTS):
+        raise DataError(f"alignment is {given!r}: give auto, arrival or departure")
+    return record.get("alignment", "arrival") if given == "auto" else given
 
 
 def _identify(folder: Path) -> dict[str, str | None]:
@@ -247,7 +280,9 @@ def _read_record(path: Path) -> dict[str, Any]:
         if not isinstance(record.get(name, ""), str | None):
             given = shown(repr(record[name]))
             raise DataError(f"{path}: {name} is {given}, expected a text")
-    if record.get("alignment", "arrival") != "arrival":
+    if record.get("alignment", "arrival") not in _ALIGNMENTS:
         given = shown(repr(record["alignment"]))
-        raise DataError(f"{path}: alignment is {given}, expected 'arrival'")
+        raise DataError(
+            f"{path}: alignment is {given}, expected 'arrival' or 'departure'"
+        )
     return record

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vd4rl_loader.files import foreign, validation
-from vd4rl_loader.files.episode import Episode
+from vd4rl_loader.files.episode import Episode, from_departure
 from vd4rl_loader.files.untrusted import NpzFile, refuse_size
 from vd4rl_loader.files.validation import BadFileError, Expected, Field, Findings
 
@@ -42,8 +42,11 @@ def read(
             episode = _read_file(path, expected)
         except BadFileError as error:
             findings.problems.append((path.name, str(error)))
-        else:
-            yield episode
+            continue
+        if expected.departure:
+            findings.lost["rewards"] += bool(episode.reward[-1])
+            episode = from_departure(episode)
+        yield episode
 
 
 def _read_file(path: Path, expected: Expected) -> Episode:
@@ -51,18 +54,24 @@ def _read_file(path: Path, expected: Expected) -> Episode:
     if "is_terminal" not in arrays:  # files of older versions of DreamerV2
         arrays["is_terminal"] = arrays["discount"] == 0
         arrays["is_terminal"][:-1] = False
-    image, action, reward = (arrays[name] for name in ("image", "action", "reward"))
+    image, first = arrays["image"], np.arange(len(arrays["image"])) == 0
+    action, reward = (
+        validation.without_filler(arrays[name], first) for name in ("action", "reward")
+    )
     flags = [arrays[name] for name in ("is_first", "is_last", "is_terminal")]
     validation.refuse(
         validation.size_problems("image", image.shape[1:3], action.shape[1], expected)
         + validation.length_problems(len(image), expected.min_length)
         + validation.flag_problems(*flags)
-        + validation.value_problems(action, reward, np.arange(len(image)) == 0)
+        + validation.value_problems(action, reward)
     )
+    if not expected.departure:
+        aligned = validation.alignment_problems(action, reward, first, flags[1])
+        validation.refuse(aligned)
     terminal = bool(flags[2][-1])
     return Episode(
         image=image,
-        action=action.astype(np.float32),
+        action=action.astype(np.float32).clip(-1, 1),
         reward=reward.astype(np.float64),
         discount=_discount(arrays, terminal),
         terminal=terminal,

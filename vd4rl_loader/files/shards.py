@@ -1,7 +1,8 @@
 """V-D4RL's 84 px files: `.hdf5` shards of many episodes, images with channels first.
 
 Episodes are found by `step_type` (0 first, 1 middle, 2 last). A shard may begin or end
-inside an episode: what the next shard continues is joined, other fragments are dropped.
+inside an episode: what the shard of the next number continues is joined, other
+fragments are dropped.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from vd4rl_loader.files import foreign, validation
-from vd4rl_loader.files.episode import Episode, join
+from vd4rl_loader.files.episode import Episode, from_departure, join
+from vd4rl_loader.files.layout import is_next
 from vd4rl_loader.files.untrusted import Hdf5File, Stored, refuse_size
 from vd4rl_loader.files.validation import BadFileError, Expected, Field, Findings
 
@@ -45,7 +47,10 @@ def read(
 ) -> Iterator[Episode]:
     """Yields every whole `Episode`; what cannot be used goes into `findings`."""
     begun: list[Episode] = []  # parts of an episode whose end has not come yet
-    for path in files:
+    for before, path in zip([None, *files], files, strict=False):
+        if begun and not is_next(before, path):
+            _drop(begun, f"the shard after {before.name} is missing", findings)
+            begun = []
         try:
             for run, part in _read_shard(path, expected):
                 if run.begins:
@@ -68,6 +73,8 @@ def read(
 def _drop(parts: list[Episode], why: str, findings: Findings) -> None:
     if parts:
         steps = sum(len(part) for part in parts)
+        findings.lost["rewards"] += sum(np.count_nonzero(p.reward) for p in parts)
+        findings.lost["terminals"] += parts[-1].terminal
         findings.notes.append(
             f"{parts[0].origin}: dropped {steps} steps of an episode, {why}"
         )
@@ -77,6 +84,9 @@ def _whole(
     parts: list[Episode], file: str, expected: Expected, findings: Findings
 ) -> Iterator[Episode]:
     episode = join(parts)
+    if expected.departure:
+        findings.lost["rewards"] += bool(episode.reward[-1])
+        episode = from_departure(episode)
     problems = validation.length_problems(len(episode), expected.min_length)
     if not problems:
         yield episode
@@ -106,14 +116,19 @@ def _read_runs(
     image, *columns = _FIELDS
     refuse_size([stored[column] for column in columns])
     action, reward, discount, step_type = file.read(columns).values()
+    first, last = step_type == _FIRST, step_type == _LAST
+    action, reward = (validation.without_filler(x, first) for x in (action, reward))
     file.refuse_storage([image])
     image_hw = stored[image].shape[2:]
     runs, problems = _find_runs(step_type)
     validation.refuse(
         validation.size_problems("observation", image_hw, action.shape[1], expected)
         + problems
-        + validation.value_problems(action, reward, step_type == _FIRST)
+        + validation.value_problems(action, reward)
     )
+    if not expected.departure:
+        aligned = validation.alignment_problems(action, reward, first, last)
+        validation.refuse(aligned)
     images = _ImageBlocks(file, image, stored[image].shape)
     longest = max(run.stop - run.start for run in runs)
     refuse_size([Stored(np.dtype(np.uint8), (longest + images.rows, 3, *image_hw))])
@@ -121,7 +136,7 @@ def _read_runs(
         rows = slice(run.start, run.stop)
         part = Episode(
             image=images.read(run.start, run.stop),
-            action=action[rows].astype(np.float32),
+            action=action[rows].astype(np.float32).clip(-1, 1),
             reward=reward[rows].astype(np.float64),
             discount=discount[rows].astype(np.float64),
             terminal=run.ends and bool(discount[run.stop - 1] == 0),

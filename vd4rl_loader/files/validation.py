@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,12 @@ _KINDS = {
 }
 
 _NUMBER, _FEW = re.compile(r"\d[\d.,]*"), 3  # of problems that are listed one by one
+
+_ROUNDING = 1e-5  # by which actions may leave [-1, 1]
+DEPARTURE = (
+    "if it holds what was done in image t, give --data.alignment departure (training) "
+    "or --alignment departure (info, convert)"
+)
 
 # What the user can do where something is unusable or missing.
 GO_ON = "go on without with --data.skip_bad (training) or --skip-bad (info, convert)"
@@ -45,19 +52,28 @@ class Expected:
       image_size: height and width of the frames, in pixels.
       action_size: numbers in an action.
       min_length: fewest entries that an episode may have.
+      departure: whether entry t holds what was done in image t, not what led there.
     """
 
     image_size: int
     action_size: int
     min_length: int
+    departure: bool = False
 
 
 @dataclasses.dataclass
 class Findings:
-    """Unusable files or episodes, and dropped fragments, as readers found them."""
+    """Unusable files or episodes, and dropped fragments, as readers found them.
+
+    Attributes:
+      problems: files, and what is wrong with them.
+      notes: lines for the user.
+      lost: rewards and terminals in dropped fragments.
+    """
 
     problems: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
+    lost: Counter[str] = dataclasses.field(default_factory=Counter)
 
     def report(self) -> str:
         """One indented line per problem: file, field, what is wrong. Of more than three
@@ -153,15 +169,12 @@ def size_problems(
     return problems
 
 
-def value_problems(
-    action: np.ndarray, reward: np.ndarray, is_first: np.ndarray
-) -> list[str]:
-    """Non-finite numbers, actions outside [-1, 1], and another alignment.
+def value_problems(action: np.ndarray, reward: np.ndarray) -> list[str]:
+    """Non-finite numbers, and actions outside [-1, 1].
 
     Args:
       action: float [T, A].
       reward: float [T].
-      is_first: bool [T], entries that begin an episode.
     """
     problems = []
     for name, array in {"action": action, "reward": reward}.items():
@@ -169,19 +182,54 @@ def value_problems(
             bad = ~np.isfinite(array.astype(np.float32)).reshape(len(array), -1)
         if bad.any():
             problems.append(f"{name}: not finite at row {_first_row(bad)}")
-    outside = np.abs(action) > 1
-    if outside.any():
-        row = _first_row(outside)
-        worst = action[row][np.abs(action[row]).argmax()]
-        problems.append(f"action: {worst:g} at row {row}, outside [-1, 1]")
-    for name, array in {"action": action, "reward": reward}.items():
-        nonzero = is_first & (array.reshape(len(array), -1) != 0).any(-1)
-        if nonzero.any():
-            problems.append(
-                f"{name}: not zero at row {_first_row(nonzero)}, where an episode "
-                f"begins (entry t must hold what led to image t)"
-            )
-    return problems
+    return problems + range_problems("action", action)
+
+
+def range_problems(name: str, action: np.ndarray) -> list[str]:
+    """Actions [N, A] outside [-1, 1] by more than rounding, which is to be clipped."""
+    size = np.abs(np.nan_to_num(action, posinf=0, neginf=0))
+    outside = size > 1 + _ROUNDING
+    if not outside.any():
+        return []
+    row = _first_row(outside)
+    worst = action[row][size[row].argmax()]
+    return [f"{name}: {worst:.9g} at row {row}, outside [-1, 1]"]
+
+
+def alignment_problems(
+    action: np.ndarray, reward: np.ndarray, is_first: np.ndarray, is_last: np.ndarray
+) -> list[str]:
+    """Entries that begin an episode, but hold what did not lead to them.
+
+    Args:
+      action: float [T, A].
+      reward: float [T].
+      is_first, is_last: bool [T], entries that begin and end an episode.
+    """
+    there = [(a.reshape(len(a), -1) != 0).any(-1) for a in (action, reward)]
+    names = [
+        f"{name}: not zero at row {_first_row(is_first & nonzero)}, where an episode "
+        "begins"
+        for name, nonzero in zip(("action", "reward"), there, strict=True)
+        if (is_first & nonzero).any()
+    ]
+    if not names:
+        return []
+    departure = is_last.any() and not (there[0] & is_last).any()
+    hint = f"; {DEPARTURE}" if departure else ""
+    return [f"{'; '.join(names)} (entry t must hold what led to image t{hint})"]
+
+
+def without_filler(values: np.ndarray, is_first: np.ndarray) -> np.ndarray:
+    """The array with zeros where an episode begins with a row of NaN, as TD-MPC2's do:
+    nothing led there.
+    """
+    filler = is_first & np.isnan(values).reshape(len(values), -1).all(-1)
+    if not filler.any():
+        return values
+    values = values.copy()
+    values[filler] = 0
+    return values
 
 
 def _first_row(mask: np.ndarray) -> int:

@@ -14,10 +14,9 @@ from vd4rl_loader.errors import DataError
 from vd4rl_loader.simulators.drawing import StyledCamera
 from vd4rl_loader.simulators.opengl import check_rendering, load_suite
 from vd4rl_loader.simulators.render import RenderStyle
+from vd4rl_loader.simulators.suite import EPISODE_STEPS
 
 __all__ = ["EPISODE_STEPS", "PixelEnv", "Step", "check_rendering", "split_task"]
-
-EPISODE_STEPS = 1000  # control steps of an episode, before action repeat
 
 
 class Step(NamedTuple):

@@ -33,8 +33,8 @@ def episodes(rows: Rows, facts: TaskFacts, skip_bad: bool = False) -> Transition
       skip_bad: go on where what is dropped matters, and say so.
 
     Raises:
-      BadFileError: the dropped rows hold most rewards or terminals, no reward is left,
-        or the task never ends and most episodes do.
+      BadFileError: the dropped rows hold most rewards or terminals, or the task never
+        ends and most episodes do.
     """
     marks = _Marks(rows.ends.copy(), rows.dropped.copy(), list(rows.notes))
     shape = _Shape.of(rows)
@@ -270,10 +270,7 @@ def _weigh(rows: Rows, marks: _Marks, skip_bad: bool) -> None:
         lost, total = (int(np.count_nonzero(x)) for x in (rare & marks.dropped, rare))
         if 2 * lost > total:
             losses.append(f"the dropped rows hold {lost:,} of {total:,} {name}")
-    left = rows.reward[~marks.dropped]
-    if not losses and not left.any():
-        losses.append("no row has a reward")
-    if losses and len(left) and not skip_bad:
+    if losses and not (skip_bad or marks.dropped.all()):
         why = f" ({'; '.join(marks.notes)})" if marks.notes else ""
         raise BadFileError(f"{'; '.join(losses)}{why}: {GO_ON}")
     marks.notes += losses

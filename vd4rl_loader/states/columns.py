@@ -13,9 +13,6 @@ from vd4rl_loader.files import validation
 from vd4rl_loader.files.untrusted import Stored, refuse_size
 from vd4rl_loader.files.validation import Field
 
-# Actions this little outside of [-1, 1] are rounding, and are clipped.
-_ACTION_TOLERANCE = 1e-6
-
 VECTOR = Field("a float type", ("N", "D"))
 ACTION = Field("a float type", ("N", "A"))
 REWARD = Field("a float type", ("N",))
@@ -79,7 +76,7 @@ def convert(
             converted[name] = array.astype(np.float32, copy=False)
         problems += _finite_problems(name, converted[name])
         if field is ACTION:
-            problems += _range_problems(name, converted[name])
+            problems += validation.range_problems(name, converted[name])
             converted[name] = np.clip(converted[name], -1, 1)
     validation.refuse(problems)
     return converted
@@ -98,13 +95,3 @@ def _finite_problems(name: str, array: np.ndarray) -> list[str]:
     if not bad.any():
         return []
     return [f"{name}: not finite at row {int(np.flatnonzero(bad)[0])}"]
-
-
-def _range_problems(name: str, action: np.ndarray) -> list[str]:
-    size = np.abs(np.where(np.isfinite(action), action, 0)).max(-1)
-    outside = np.flatnonzero(size > 1 + _ACTION_TOLERANCE)
-    if not len(outside):
-        return []
-    row = int(outside[0])
-    worst = action[row][np.nanargmax(np.abs(action[row]))]
-    return [f"{name}: {worst:g} at row {row}, outside [-1, 1]"]

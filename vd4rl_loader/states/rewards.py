@@ -42,6 +42,6 @@ def return_range_transform(dataset: StateDataset) -> RewardTransform:
     if span == 0:
         raise DataError(
             f"rewards: every episode's return is {returns[0]:g}, which cannot be "
-            f"scaled to a range of 1000: train on the rewards as they are"
+            f"scaled to a range of 1000: give --data.rewards raw"
         )
     return RewardTransform(_RETURN_RANGE / span, 0.0)

@@ -262,7 +262,7 @@ def test_the_record_of_the_rendering(tmp_path, open_16):
     [
         ("{", "not valid JSON"),
         ("[]", "expected a JSON object"),
-        ('{"alignment": "departure"}', "alignment is 'departure'"),
+        ('{"alignment": "mixed"}', "alignment is 'mixed', expected 'arrival' or 'de"),
         ('{"render": {"name": "fast"}}', "expected exactly the fields"),
         (
             json.dumps({"render": {**RenderStyle().to_json(), "size": "64"}}),
@@ -297,7 +297,7 @@ def test_statistics_and_spec(tmp_path, open_16):
         "length_max": 100,
         "action_min": min(e["action"].min() for e in episodes),
         "action_max": max(e["action"].max() for e in episodes),
-        "bytes": 170 * (16 * 16 * 3 + 3 * 4 + 4 + 3),
+        "bytes": 170 * (16 * 16 * 3 + 6 * 4 + 4 + 3),
         "source_bytes": sum(path.stat().st_size for path in paths),
         "terminals": 0,
     }
@@ -307,5 +307,5 @@ def test_statistics_and_spec(tmp_path, open_16):
         assert found[key] == pytest.approx(value), key
     json.dumps(found)
     spec = dataset.spec
-    assert (spec.image_size, spec.action_size, spec.alignment) == (16, 3, "arrival")
+    assert (spec.image_size, spec.action_size, spec.alignment) == (16, 6, "arrival")
     assert (spec.action_repeat, spec.source_image_size) == (2, 16)

@@ -83,7 +83,7 @@ NPZ_DEFECTS = {
     ),
     "other action size": (
         changed(GOOD, action=OTHER["action"]),
-        "action: 2 numbers per action where the other files have 3",
+        "action: 2 numbers per action where the other files have 6",
     ),
     "NaN reward": (
         changed(GOOD, reward=at(GOOD["reward"], 12, np.nan)),

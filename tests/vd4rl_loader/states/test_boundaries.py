@@ -233,7 +233,7 @@ def test_equal_ends_of_an_unknown_task_are_said(opened):
     assert dataset.is_terminal.sum() == 4
 
 
-def ant(reach=8.0, episodes=8, steps=60, rewards=True):
+def ant(reach=8.0, episodes=8, steps=60):
     """A maze's file that was reset at the goal: the row that gets there is the last."""
     rng = np.random.default_rng(0)
     parts = []
@@ -245,7 +245,7 @@ def ant(reach=8.0, episodes=8, steps=60, rewards=True):
     return {
         "observations": np.concatenate(parts),
         "actions": rng.uniform(-1, 1, (episodes * steps, 8)).astype("f4"),
-        "rewards": (last * float(rewards)).astype("f4"),
+        "rewards": last.astype("f4"),
         "terminals": last,
         "timeouts": np.zeros(len(last), bool),
     }
@@ -259,13 +259,6 @@ def test_what_is_dropped_is_weighed(opened):
     dataset, said = opened(fields, skip_bad=True)
     assert not dataset.reward.any()
     assert "the dropped rows hold 8 of 8 rewards" in said
-
-
-def test_data_without_a_reward_are_refused(opened):
-    fields = ant(rewards=False)
-    fields["terminals"][:] = False
-    assert "no row has a reward" in refused(opened, fields)
-    assert not opened(fields, skip_bad=True)[0].reward.any()
 
 
 @pytest.mark.parametrize("other", ["actions", "rewards"])
