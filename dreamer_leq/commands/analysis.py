@@ -33,6 +33,7 @@ from dreamer_leq.run.analysis_files import (
     write,
 )
 from dreamer_leq.run.folder import RunFolder
+from dreamer_leq.world_models.ensemble_training import units
 from dreamer_leq.world_models.interface import WorldModel
 
 Log = Callable[[str], None]
@@ -175,7 +176,7 @@ def _write(run: RunFolder, name: str, found: Mapping[str, Any], log: Log) -> Non
 def _vector_std(dataset: AnyDataset) -> np.ndarray:
     """[D], 1 for numbers that never change."""
     std = np.std(dataset.vector, 0, dtype=np.float64)
-    return np.where(std < 1e-12, 1.0, std)
+    return np.asarray(units(std, np.abs(dataset.vector).max(0)))
 
 
 # --- in words

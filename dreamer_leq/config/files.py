@@ -38,6 +38,7 @@ _YOUNGER = {
     **{"seeds": 1, "mesh": "", "ensemble.frequencies": 0, "data.cache_dir": ""},
     **{"analysis.sequences": 64, "analysis.horizon": 15, "analysis.seed": 3000},
     **{"analysis.episodes": 10, "analysis.states": 500, "vectors.standardize": True},
+    **{"data.alignment": "auto", "data.rewards": "auto"},
     **{"algorithm": "leq", "leq.plain": False, "bc.gamma": 0.99, "fqe.gamma": 0.99},
 }
 

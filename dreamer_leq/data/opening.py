@@ -37,7 +37,7 @@ def open_data(config: Config, log: Log) -> tuple[AnyDataset, str]:
     if not config.about.pixels:
         path = config.data.path or _state_file(config, log)
         states = open_states(path, config.task, config.data.skip_bad, log)
-        _refuse_no_reward(config, states, path)
+        _refuse_equal_rewards(config, states, path)
         return states, str(path)
     path = config.data.path or _collected(config, log)
     dataset = open_dataset(
@@ -51,7 +51,7 @@ def open_data(config: Config, log: Log) -> tuple[AnyDataset, str]:
         log=log,
         alignment=config.data.alignment,
     )
-    _refuse_no_reward(config, dataset, path)
+    _refuse_equal_rewards(config, dataset, path)
     return dataset, str(path)
 
 
@@ -99,11 +99,16 @@ def _collected(config: Config, log: Log) -> str:
     return str(out)
 
 
-def _refuse_no_reward(config: Config, dataset: AnyDataset, path: str | Path) -> None:
-    if not (config.data.skip_bad or np.asarray(dataset.reward).any()):
+def _refuse_equal_rewards(
+    config: Config, dataset: AnyDataset, path: str | Path
+) -> None:
+    """Refuses data in which no step is better than another."""
+    reward = np.asarray(dataset.reward)[~np.asarray(dataset.is_first)]
+    ends = reward.any() and np.asarray(dataset.is_terminal).any()
+    if np.ptp(reward) == 0 and not (ends or config.data.skip_bad):
         raise UserError(
-            f"{path}: no entry has a reward, there is nothing to learn: give other data, "
-            "or go on with --data.skip_bad"
+            f"{path}: every reward is {reward[0]:g}, there is nothing to learn: give "
+            "other data, or go on with --data.skip_bad"
         )
 
 

@@ -8,11 +8,14 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 from jax import Array
+from jax.typing import ArrayLike
 
 from dreamer_leq.nn.parallel import divided
 from dreamer_leq.world_models.mlp_ensemble import EnsembleNet, MLPEnsemble, Params
 from dreamer_leq.world_models.termination import Termination
 from vd4rl_loader.states import RewardTransform
+
+_ROUNDING = 1e-6  # of float32, relative to a number
 
 
 @struct.dataclass
@@ -155,8 +158,18 @@ def standardisation(data: dict[str, Array]) -> tuple[Array, Array]:
     """Mean and standard deviation of the training inputs (s, a): [D + A] each."""
     rows = data["train"]
     x = jnp.concatenate([data["vector"][rows], data["action"][rows + 1]], -1)
-    std = x.std(0)
-    return x.mean(0), jnp.where(std < 1e-12, 1.0, std)
+    # From one of the rows on: sums of large numbers would round small differences away.
+    apart = x - x[0]
+    return x[0] + apart.mean(0), units(apart.std(0), jnp.abs(x).max(0))
+
+
+def units(std: ArrayLike, largest: ArrayLike) -> Array:
+    """Standard deviations [D] to divide by: 1 for numbers that never change, though
+    rounding to float32 may make them seem to.
+
+    largest: [D] their largest absolute values.
+    """
+    return jnp.where(std <= _ROUNDING * largest, 1.0, std)
 
 
 def elites(

@@ -109,7 +109,7 @@ def test_the_model_sees_raw_rewards():
 def test_inputs_are_standardised_by_the_training_transitions_alone():
     dataset = make_dataset()
     _, data, state = make_training(dataset=dataset)
-    dataset.vector[:, 0] = 4.0  # a number that never changes keeps its unit
+    dataset.vector[:, 0] = 4.0
     rows = np.asarray(data["holdout"])
     dataset.vector[rows, 1] += 1e3
     data |= {"vector": jnp.asarray(dataset.vector)}
@@ -118,6 +118,30 @@ def test_inputs_are_standardised_by_the_training_transitions_alone():
     np.testing.assert_allclose(mean, x.mean(0), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(std, [1.0, *x.std(0)[1:]], rtol=1e-4)
     assert np.ptp(state.best.std) > 0.1  # and those of `init` are the data's
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, -1.25, 1e4, 1e-4, "a last bit"])
+def test_a_number_that_never_changes_keeps_its_unit(value):
+    dataset = make_dataset([3000])
+    if value == "a last bit":  # as other arithmetic would have left it
+        bit = np.nextafter(np.float32(0.3), np.float32(1))
+        value = np.where(np.arange(3001) % 2, np.float32(0.3), bit)
+    dataset.vector[:, 0] = value
+    dataset.action[:, 0] = 0.3  # of a motor that nobody uses
+    _, data, _ = make_training(dataset=dataset)
+    mean, std = standardisation(data)
+    np.testing.assert_allclose(mean[0], np.mean(value), rtol=1e-6)
+    assert std[0] == 1 and std[D] == 1 and (std[1:D] > 1.5).all()
+
+
+def test_small_changes_of_large_numbers_are_changes():
+    dataset = make_dataset([3000])
+    change = np.random.default_rng(0).normal(0, 0.1, 3001)
+    dataset.vector[:, 0] = 1000 + change
+    _, data, _ = make_training(dataset=dataset)
+    mean, std = standardisation(data)
+    np.testing.assert_allclose(std[0], change.std(), rtol=0.02)
+    np.testing.assert_allclose(mean[0], 1000, rtol=1e-5)
 
 
 # --- bootstrap and epochs ---
