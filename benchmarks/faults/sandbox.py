@@ -26,7 +26,8 @@ _OURS = ("cache", "run", "datasets")  # of caches, runs, and data that are made
 # The log's own lines on stderr, of datasets that are read.
 _LOG = re.compile(
     r"reading |skip_bad: |\S.*: [\d,]+ transitions in |waiting for |rendering with "
-    r"|collecting |\S+ row \d+: dropped |  \S"
+    r"|collecting |\S+ row \d+: dropped |guessed, |the longest |all [\d,]+ ep"
+    r"|[\d,]+ (?:terminals|episodes) |the first and the last |what was dropped |  \S"
 )
 
 Main = Callable[[Sequence[str]], int]
