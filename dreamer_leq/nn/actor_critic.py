@@ -10,7 +10,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dreamer_leq.nn.distributions import symexp_bins, two_hot_loss, two_hot_mean
+from dreamer_leq.nn.distributions import (
+    precise,
+    symexp_bins,
+    two_hot_loss,
+    two_hot_mean,
+)
 from dreamer_leq.nn.fast.scan import rows, steps
 from dreamer_leq.nn.layers import MLP, Linear, PlainMLP
 
@@ -37,8 +42,8 @@ class Actor(nn.Module):
     def __call__(self, features: Array) -> tuple[Array, Array]:
         mean, raw = self._heads(features)
         span = self.max_std - self.min_std
-        std = span * jax.nn.sigmoid(raw.astype(jnp.float32) + 2) + self.min_std
-        return mean.astype(jnp.float32), std
+        std = span * jax.nn.sigmoid(precise(raw) + 2) + self.min_std
+        return precise(mean), std
 
     def _heads(self, features: Array) -> tuple[Array, Array]:
         if self.network == "mlp":
@@ -76,7 +81,7 @@ class ValueHead(nn.Module):
             return PlainMLP(*sizes, self.dtype, name="trunk")(x)
         x = MLP(self.layers, self.units, self.dtype, name="trunk")(x)
         x = Linear(self.outputs, 0.0, dtype=self.dtype, name="out")(x)
-        return x.astype(jnp.float32)
+        return precise(x)
 
 
 class ValueOutput(Protocol):

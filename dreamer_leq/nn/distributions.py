@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 
-def _precise(x: Array) -> Array:
+def precise(x: Array) -> Array:
     """`x` in float32 where it has fewer bits."""
     x = jnp.asarray(x)
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
@@ -44,7 +44,7 @@ def two_hot(x: Array, bins: Array) -> Array:
 
     A value outside the bins puts all its weight on the nearest end.
     """
-    x = _precise(x)
+    x = precise(x)
     bins = bins.astype(x.dtype)
     x = jnp.clip(x, bins[0], bins[-1])
     above = jnp.clip(jnp.searchsorted(bins, x, side="right"), 1, len(bins) - 1)
@@ -64,7 +64,7 @@ def two_hot_mean(logits: Array, bins: Array) -> Array:
     - adding products of opposite sign does too, since compilers fuse the multiply with
     the add - and zero logits would not give exactly 0.
     """
-    probs = jax.nn.softmax(_precise(logits))
+    probs = jax.nn.softmax(precise(logits))
     middle = len(bins) // 2
     surplus = probs[..., middle + 1 :] - probs[..., :middle][..., ::-1]
     return (surplus * bins[middle + 1 :].astype(probs.dtype)).sum(-1)
@@ -75,12 +75,12 @@ def two_hot_loss(logits: Array, target: Array, bins: Array) -> Array:
     [...].
     """
     weights = two_hot(jax.lax.stop_gradient(target), bins)
-    return -(weights * jax.nn.log_softmax(_precise(logits))).sum(-1)
+    return -(weights * jax.nn.log_softmax(precise(logits))).sum(-1)
 
 
 def unimix_log_probs(logits: Array, unimix: float = 0.01) -> Array:
     """Log of (1 - unimix) softmax(logits) + unimix / C: [..., C]."""
-    probs = jax.nn.softmax(_precise(logits))
+    probs = jax.nn.softmax(precise(logits))
     return jnp.log((1 - unimix) * probs + unimix / logits.shape[-1])
 
 

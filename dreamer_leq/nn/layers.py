@@ -1,7 +1,7 @@
 """The layers of DreamerV3: RMS-normed linear, block-linear and convolutional.
 
 Parameters are float32; `dtype` is the type of the matmuls and activations. Norms are
-computed in float32 whatever `dtype` is.
+computed in float32 at least, whatever `dtype` is.
 """
 
 import math
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from dreamer_leq.nn.distributions import precise
 from dreamer_leq.nn.fast.convolution import conv, conv_transpose
 from dreamer_leq.nn.fast.products import affine, known_affine, scaled, shifted
 
@@ -43,7 +44,7 @@ class RMSNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
-        x = _of_size_one(x.astype(jnp.float32), self.eps)
+        x = _of_size_one(precise(x), self.eps)
         return scaled(x, scale).astype(self.dtype)
 
 
@@ -57,7 +58,7 @@ class LayerNorm(nn.Module):
     def __call__(self, x: Array) -> Array:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
-        x = x.astype(jnp.float32)
+        x = precise(x)
         x = _of_size_one(x - x.mean(-1, keepdims=True), self.eps)
         return shifted(scaled(x, scale), bias).astype(self.dtype)
 
@@ -201,7 +202,7 @@ class PlainMLP(nn.Module):
             if self.layer_norm:
                 x = LayerNorm(dtype=self.dtype, name=f"norm{i}")(x)
             x = jax.nn.relu(x)
-        return dense(self.outputs, "out")(x).astype(jnp.float32)
+        return precise(dense(self.outputs, "out")(x))
 
 
 class Conv(nn.Module):

@@ -18,6 +18,7 @@ from jax import Array
 
 from dreamer_leq.nn.distributions import (
     categorical_kl,
+    precise,
     symexp,
     symexp_bins,
     symlog,
@@ -66,7 +67,7 @@ class Head(nn.Module):
     def __call__(self, features: Array) -> Array:
         x = MLP(self.layers, self.units, self.dtype, name="trunk")(features)
         x = Linear(self.outputs, self.scale, dtype=self.dtype, name="out")(x)
-        return x.astype(jnp.float32)
+        return precise(x)
 
 
 @dataclass(frozen=True)
@@ -383,7 +384,7 @@ class LatentWorldModel:
     def unpack(self, deter: Array, stoch: Array) -> RSSMState:
         """A stored state: deter in any precision, stoch as class indices [..., S]."""
         one_hot = jax.nn.one_hot(stoch, self.net.config.classes)
-        return RSSMState(deter.astype(jnp.float32), one_hot)
+        return RSSMState(precise(deter), one_hot)
 
     def pack(self, state: RSSMState) -> dict[str, Array]:
         stoch = state.stoch.argmax(-1)

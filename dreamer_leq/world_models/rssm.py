@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from dreamer_leq.nn.distributions import straight_through, unimix_log_probs
+from dreamer_leq.nn.distributions import precise, straight_through, unimix_log_probs
 from dreamer_leq.nn.fast.scan import recur
 from dreamer_leq.nn.layers import (
     MLP,
@@ -102,7 +102,7 @@ class BlockGRU(nn.Module):
         gates = BlockLinear(
             3 * self.deter, self.blocks, dtype=self.dtype, by_block=True, name="gates"
         )(x)
-        reset, candidate, update = jnp.split(gates.astype(jnp.float32), 3, -1)
+        reset, candidate, update = jnp.split(precise(gates), 3, -1)
         candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
         update = jax.nn.sigmoid(update - 1)  # starts near remembering
         before = by_block(deter, self.blocks)
@@ -119,7 +119,7 @@ class Logits(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         x = Linear(self.stoch * self.classes, dtype=self.dtype, name="logits")(x)
-        return x.astype(jnp.float32).reshape(*x.shape[:-1], self.stoch, self.classes)
+        return precise(x).reshape(*x.shape[:-1], self.stoch, self.classes)
 
 
 class Prior(nn.Module):

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from dreamer_leq.nn.distributions import precise
 from dreamer_leq.nn.layers import BlockLinear, Conv, Linear, NormAct, NormLinear
 
 MIN_RESOLUTION = 4
@@ -87,7 +88,7 @@ class ConvDecoder(nn.Module):
             up = Conv(features, self.kernel, 2, True, self.dtype, name=f"conv{i}")
             x = NormAct(dtype=self.dtype, name=f"act{i}")(up(x))
         out = Conv(self.channels, self.kernel, 1, True, self.dtype, name="out")
-        return jax.nn.sigmoid(out(x).astype(jnp.float32))
+        return jax.nn.sigmoid(precise(out(x)))
 
 
 class PatchEncoder(nn.Module):
@@ -140,7 +141,7 @@ class PatchDecoder(nn.Module):
         patch = pixels // x.shape[1] * self.channels
         x = Linear(patch, dtype=self.dtype, name="out")(x)
         x = x.reshape(x.shape[0], pixels, self.channels)
-        return jax.nn.sigmoid(x.astype(jnp.float32))
+        return jax.nn.sigmoid(precise(x))
 
 
 def to_nested(image: Array) -> Array:

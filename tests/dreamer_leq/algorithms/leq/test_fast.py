@@ -54,28 +54,34 @@ class Curved(World):
         return s, 5 * jnp.sin(3 * s).sum(-1), (s[:, 1] < 0.6).astype(s.dtype)
 
 
-def one_update(keys, plain, dtype=jnp.float32):
-    """What an update makes of the parameters with the rate 1, its metrics, and the
-    names of what its rollout keeps.
-    """
+def setup(keys, plain, dtype=jnp.float32):
+    """A learner with the rate 1, its parameters, state and a batch."""
     given = {"leq.horizon": 4, "leq.plain": plain} | keys
     config = from_presets("debug", **given)
-    rng = np.random.default_rng(3)
-    draw = lambda *shape: jnp.float32(rng.normal(size=shape))  # noqa: E731
+    rng, kind = np.random.default_rng(3), jnp.promote_types(dtype, jnp.float32)
+    draw = lambda *shape: jnp.asarray(rng.normal(size=shape), kind)  # noqa: E731
     world = Curved(draw(STATE, STATE), draw(ACTIONS, STATE))
     nets = ActorCritic(config.actor, config.critic, ACTIONS, dtype)
     learner = LEQ.create(config, "leq", world, nets).replace(optimizer=optax.sgd(1.0))
     shapes = jax.eval_shape(lambda key: nets.init(key, STATE), jax.random.key(0))
     params, slow = (jax.tree.map(lambda x: 0.4 * draw(*x.shape), shapes) for _ in "ab")
-    state = learner.init(jax.random.key(0), {"tau": jnp.float32(0.2)}, params)
+    state = learner.init(jax.random.key(0), {"tau": jnp.asarray(0.2, kind)}, params)
     state = state.replace(target={"critic": slow["critic"]})
     batch = {
         "state": draw(N, STATE),
         "next_state": draw(N, STATE),
         "action": jnp.tanh(draw(N, ACTIONS)),
         "reward": draw(N),
-        "cont": jnp.ones(N),
+        "cont": jnp.ones(N, kind),
     }
+    return learner, params, state, batch
+
+
+def one_update(keys, plain, dtype=jnp.float32):
+    """What an update makes of the parameters with the rate 1, its metrics, and the
+    names of what its rollout keeps.
+    """
+    learner, params, state, batch = setup(keys, plain, dtype)
     rollout = learner.imagine(state, batch["state"], jax.random.key(1))
     kept = getattr(rollout, "kept", None)
     after, metrics = jax.jit(learner.update)(state, batch, jax.random.key(1))
@@ -139,3 +145,37 @@ def test_it_saves_passes(keys, left):
         return compiled.cost_analysis()["flops"]
 
     assert work(plain=False) < left * work(plain=True)
+
+
+@pytest.mark.parametrize("keys", [MLP, {}], ids=["states", "pixels"])
+def test_gradients_are_central_differences_in_float64(keys):
+    """Of the sum of the losses, targets and imagined states held: the plain way's, and
+    the fast way's, at the parameters that both began with.
+    """
+    with jax.enable_x64(True):
+        ways = [setup(keys, plain, jnp.float64) for plain in (True, False)]
+        grads, losses = zip(*(gradient(*way) for way in ways), strict=True)
+        _, params, *_ = ways[0]
+        rng = np.random.default_rng(5)
+        for name in ("actor", "critic"):
+            way = jax.tree.map(lambda x: rng.normal(size=x.shape), params[name])
+            moved = lambda h, name=name, way=way: losses[0](  # noqa: E731
+                params | {name: jax.tree.map(lambda p, v: p + h * v, params[name], way)}
+            )
+            expected = float(moved(1e-6) - moved(-1e-6)) / 2e-6
+            for grad in grads:
+                parts = jax.tree.map(lambda g, v: (g * v).sum(), grad[name], way)
+                found = float(sum(jax.tree.leaves(parts)))
+                assert found == pytest.approx(expected, rel=2e-6)
+
+
+def gradient(learner, params, state, batch):
+    """The losses' gradient at `params`, and their sum as a function of parameters."""
+    key = jax.random.key(1)
+    state, imagined = jax.jit(learner.prepare)(state, batch, key)
+
+    @jax.jit
+    def total(params):
+        return sum(learner.losses(params, state, imagined, key)[0].values())
+
+    return jax.grad(total)(params), total
