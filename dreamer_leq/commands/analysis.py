@@ -42,7 +42,7 @@ SEEN = "episodes of the dataset, spread evenly; the world model was trained on t
 UNITS = {
     "image": "of the range of a pixel",
     "state": "standard deviations of the dataset",
-    "reward": "reward per step, as LEQ sees it",
+    "reward": "reward per step, as the algorithm sees it",
 }
 _SMALL = 0.05  # share of the mean return that is not worth a warning
 _HIDDEN = 0.1  # share of the weight behind the time limit that is worth saying

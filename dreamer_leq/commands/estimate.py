@@ -90,6 +90,6 @@ def sentence(found: dict[str, Any]) -> str:
         text += f", and {assumed:+.1f} is assumed behind where they were cut off"
     side = "above" if bias > 0 else "below"
     return (
-        f"{text}. LEQ's critic says {found['critic']:.1f}, and on these episodes is "
+        f"{text}. Its own critic says {found['critic']:.1f}, and on these episodes is "
         f"{abs(bias):.1f} {side} what their rewards bear out."
     )

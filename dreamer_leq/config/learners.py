@@ -69,7 +69,7 @@ class BC(Section):
 
     learner = "dreamer_leq.algorithms.bc:BC"
     title = "BC"
-    shows = ("bc_loss",)
+    shows = ("bc_loss", "critic_loss")
 
     gamma: Discount
     critic: Literal["none", "monte_carlo"]

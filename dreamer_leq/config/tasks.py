@@ -58,8 +58,8 @@ class Task:
     """What a task's name says.
 
     `environment` describes it for envs.suites; that of dm_control lacks what a dataset
-    knows. `reward` is how LEQ sees the dataset's rewards: scaled to returns that span
-    1000, minus one, or as they are. `rule`, `goal` and `radius` are those of
+    knows. `reward` is how algorithms see rewards: scaled to returns that span 1000,
+    minus one, or as they are. `rule`, `goal` and `radius` are those of
     world_models.termination.Termination; a radius of None is to be chosen.
     """
 

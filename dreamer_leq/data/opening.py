@@ -62,7 +62,7 @@ def open_data_at(path: str | Path, config: Config, log: Log) -> AnyDataset:
 
 
 def reward_transform(config: Config, dataset: AnyDataset) -> RewardTransform:
-    """How LEQ sees the dataset's rewards: raw, or as the paper's code by the task."""
+    """How algorithms see rewards: raw, or as the paper's code has them by task."""
     kind = config.about.reward if config.data.rewards == "auto" else "none"
     if kind == "return_range":
         return return_range_transform(dataset)

@@ -33,7 +33,7 @@ class DataFacts:
     image_size: int  # 0: none
     vector_size: int  # 0: none
     action_size: int
-    reward: dict[str, float]  # how LEQ sees rewards: scale and bias
+    reward: dict[str, float]  # how algorithms see rewards: scale and bias
     statistics: dict[str, Any]
     # of the episodes' returns: edges [K+1], counts [K]; earlier runs have none
     return_histogram: dict[str, list[float]] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class DataFacts:
         )
 
     def rewards(self, dataset: AnyDataset) -> np.ndarray:
-        """Rewards as LEQ sees them: float32 [N], 0 where an episode begins."""
+        """Rewards as algorithms see them: float32 [N], 0 where an episode begins."""
         reward = self.reward_transform(np.asarray(dataset.reward))
         return np.where(np.asarray(dataset.is_first), 0.0, reward).astype(np.float32)
 

@@ -15,12 +15,10 @@ from rich.progress import (
     Progress as Bars,
 )
 
-# The figures that matter, by phase; whatever else there is goes to the metrics.
-FIGURES = {
-    "world_model": ("image_loss", "vector_loss", "reward_loss", "dyn_loss"),
-    "bc": ("bc_loss", "critic_loss"),
-    "leq": ("lambda_return", "q", "imagined_reward"),
-}
+from dreamer_leq.config import sections
+
+# What of a world model's metrics is shown; algorithms have their own (`Section.shows`).
+WORLD_MODEL = ("image_loss", "vector_loss", "reward_loss", "dyn_loss")
 SECONDS_BETWEEN_LINES = 15.0
 
 
@@ -71,7 +69,9 @@ class Progress:
             self._bars = None
 
     def _text(self, figures: Mapping[str, float]) -> str:
-        names = [name for name in FIGURES.get(self._name, ()) if name in figures]
+        section = sections().get(self._name)
+        shown = section.shows if section else WORLD_MODEL
+        names = [name for name in shown if name in figures]
         parts = [f"{self.rate:.3g} {self._unit}/s"]
         return "  ".join(parts + [f"{name} {figures[name]:.4g}" for name in names])
 

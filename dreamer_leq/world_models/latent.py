@@ -1,7 +1,7 @@
 """The latent world model: encoder, RSSM, decoder, reward and continue heads.
 
 `LatentNet` holds the modules and the training loss; `LatentWorldModel` is a trained one
-behind the interface that LEQ sees. The same class takes pixels, vectors or both.
+behind the interface that algorithms see. The same class takes pixels, vectors or both.
 """
 
 from collections.abc import Callable, Mapping

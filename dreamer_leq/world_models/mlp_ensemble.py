@@ -1,8 +1,8 @@
 """The paper's world model for state vectors: an ensemble of probabilistic MLPs.
 
 Every member predicts a diagonal Gaussian over [s' - s, r] from (s, a). `EnsembleNet`
-holds its functions; `MLPEnsemble` is the trained elite behind the interface that LEQ
-sees. All members are one leading axis E of the parameters.
+holds its functions; `MLPEnsemble` is the trained elite behind the interface that
+algorithms see. All members are one leading axis E of the parameters.
 """
 
 from dataclasses import dataclass
@@ -130,7 +130,7 @@ class StepNoise:
 class MLPEnsemble(VectorStates):
     """The elite members of a trained ensemble, as LEQ and evaluation see them.
 
-    Rewards leave it as LEQ sees them: raw * scale + bias.
+    Rewards leave it as algorithms see them: raw * scale + bias.
     """
 
     params: Params  # of the elites alone, [E, ...]

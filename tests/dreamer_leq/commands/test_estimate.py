@@ -20,7 +20,7 @@ def test_what_was_received_is_told_from_what_is_assumed():
     assert "worth -59.5 (-61.0 … -58.0)" in text and "give or take 1.2 by" in text
     assert "they received -34.1, and -57.6 is assumed behind where they were" in text
     whole = sentence(FOUND | {"data_return": -34.1})
-    assert "received -34.1. LEQ's critic says -62.5" in whole and "3.0 below" in whole
+    assert "received -34.1. Its own critic says -62.5" in whole and "3.0 below" in whole
 
 
 @pytest.mark.parametrize("value", [25.1, 1e9])
