@@ -148,6 +148,7 @@ def _slot(source: Source, image_size: int, shortest: int | None) -> str:
     which = cache.digest(source.files[0].name) if source.single else "all"
     name = f"{which}_{source.suffix[1:]}_{image_size}px"
     name += "_departure" if source.departure else ""
+    name += "" if recording.longest_episode(source.task) is None else "_limit"
     return name if shortest is None else f"{name}_min{shortest}"
 
 
@@ -172,7 +173,8 @@ def _build(
 ) -> None:
     log(f"reading {len(source.files)} {source.suffix} files of {source.folder} …")
     findings = Findings()
-    episodes = formats.read_episodes(source, min_length, findings)
+    longest = recording.longest_episode(source.task)
+    episodes = formats.read_episodes(source, min_length, findings, longest)
     # After the first problem nothing can come of the arrays, but all are to be listed.
     kept: Counter[str] = Counter()
     usable = (e for e in episodes if skip_bad or not findings.problems)

@@ -136,6 +136,11 @@ def true_terminals(
     return is_terminal, [told + hint] if count > 1 else []
 
 
+def longest_episode(task: str | None) -> int | None:
+    """Entries of a task's longest episodes, at action repeat 1; None if unknown."""
+    return suite.EPISODE_STEPS + 1 if suite.never_ends(task) else None
+
+
 def unusual_lengths(lengths: np.ndarray, origins: list[str]) -> list[str]:
     """Names episodes of another length than nearly all have."""
     values, counts = np.unique(lengths, return_counts=True)

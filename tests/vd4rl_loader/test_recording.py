@@ -258,6 +258,30 @@ def test_episodes_of_unusual_length_are_named(opened):
     assert "another length" not in said
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".hdf5"])
+def test_episodes_in_one_whose_beginnings_are_not_marked(opened, tmp_path, suffix):
+    parts = [small(seed, 501) for seed in range(3)]
+    rows = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
+    whole = np.arange(3 * 501)
+    rows["is_first"], rows["is_last"] = whole == 0, whole == 3 * 501 - 1
+    if suffix == ".npz":
+        write_folder(tmp_path, [rows])
+    else:
+        write_hdf5(tmp_path / "0.hdf5", stream([rows]))
+    dataset, said = opened(None, "walker_walk")
+    assert_holds(dataset, parts)
+    assert "3 episodes whose beginnings are not marked, told by their empty" in said
+    dataset, said = opened(None)  # of an unknown task it is a doubt
+    assert len(dataset.offsets) == 2 and "1,502 actions of 2 control steps" in said
+
+
+def test_idle_steps_of_a_whole_episode_are_no_beginnings(opened):
+    idle = [small(seed, 501) for seed in range(2)]
+    for fields in idle:
+        fields["action"][40:60] = fields["reward"][40:60] = 0
+    assert_holds(opened(idle, "walker_walk")[0], idle)
+
+
 def test_a_hubs_cache_a_level_up(tmp_path):
     level = "datasets--conglu--vd4rl/snapshots/0a1b/vd4rl/main/walker_walk/random/64px"
     write_folder(tmp_path / "hub" / level, EPISODES)

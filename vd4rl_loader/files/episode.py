@@ -53,6 +53,30 @@ def from_departure(episode: Episode) -> Episode:
     return dataclasses.replace(episode, **later)
 
 
+def split(episode: Episode, longest: int) -> list[Episode]:
+    """The episodes that one of more than `longest` entries consists of, if it shows
+    where they begin: nothing led to an episode's first entry, so that its action and
+    reward are zero.
+    """
+    empty = ~episode.action.any(axis=1) & (episode.reward == 0)
+    starts = np.flatnonzero(empty) if len(episode) > longest else []
+    if len(starts) < 2 or np.diff(starts, append=len(episode)).min() < 2:
+        return [episode]
+    bounds = zip(starts, [*starts[1:], len(episode)], strict=True)
+    parts = [slice(start, stop) for start, stop in bounds]
+    return [
+        dataclasses.replace(
+            episode,
+            **{
+                name: getattr(episode, name)[rows]
+                for name in ("image", "action", "reward", "discount")
+            },
+            terminal=episode.terminal and rows.stop == len(episode),
+        )
+        for rows in parts
+    ]
+
+
 def join(parts: list[Episode]) -> Episode:
     """The episode that `parts`, in order, are pieces of."""
     if len(parts) == 1:

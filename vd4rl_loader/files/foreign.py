@@ -11,6 +11,7 @@ from vd4rl_loader.files.untrusted import Hdf5File, NpzFile, Stored
 from vd4rl_loader.files.validation import BadFileError
 
 _IMAGES, _STATES = ("image", "observation"), ("observations", "obs")
+_OGBENCH = {"observations", "actions", "terminals"}
 _TABLE = "docs/data.md, Data of other projects, makes a table of D4RL's layout of it"
 _EPISODES = "docs/data.md, Data of other projects, makes episodes of .npz of it"
 _GROUPS = {  # by how the names of their groups begin
@@ -56,7 +57,7 @@ def _likely(
             "looks like state vectors: give a task of states, such as "
             "--configs d4rl_mujoco --task hopper-medium-replay"
         )
-    if states and "rewards" not in arrays:
+    if arrays.keys() >= _OGBENCH and not {"rewards", "timeouts"} & arrays.keys():
         return f"looks like OGBench's, which has no rewards: {_TABLE}"
     if any(name in arrays for name in _IMAGES) and needed[0] not in _IMAGES:
         return (

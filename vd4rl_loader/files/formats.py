@@ -8,7 +8,7 @@ from types import ModuleType
 
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.files import npz, shards
-from vd4rl_loader.files.episode import Episode
+from vd4rl_loader.files.episode import Episode, split
 from vd4rl_loader.files.layout import Source
 from vd4rl_loader.files.validation import GO_ON, Expected, Findings
 
@@ -16,7 +16,7 @@ _READERS = {".npz": npz, ".hdf5": shards}
 
 
 def read_episodes(
-    source: Source, min_length: int, findings: Findings
+    source: Source, min_length: int, findings: Findings, longest: int | None = None
 ) -> Iterator[Episode]:
     """Yields the usable episodes, one in memory at a time, in the files' order.
 
@@ -24,9 +24,19 @@ def read_episodes(
       source: the files.
       min_length: fewest entries of a usable episode.
       findings: receives what is wrong with the other files and episodes.
+      longest: entries of the task's longest episodes; longer ones are several, whose
+        beginnings were not marked. None: nobody knows.
     """
     reader = _READERS[source.suffix]
-    yield from reader.read(source.files, _expect(source, reader, min_length), findings)
+    expected = _expect(source, reader, min_length)
+    for episode in reader.read(source.files, expected, findings):
+        parts = split(episode, longest) if longest else [episode]
+        if len(parts) > 1:
+            findings.notes.append(
+                f"{episode.origin}: {len(parts):,} episodes whose beginnings are not "
+                "marked, told by their empty first entries"
+            )
+        yield from parts
 
 
 def action_size(source: Source) -> int | None:

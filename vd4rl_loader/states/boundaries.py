@@ -47,6 +47,7 @@ def episodes(rows: Rows, facts: TaskFacts, skip_bad: bool = False) -> Transition
         terminal = terminal & ~_time_limits(rows, facts, marks, skip_bad)
     if not rows.stored:
         _drop_unknown(terminal, rows.goals or following, marks)
+    marks.notes += _doubts(rows, facts)
     rows = dataclasses.replace(rows, terminal=terminal)
     _weigh(rows, marks, skip_bad)
     rows = dataclasses.replace(rows, notes=tuple(marks.notes))
@@ -201,7 +202,11 @@ def _cut_at_limit(rows: Rows, shape: _Shape, limit: int, marks: _Marks) -> None:
 def _tell_cuts(shape: _Shape, marks: _Marks) -> None:
     """Notes what the source does not say, and what is only likely."""
     if unmarked := np.count_nonzero(~(shape.joined | marks.ends)[:-1]):
-        marks.notes.append(f"{unmarked:,} cuts where states do not follow one another")
+        mixed = 2 * unmarked > len(shape.joined)
+        hint = ": are rows of several environments mixed?" if mixed else ""
+        marks.notes.append(
+            f"{unmarked:,} cuts where states do not follow one another{hint}"
+        )
     rows = np.flatnonzero(shape.joined & ~marks.ends & (shape.leap >= _LIKELY))
     if len(rows):
         marks.notes.append(
@@ -243,6 +248,21 @@ def _time_limits(
             "longer: if that is a time limit, store them as timeouts"
         )
     return at_limit
+
+
+def _doubts(rows: Rows, facts: TaskFacts) -> list[str]:
+    """A line for states that the task's episodes do not go on from."""
+    if facts.height is None:
+        return []
+    number, low, high = facts.height
+    height = rows.state[:, number]
+    outside = np.count_nonzero((height < low) | (height > high))
+    if 2 * outside < len(height):
+        return []
+    return [
+        f"{facts.name} would have ended in {outside:,} of {len(height):,} states "
+        f"(number {number} is outside of {low} to {high}): is it another task's file?"
+    ]
 
 
 def _drop_unknown(terminal: np.ndarray, known: bool, marks: _Marks) -> None:

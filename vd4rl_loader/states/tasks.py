@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+import numpy as np
+
 USUAL_LIMIT = 1000  # steps of all of Gymnasium's MuJoCo tasks
 
 
@@ -16,21 +18,23 @@ class TaskFacts(NamedTuple):
       sizes: numbers of a state and of an action, if they are known.
       limit: steps after which time runs out; None if that is not known.
       never_ends: nothing but the clock ends an episode.
+      height: which number of a state is the height, and where an episode goes on.
     """
 
     name: str | None = None
     sizes: tuple[int, int] | None = None
     limit: int | None = None
     never_ends: bool = False
+    height: tuple[int, float, float] | None = None
 
 
 # By how the published names begin; states of NeoRL's begin with x.
 _FACTS = {
-    "hopper-": TaskFacts("hopper", (11, 3), USUAL_LIMIT),
-    "walker2d-": TaskFacts("walker2d", (17, 6), USUAL_LIMIT),
+    "hopper-": TaskFacts("hopper", (11, 3), USUAL_LIMIT, height=(0, 0.7, np.inf)),
+    "walker2d-": TaskFacts("walker2d", (17, 6), USUAL_LIMIT, height=(0, 0.8, 2.0)),
     "halfcheetah-": TaskFacts("halfcheetah", (17, 6), USUAL_LIMIT, True),
-    "Hopper-": TaskFacts("Hopper", (12, 3), USUAL_LIMIT),
-    "Walker2d-": TaskFacts("Walker2d", (18, 6), USUAL_LIMIT),
+    "Hopper-": TaskFacts("Hopper", (12, 3), USUAL_LIMIT, height=(1, 0.7, np.inf)),
+    "Walker2d-": TaskFacts("Walker2d", (18, 6), USUAL_LIMIT, height=(1, 0.8, 2.0)),
     "HalfCheetah-": TaskFacts("HalfCheetah", (18, 6), USUAL_LIMIT, True),
     "antmaze-": TaskFacts("antmaze", (29, 8)),
     "pointmaze-": TaskFacts("pointmaze", (2, 2)),

@@ -233,6 +233,28 @@ def test_equal_ends_of_an_unknown_task_are_said(opened):
     assert dataset.is_terminal.sum() == 4
 
 
+def test_states_of_another_task_of_the_same_sizes_are_doubted(opened):
+    fields = table(LIMITS, timeout=[0, 1, 2])
+    doubt = "would have ended in 2,300 of 2,300 states (number 0 is outside of 0.8"
+    fields["observations"][:, 0] = 0
+    fields["next_observations"][:, 0] = 0
+    assert (
+        f"walker2d {doubt} to 2.0): is it another"
+        in opened(fields, "walker2d-medium")[1]
+    )
+    fields["observations"][:, 0] = 1.2
+    fields["next_observations"][:, 0] = 1.2
+    assert "would have ended" not in opened(fields, "walker2d-medium")[1]
+
+
+def test_rows_of_environments_that_take_turns(opened):
+    one, other = (table(walks([60], seed), timeout=[0]) for seed in range(2))
+    fields = {k: np.stack([one[k], other[k]], 1) for k in one}
+    fields = {k: v.reshape(120, *v.shape[2:]) for k, v in fields.items()}
+    _, said = opened(fields)
+    assert "do not follow one another: are rows of several environments mixed?" in said
+
+
 def ant(reach=8.0, episodes=8, steps=60):
     """A maze's file that was reset at the goal: the row that gets there is the last."""
     rng = np.random.default_rng(0)
