@@ -52,7 +52,7 @@ class Learner:
     """
 
     world: Representation
-    nets: ActorCritic = struct.field(pytree_node=False)
+    nets: Any = struct.field(pytree_node=False)
     optimizer: optax.GradientTransformation = struct.field(pytree_node=False)
     config: Any = struct.field(pytree_node=False)  # the section, without what varies
     gamma: float = struct.field(pytree_node=False)  # discount per agent step
@@ -61,8 +61,15 @@ class Learner:
     refreshed: ClassVar[str] = ""  # what `refresh` renews, where there is such a thing
 
     @classmethod
+    def nets_of(
+        cls, config: Config, name: str, action_size: int, dtype: jnp.dtype
+    ) -> Any:
+        """The networks of a run's phase `name`: their sizes and forms."""
+        return ActorCritic(config.actor, config.critic, action_size, dtype)
+
+    @classmethod
     def create(
-        cls, config: Config, name: str, world: Representation, nets: ActorCritic
+        cls, config: Config, name: str, world: Representation, nets: Any
     ) -> Self:
         """The learner that a run's phase `name` trains."""
         section = getattr(config, name)
@@ -160,7 +167,7 @@ class Learner:
     @property
     def ema_decay(self) -> float:
         """Decay of the moving averages per update."""
-        return self.nets.critic_config.ema_decay
+        return self.nets.ema_decay
 
     def policy(
         self, params: dict[str, Params], features: Array, key: Array | None = None

@@ -16,6 +16,7 @@ from dreamer_leq.evaluation.offline import (
     held_out_episodes,
     offline_estimate,
 )
+from dreamer_leq.run import build
 from dreamer_leq.run.analysis_files import OFFLINE, write
 from dreamer_leq.run.folder import RunFolder
 from dreamer_leq.run.kinds import kind_of
@@ -38,9 +39,10 @@ def write_offline(
     split = open_split(folder, world_model, dataset, log)
     found = []
     for run, agent in zip(runs, agents, strict=True):
-        nets, gamma = agent.learner.nets, run.config.gamma
+        nets = build.plain_networks(run.config, run.facts.action_size)
+        gamma, own = run.config.gamma, run.config.own
         estimate = offline_estimate(split, agent, nets, gamma)
-        estimate = {"tau": getattr(run.config.own, "tau", 0.5), **estimate}
+        estimate = {"tau": getattr(own, "tau", 0.5), **estimate}
         estimate["sentence"] = sentence(estimate)
         write(run, OFFLINE, estimate)
         log(estimate["sentence"])

@@ -89,7 +89,7 @@ def offline_estimate(
     data: Split, agent: Agent, nets: ActorCritic, gamma: float
 ) -> dict[str, Any]:
     """What an agent's policy and critic are worth on `data`, ready for JSON; `nets` are
-    networks like its own.
+    those of the judge, which has a critic of its own.
 
     Values are discounted, of rewards as training sees them: at the states where the
     held-out episodes begin, in the mean, with a 95 % bootstrap interval over these

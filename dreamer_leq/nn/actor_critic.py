@@ -17,7 +17,7 @@ from dreamer_leq.nn.distributions import (
     two_hot_mean,
 )
 from dreamer_leq.nn.fast.scan import rows, steps
-from dreamer_leq.nn.layers import MLP, Linear, PlainMLP
+from dreamer_leq.nn.layers import MLP, Head, Linear, PlainMLP
 
 Params = Any
 
@@ -59,29 +59,6 @@ class Actor(nn.Module):
         x = MLP(self.layers, self.units, self.dtype, name="trunk")(features)
         mean = Linear(self.action_size, 0.01, dtype=self.dtype, name="mean")(x)
         return mean, Linear(self.action_size, 0.01, dtype=self.dtype, name="std")(x)
-
-
-class ValueHead(nn.Module):
-    """Inputs [..., I] -> what the critic's output is made of [..., outputs].
-
-    With the dreamer network the first output is all 0.
-    """
-
-    network: str
-    layers: int
-    units: int
-    layer_norm: bool
-    outputs: int
-    dtype: jnp.dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        if self.network == "mlp":
-            sizes = (self.layers, self.units, self.outputs, self.layer_norm)
-            return PlainMLP(*sizes, self.dtype, name="trunk")(x)
-        x = MLP(self.layers, self.units, self.dtype, name="trunk")(x)
-        x = Linear(self.outputs, 0.0, dtype=self.dtype, name="out")(x)
-        return precise(x)
 
 
 class ValueOutput(Protocol):
@@ -130,6 +107,11 @@ class ScalarValue:
         return jnp.square(out[..., 0] - jax.lax.stop_gradient(target))
 
 
+def value_output(config: Any) -> ValueOutput:
+    """That of the `critic` group of configs.yaml."""
+    return ScalarValue() if config.output == "scalar" else TwoHotValue(config.bins)
+
+
 @dataclass(frozen=True)
 class ActorCritic:
     """π(s), Q(s, a) and V(s) over features; configs are the `actor` and `critic`
@@ -148,16 +130,19 @@ class ActorCritic:
         return Actor(*sizes, c.min_std, c.max_std, self.dtype)
 
     @cached_property
-    def critic_net(self) -> ValueHead:
+    def critic_net(self) -> Head:
         c = self.critic_config
         sizes = (c.network, c.layers, c.units, c.layer_norm, self.values.outputs)
-        return ValueHead(*sizes, self.dtype)
+        return Head(*sizes, dtype=self.dtype)
 
     @cached_property
     def values(self) -> ValueOutput:
-        if self.critic_config.output == "scalar":
-            return ScalarValue()
-        return TwoHotValue(self.critic_config.bins)
+        return value_output(self.critic_config)
+
+    @property
+    def ema_decay(self) -> float:
+        """Decay of moving averages per update."""
+        return self.critic_config.ema_decay
 
     @property
     def stochastic(self) -> bool:
@@ -191,7 +176,7 @@ class ActorCritic:
         model's `action_features` gives it.
         """
         net = lambda x: self.critic_net.apply({"params": params}, x)  # noqa: E731
-        return _of_rows(net, jnp.concatenate([features, action], -1))
+        return of_rows(net, jnp.concatenate([features, action], -1))
 
     def q(self, params: Params, features: Array, action: Array) -> Array:
         """Q(s, a): [..., F], [..., A] -> [...]."""
@@ -200,11 +185,11 @@ class ActorCritic:
     def value_out(self, params: Params, features: Array) -> Array:
         """What `values` reads V(s) from: [..., F] -> [..., outputs]."""
         net = lambda x: self.critic_net.apply({"params": params}, x)  # noqa: E731
-        return _of_rows(net, features)
+        return of_rows(net, features)
 
 
-def _of_rows(net: Callable[[Array], Array], x: Array) -> Array:
-    """net(x), a rollout's [T, N, ...] with all rows in one axis.
+def of_rows(net: Callable[[Array], Array], x: Array) -> Array:
+    """net(x), that of [T, N, ...] with all rows in one axis.
 
     Several critics side by side have theirs before it then, and not between the two,
     where every product of many rows would have to bring them together.

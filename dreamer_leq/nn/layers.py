@@ -205,6 +205,31 @@ class PlainMLP(nn.Module):
         return precise(dense(self.outputs, "out")(x))
 
 
+class Head(nn.Module):
+    """What a policy or a value is read from: [..., I] -> [..., outputs].
+
+    `network`: dreamer (RMS norm, SiLU; `scale` is that of its last layer, 0 makes all
+    outputs 0 at first) or mlp (the paper's for states: ReLU).
+    """
+
+    network: str
+    layers: int
+    units: int
+    layer_norm: bool
+    outputs: int
+    scale: float = 0.0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        if self.network == "mlp":
+            sizes = (self.layers, self.units, self.outputs, self.layer_norm)
+            return PlainMLP(*sizes, self.dtype, name="trunk")(x)
+        x = MLP(self.layers, self.units, self.dtype, name="trunk")(x)
+        last = Linear(self.outputs, self.scale, dtype=self.dtype, name="out")
+        return precise(last(x))
+
+
 class Conv(nn.Module):
     """Convolution, or its transpose, with SAME padding; bias, no norm."""
 

@@ -66,8 +66,15 @@ def learner(
     config: Config, phase: str, world: Representation, action_size: int
 ) -> Learner:
     """The learner of a run's phase, whose optimisers are as its section has them."""
-    nets = ActorCritic(config.actor, config.critic, action_size, compute_dtype(config))
-    return learner_class(phase).create(config, phase, world, nets)
+    kind = learner_class(phase)
+    nets = kind.nets_of(config, phase, action_size, compute_dtype(config))
+    return kind.create(config, phase, world, nets)
+
+
+def plain_networks(config: Config, action_size: int) -> ActorCritic:
+    """Networks of a run's sizes with one critic, whatever its algorithm has."""
+    dtype = compute_dtype(config)
+    return ActorCritic(config.actor, config.critic, action_size, dtype)
 
 
 def trained(config: Config, phase: str) -> tuple[str, ...]:

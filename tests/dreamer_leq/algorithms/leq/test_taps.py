@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from dreamer_leq.algorithms.leq.fast import Recording, noted, recalled, tapped, zeros
-from dreamer_leq.nn.actor_critic import Actor, ValueHead
-from dreamer_leq.nn.layers import BlockLinear
+from dreamer_leq.nn.actor_critic import Actor
+from dreamer_leq.nn.layers import BlockLinear, Head
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -15,8 +15,8 @@ NETS = {
     "actor, ReLU": Actor("mlp", 2, 6, False, ACTIONS, 0.1, 1.0),
     "actor, ReLU and norms": Actor("mlp", 2, 6, True, ACTIONS, 0.1, 1.0),
     "actor, DreamerV3's": Actor("dreamer", 2, 6, False, ACTIONS, 0.1, 1.0),
-    "critic, ReLU and norms": ValueHead("mlp", 2, 6, True, 1),
-    "critic, DreamerV3's": ValueHead("dreamer", 2, 6, False, 1),
+    "critic, ReLU and norms": Head("mlp", 2, 6, True, 1),
+    "critic, DreamerV3's": Head("dreamer", 2, 6, False, 1),
 }
 
 
