@@ -15,6 +15,7 @@ from dreamer_leq.config.values import (
     Expectile,
     Lambda,
     Natural,
+    Number,
     Positive,
     Share,
     Weight,
@@ -61,6 +62,23 @@ class Section:
 
     updates: Natural
     batch: Count
+
+    @property
+    def rewards(self) -> tuple[float, float] | None:
+        """Scale and bias of the rewards that it sees; None: the task's."""
+        return None
+
+
+@dataclass(frozen=True)
+class OwnRewards(Section):
+    """An algorithm whose paper has rewards as it says itself, not as LEQ's."""
+
+    reward_scale: Positive
+    reward_bias: Number
+
+    @property
+    def rewards(self) -> tuple[float, float]:
+        return self.reward_scale, self.reward_bias
 
 
 @dataclass(frozen=True)
@@ -113,7 +131,29 @@ class LEQ(Section):
     critic_optimizer: Optimizer
 
 
-_SECTIONS: dict[str, type[Section]] = {"bc": BC, "fqe": FQE, "leq": LEQ}
+@dataclass(frozen=True)
+class TD3BC(OwnRewards):
+    """A deterministic policy that maximises Q and stays near the data."""
+
+    learner = "dreamer_leq.algorithms.td3_bc:TD3BC"
+    title = "TD3+BC"
+    varies = ("alpha",)
+    shows = ("q_policy", "q_data", "bc_mse")
+
+    alpha: several(Weight)
+    gamma: Discount
+    noise: Weight
+    noise_clip: Weight
+    delay: Count
+    optimizer: Optimizer
+
+
+_SECTIONS: dict[str, type[Section]] = {
+    "bc": BC,
+    "fqe": FQE,
+    "leq": LEQ,
+    "td3_bc": TD3BC,
+}
 
 
 def sections() -> dict[str, type[Section]]:

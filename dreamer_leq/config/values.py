@@ -52,6 +52,7 @@ Pixels = Annotated[int, Rule(f"from 1 to {MAX_SIZE}", lambda n: 1 <= n <= MAX_SI
 PathText = Annotated[str, Rule(paths.WORDS, paths.is_path)]
 Positive = Annotated[float, Rule("above 0 and finite", lambda x: 0 < x < math.inf)]
 Weight = Annotated[float, Rule("0 or more and finite", lambda x: 0 <= x < math.inf)]
+Number = Annotated[float, Rule("finite", math.isfinite)]
 Share = Annotated[float, Rule("from 0 to 1", lambda x: 0 <= x <= 1)]
 Decay = Annotated[float, Rule("at least 0 and below 1", lambda x: 0 <= x < 1)]
 OpenShare = Annotated[float, Rule("above 0 and below 1", lambda x: 0 < x < 1)]

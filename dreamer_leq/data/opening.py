@@ -62,7 +62,11 @@ def open_data_at(path: str | Path, config: Config, log: Log) -> AnyDataset:
 
 
 def reward_transform(config: Config, dataset: AnyDataset) -> RewardTransform:
-    """How algorithms see rewards: raw, or as the paper's code has them by task."""
+    """How the algorithm sees the dataset's rewards: raw, or else as its own section has
+    it, or as the code of LEQ's paper has it for the task.
+    """
+    if config.data.rewards == "auto" and config.own.rewards:
+        return RewardTransform(*config.own.rewards)
     kind = config.about.reward if config.data.rewards == "auto" else "none"
     if kind == "return_range":
         return return_range_transform(dataset)
