@@ -70,11 +70,14 @@ class Recording(NamedTuple):
                 "render": f"camera {self.render.camera}, dm_control's own picture",
             }
             told = ", ".join(what[name] for name in self.guessed)
-            notes.append(f"guessed, as no dataset.json says it (docs/data.md): {told}")
+            notes.append(
+                f"guessed, as no dataset.json says it (docs/data.md): {told}; "
+                f"evaluation plays {limit:,} control steps"
+            )
         if actions * self.action_repeat != limit:
             notes.append(
-                f"the longest episode has {steps}, evaluation plays {limit:,}: is "
-                f"action repeat {self.action_repeat} right?"
+                f"the longest episode has {steps}, not {limit:,} in all: is action "
+                f"repeat {self.action_repeat} right?"
             )
         return notes
 

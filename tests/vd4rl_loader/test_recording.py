@@ -87,7 +87,7 @@ def test_the_action_repeat_that_fills_the_time_limit(opened, entries, repeat):
     assert dataset.spec.action_repeat == repeat
     told = "guessed, as no dataset.json says it (docs/data.md): action repeat "
     assert f"{told}{repeat}, camera 0" in said
-    assert "evaluation plays" not in said
+    assert "evaluation plays 1,000 control steps" in said and "right?" not in said
     assert dataset.spec.guessed == ("action_repeat", "render")
 
 
@@ -101,13 +101,13 @@ def test_a_time_limit_of_an_unknown_task_stored_as_terminals(opened):
 def test_a_guess_that_does_not_fit_is_said(opened, tmp_path):
     dataset, said = opened(EPISODES)
     assert dataset.spec.action_repeat == 2
-    doubt = "8 actions of 2 control steps, evaluation plays 1,000: is action repeat 2"
+    doubt = "8 actions of 2 control steps, not 1,000 in all: is action repeat 2 right?"
     assert doubt in said
     record = {"action_repeat": 125}
     (tmp_path / "dataset.json").write_text(json.dumps(record))
     dataset, said = opened(EPISODES)
     assert dataset.spec.action_repeat == 125 and dataset.spec.guessed == ("render",)
-    assert "evaluation plays" not in said and "action repeat" not in said
+    assert "right?" not in said and "action repeat" not in said
 
 
 def test_quadrupeds_camera(opened):
