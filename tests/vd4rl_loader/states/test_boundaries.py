@@ -245,6 +245,8 @@ def test_states_of_another_task_of_the_same_sizes_are_doubted(opened):
     fields["observations"][:, 0] = 1.2
     fields["next_observations"][:, 0] = 1.2
     assert "would have ended" not in opened(fields, "walker2d-medium")[1]
+    named_by_no_one = table(walks([40, 30]), timeout=[0, 1])  # of hopper's sizes
+    assert "would have ended" not in opened(named_by_no_one)[1]
 
 
 def test_rows_of_environments_that_take_turns(opened):
