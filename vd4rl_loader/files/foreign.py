@@ -59,6 +59,8 @@ def _likely(
         )
     if arrays.keys() >= _OGBENCH and not {"rewards", "timeouts"} & arrays.keys():
         return f"looks like OGBench's, which has no rewards: {_TABLE}"
+    if [name for name in needed if name not in arrays] == ["timeouts"]:
+        return "store zeros if nobody knows them, resets are found by the states, too"
     if any(name in arrays for name in _IMAGES) and needed[0] not in _IMAGES:
         return (
             "looks like images: give a task of pixels, such as --configs vd4rl --task "

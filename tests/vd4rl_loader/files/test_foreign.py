@@ -113,6 +113,16 @@ def test_ogbenchs_files(tmp_path):
         open_states(path)
 
 
+def test_a_table_without_timeouts(tmp_path):
+    fields = rows([(9, "terminal"), (7, "terminal")])
+    without = {name: fields[name] for name in fields if name != "timeouts"}
+    path = write_d4rl(tmp_path / "a.hdf5", without)
+    with pytest.raises(DataError, match="store zeros if nobody knows them"):
+        open_states(path)
+    write_d4rl(path, {**without, "timeouts": np.zeros(16, bool)})
+    assert open_states(path, log=lambda line: None).is_terminal.sum() == 2
+
+
 def test_arrays_without_names(tmp_path):
     np.savez(tmp_path / "data.npz", S, A)
     with pytest.raises(DataError, match="its arrays have no names: save them"):
