@@ -148,11 +148,48 @@ class TD3BC(OwnRewards):
     optimizer: Optimizer
 
 
+@dataclass(frozen=True)
+class IQL(Section):
+    """Implicit Q-learning: expectiles of Q over the data's own actions."""
+
+    learner = "dreamer_leq.algorithms.iql:IQL"
+    title = "IQL"
+    varies = ("tau", "beta")
+    shows = ("q_data", "advantage", "bc_mse")
+
+    tau: several(Expectile)
+    beta: several(Weight)
+    gamma: Discount
+    actor_optimizer: Optimizer
+    critic_optimizer: Optimizer
+
+
+@dataclass(frozen=True)
+class ReBRAC(OwnRewards):
+    """TD3+BC with penalties for actions far from the data's, in the target as well."""
+
+    learner = "dreamer_leq.algorithms.rebrac:ReBRAC"
+    title = "ReBRAC"
+    varies = ("actor_weight", "critic_weight")
+    shows = ("q_policy", "q_data", "bc_mse")
+
+    actor_weight: several(Weight)
+    critic_weight: several(Weight)
+    gamma: Discount
+    noise: Weight
+    noise_clip: Weight
+    delay: Count
+    actor_optimizer: Optimizer
+    critic_optimizer: Optimizer
+
+
 _SECTIONS: dict[str, type[Section]] = {
     "bc": BC,
     "fqe": FQE,
     "leq": LEQ,
     "td3_bc": TD3BC,
+    "iql": IQL,
+    "rebrac": ReBRAC,
 }
 
 

@@ -46,7 +46,8 @@ DEFAULTS = dict(yaml_values(YAML_TREE["defaults"]))
 
 def presets_with(name):
     """The preset, over one for states where it is an algorithm's."""
-    return ("d4rl_mujoco", name) if name in config.sections() else (name,)
+    own = "algorithm" in YAML_TREE[name]
+    return ("d4rl_mujoco", name) if own else (name,)
 
 
 def value_of(tree, key):
