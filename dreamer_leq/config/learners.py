@@ -18,6 +18,7 @@ from dreamer_leq.config.values import (
     Number,
     Positive,
     Share,
+    Steps,
     Weight,
     several,
 )
@@ -183,6 +184,38 @@ class ReBRAC(OwnRewards):
     critic_optimizer: Optimizer
 
 
+@dataclass(frozen=True)
+class CQL(OwnRewards):
+    """SAC with critics that are low where the data have nothing."""
+
+    learner = "dreamer_leq.algorithms.cql:CQL"
+    title = "CQL"
+    varies = ("weight",)
+    shows = ("q_policy", "q_data", "gap")
+
+    weight: several(Weight)
+    samples: Count
+    gamma: Discount
+    actor_optimizer: Optimizer
+    critic_optimizer: Optimizer
+    temperature_optimizer: Optimizer
+
+
+@dataclass(frozen=True)
+class EDAC(OwnRewards):
+    """SAC with many critics whose gradients by the action differ."""
+
+    learner = "dreamer_leq.algorithms.edac:EDAC"
+    title = "EDAC"
+    varies = ("eta",)
+    shows = ("q_policy", "q_data", "similarity")
+
+    critics: Steps
+    eta: several(Weight)
+    gamma: Discount
+    optimizer: Optimizer
+
+
 _SECTIONS: dict[str, type[Section]] = {
     "bc": BC,
     "fqe": FQE,
@@ -190,6 +223,8 @@ _SECTIONS: dict[str, type[Section]] = {
     "td3_bc": TD3BC,
     "iql": IQL,
     "rebrac": ReBRAC,
+    "cql": CQL,
+    "edac": EDAC,
 }
 
 

@@ -71,7 +71,18 @@ def _rows(x: Array) -> Array:
 
 def _sum_of_rows(x: Array) -> Array:
     """[..., I] -> [I]."""
-    return _product_with_ones(_rows(x))
+    return _summed(_rows(x))
+
+
+@jax.custom_jvp
+def _summed(x: Array) -> Array:
+    """[N, I] -> [I], which can be differentiated itself: for gradients of gradients."""
+    return _product_with_ones(x)
+
+
+@_summed.defjvp
+def _summed_along(x: tuple[Array], along: tuple[Array]) -> tuple[Array, Array]:
+    return _summed(*x), along[0].sum(-2)
 
 
 @jax.custom_batching.custom_vmap

@@ -1,0 +1,120 @@
+"""CQL by its formulas, with known candidates, and without its term."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from learners import (
+    A,
+    N,
+    assert_slope,
+    gradient,
+    is_zero,
+    make_batch,
+    make_learner,
+    make_state,
+    q_values,
+    same,
+)
+
+from dreamer_leq.algorithms import sac
+from dreamer_leq.nn.distributions import tanh_normal_log_prob
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+KEY = jax.random.key(5)
+
+
+@pytest.fixture(scope="module")
+def exact():
+    """A state and a batch in float64, all that was drawn, and the gradients."""
+    with jax.enable_x64(True):
+        learner = make_learner("cql", jnp.float64)
+        state = make_state(learner, np.float64, weight=2.0)
+        batch = make_batch(np.float64)
+        target_key, _, own_key = sac.split(KEY)
+        seen = batch["vector"], batch["next_vector"]
+        drawn = jax.jit(learner.candidates)(state, *seen, own_key)
+        sample = jax.jit(learner.nets.policy.sample)
+        after, _ = sample(state.params["actor"], seen[1], target_key)
+        names = ("critic", "actor", "temperature")
+        slopes = {n: gradient(learner, state, batch, n, KEY) for n in names}
+        return jax.device_get((state, batch, drawn, after, slopes))
+
+
+def test_critics_are_low_at_candidates_and_right_at_the_data(exact):
+    """All candidates in s; the target is without entropy."""
+    state, batch, (actions, log_probs), after, slopes = exact
+    next_q = q_values(state.target["critic"], batch["next_vector"], after).min(0)
+    target = batch["reward"] + 0.99 * batch["cont"] * next_q
+
+    def loss(params):
+        critic, seen = params["critic"], batch["vector"]
+        q = q_values(critic, seen, batch["action"])
+        others = np.stack([q_values(critic, seen, a) for a in actions], 1)
+        spread = np.log(np.exp(others - log_probs).sum(1))
+        gap = (spread - q).mean(-1).sum()
+        return ((q - target) ** 2).mean(-1).sum() + 2 * gap
+
+    value, grads = slopes["critic"]
+    assert value == pytest.approx(loss(state.params))
+    assert_slope(grads, loss, state.params)
+    assert is_zero(grads["actor"]) and is_zero(grads["temperature"])
+
+
+def test_only_the_temperature_follows_the_entropy(exact):
+    state, _, _, _, slopes = exact
+    value, grads = slopes["temperature"]
+    slope = float(grads["temperature"]["log"])
+    assert value == pytest.approx(slope * float(state.params["temperature"]["log"]))
+    assert is_zero(grads["actor"]) and is_zero(grads["critic"])
+    assert is_zero(slopes["actor"][1]["critic"])
+    assert is_zero(slopes["actor"][1]["temperature"])
+
+
+def test_candidates_are_three_kinds_with_their_densities(exact):
+    _, _, (actions, log_probs), _, _ = exact
+    assert actions.shape == (6, N, A) and log_probs.shape == (6, N)
+    np.testing.assert_allclose(log_probs[:2], -A * np.log(2), rtol=1e-6)
+    assert np.abs(actions).max() <= 1 and len(np.unique(actions)) == actions.size
+
+
+def test_the_term_of_a_critic_that_says_nothing():
+    """Q = 0: log 30 + A log 2 with 30 uniform candidates, not log 3 + A log 2."""
+    learner = make_learner("cql", cql__samples=10)
+    state = make_state(learner, weight=1.0)
+    nothing = jax.tree.map(jnp.zeros_like, state.params["critic"])
+    actions, log_probs = jnp.zeros((30, N, A)), jnp.full((30, N), -A * jnp.log(2.0))
+    features = make_batch()["vector"]
+    given = nothing, features, actions, log_probs, jnp.zeros((2, N))
+    gap = jax.jit(learner.conservative_gap)(*given)
+    np.testing.assert_allclose(gap, np.log(30) + A * np.log(2), rtol=1e-6)
+    assert np.log(30) + 3 * np.log(2) == pytest.approx(5.481, abs=1e-3)  # hopper's
+
+
+def test_without_its_term_it_is_sac():
+    """Weight 0: the critics learn the Bellman error alone."""
+    learner, batch = make_learner("cql"), make_batch()
+    state = make_state(learner, weight=0.0)
+    _, grads = gradient(learner, state, batch, "critic", KEY)
+
+    def plain(params, state, batch):
+        after = batch["next_vector"]
+        next_q, _ = sac.next_value(learner, state, after, sac.split(KEY)[0])
+        target = batch["reward"] + 0.99 * batch["cont"] * next_q
+        given = params["critic"], batch["vector"], batch["action"]
+        return jnp.square(learner.nets.critics.q(*given) - target).mean(-1).sum()
+
+    expected = jax.jit(jax.grad(plain))(state.params, state, batch)
+    same(grads, jax.device_get(expected), 1e-5)
+
+
+def test_densities_of_the_policy():
+    with jax.enable_x64(True):
+        learner = make_learner("cql", jnp.float64)
+        state = make_state(learner, np.float64, weight=1.0)
+        given = state.params["actor"], make_batch(np.float64)["vector"]
+        action, log_prob = jax.jit(learner.nets.policy.sample)(*given, KEY)
+        mean, std = learner.nets.policy._heads(*given)
+        expected = tanh_normal_log_prob(mean, std, jnp.arctanh(action))
+        np.testing.assert_allclose(log_prob, expected, rtol=1e-4)
