@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from dreamer_leq.config import learners
 from dreamer_leq.config.learners import Optimizer
 from dreamer_leq.config.tree import WORLD_MODELS, Config, Latent, config_class
+from dreamer_leq.config.values import Rule
 from dreamer_leq.system.errors import UserError
 from vd4rl_loader.errors import shown
 
@@ -88,12 +89,19 @@ def validated(flat: Flat, where: str) -> Config:
     for key, hint in _hints(config_class()).items():
         for rule in getattr(hint, "__metadata__", ()):
             if not rule.holds(flat[key]):
-                problem = f"{key}: has to be {rule.words}, got {given(flat[key])}"
-                raise UserError(_at(where) + problem)
+                raise UserError(_at(where) + _broken(key, rule, flat[key]))
     config = _assemble(config_class(), flat)
     for problem in _contradictions(config):
         raise UserError(_at(where) + problem)
     return config
+
+
+def _broken(key: str, rule: Rule, value: Any) -> str:
+    """What a value has to be instead."""
+    names = list(rule.choices())
+    words = f"{rule.words}: {', '.join(names)}" if names else rule.words
+    hint = did_you_mean(value, names) if names else ""
+    return f"{key}: has to be {words}, got {given(value)}{hint}"
 
 
 def _assemble(kind: type, flat: Flat, prefix: str = "") -> Any:

@@ -242,6 +242,3 @@ def register(name: str, section: type[Section]) -> None:
 
 def is_algorithm(name: str) -> bool:
     return name in _SECTIONS
-
-
-WORDS = "an algorithm: " + ", ".join(_SECTIONS)

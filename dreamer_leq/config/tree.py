@@ -215,7 +215,8 @@ class Log:
     wandb: bool
 
 
-AlgorithmName = Annotated[str, Rule(learners.WORDS, learners.is_algorithm)]
+_ALGORITHM = Rule("an algorithm", learners.is_algorithm, learners.sections)
+AlgorithmName = Annotated[str, _ALGORITHM]
 
 
 @dataclass(frozen=True)

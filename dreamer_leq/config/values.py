@@ -1,7 +1,7 @@
 """Kinds of values that keys of the configuration have: a type, and a rule in words."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args
 
@@ -11,10 +11,13 @@ from vd4rl_loader.simulators.render import MAX_SIZE
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value has to be beyond its type: in words, and as a test."""
+    """What a value has to be beyond its type: in words, and as a test. Where it is one
+    of some names, `choices` gives them.
+    """
 
     words: str
     holds: Callable[[Any], bool]
+    choices: Callable[[], Iterable[str]] = tuple
 
 
 LARGEST = 2**31 - 1  # JAX counts in 32 bits

@@ -43,7 +43,11 @@ def method_names(runs: Sequence[ScoredRun]) -> tuple[list[str], Legend]:
         run.given or _described(run, found, own[run.files.algorithm], algorithms)
         for run, found in zip(runs, settings, strict=True)
     ]
-    names, every = _shortened(texts), _differing(unnamed)
+    titles = {
+        text: "" if run.given or len(algorithms) == 1 else _title(run)
+        for text, run in zip(texts, runs, strict=True)
+    }
+    names, every = _shortened(titles), _differing(unnamed)
     short = [names[text] for text in texts]
     if short == texts and set(every) <= set().union(*own.values()):
         return short, {}
@@ -55,6 +59,10 @@ def method_names(runs: Sequence[ScoredRun]) -> tuple[list[str], Legend]:
             if value not in known.split(" / "):  # tasks have settings of their own
                 legend[name][key] = f"{known} / {value}"
     return short, legend
+
+
+def _title(run: ScoredRun) -> str:
+    return run.files.title(run.files.algorithm)
 
 
 def _settings(run: ScoredRun, shared: set[str]) -> Settings:
@@ -84,7 +92,7 @@ def _described(
     run: ScoredRun, found: Settings, keys: list[str], algorithms: set[str]
 ) -> str:
     """The values of some keys, and the algorithm where there are several."""
-    title, told = run.files.title(run.files.algorithm), _told(run, found, keys)
+    title, told = _title(run), _told(run, found, keys)
     values = ", ".join(f"{key} {value}" for key, value in told.items())
     return values if values and len(algorithms) == 1 else f"{title} {values}".rstrip()
 
@@ -100,12 +108,16 @@ def _told(run: ScoredRun, found: Settings, keys: list[str]) -> dict[str, str]:
     return {last[key] if key in short else key: setting(found[key]) for key in told}
 
 
-def _shortened(descriptions: Sequence[str]) -> dict[str, str]:
-    """A short name by description: itself, or a letter that is not taken."""
-    kept = {text for text in descriptions if len(text) <= LONGEST}
+def _shortened(titles: dict[str, str]) -> dict[str, str]:
+    """A short name by description: itself, or its title and a letter that is not
+    taken.
+    """
+    kept = {text for text in titles if len(text) <= LONGEST}
     letters = (letter for letter in _letters() if letter not in kept)
-    ordered = sorted(set(descriptions))
-    return {text: text if text in kept else next(letters) for text in ordered}
+    return {
+        text: text if text in kept else f"{titles[text]} {next(letters)}".strip()
+        for text in sorted(titles)
+    }
 
 
 def _letters() -> Iterator[str]:

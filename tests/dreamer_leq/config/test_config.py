@@ -343,6 +343,11 @@ def test_every_number_has_a_range(key):
             {"world_model": "mlp_ensemble"},
             "world_model: mlp_ensemble reads state vectors, walker_walk-medium_expert",
         ),
+        (
+            {"algorithm": "ipl"},
+            "algorithm: has to be an algorithm: bc, fqe, leq, td3_bc, iql, rebrac, "
+            "cql, edac, got 'ipl'; did you mean iql?",
+        ),
         ({"ensemble.elites": 8}, "ensemble.elites: 8 of ensemble.members, 7"),
         (
             {"actor.update": "awr", "actor.stochastic": True},

@@ -95,6 +95,15 @@ def test_settings_of_each_task_are_in_the_legend(write):
     assert summary.legend["LEQ"] == {"critic.units": "32 / 64"}
 
 
+def test_a_long_name_keeps_its_algorithm(write):
+    keys = {"critic.layer_norm": False, "actor.layer_norm": True}
+    folders = [write("a"), write("b", caution=0.2, **keys), write("c", "leq")]
+    files.write_json(folders[2] / "scores.json", {"20": files.score(50.0)})
+    summary = summarize(open_runs([str(folder) for folder in folders]))
+    assert summary.methods == ["LEQ", "Mine A", "Mine B"]
+    assert summary.legend["Mine A"]["caution"] == "0.1"
+
+
 def test_algorithms_are_methods_by_their_names(write):
     folders = [write("a"), write("b", caution=0.2), write("c", "leq")]
     scores = {str(n): files.score(50.0) for n in (0, 20)}
