@@ -50,6 +50,7 @@ class Section:
       after: the algorithms whose phases come before its own, and give it networks.
       varies: keys that a grid may give several values; a learner reads them from its
         state's `hyper`, as numbers.
+      sizes: keys that say how much memory an update takes.
       shows: metrics that the progress bar shows, the most telling one first.
       imagines: whether it learns in a world model's imagination.
     """
@@ -58,6 +59,7 @@ class Section:
     title: ClassVar[str]
     after: ClassVar[tuple[str, ...]] = ()
     varies: ClassVar[tuple[str, ...]] = ()
+    sizes: ClassVar[tuple[str, ...]] = ("batch",)
     shows: ClassVar[tuple[str, ...]] = ()
     imagines: ClassVar[bool] = False
 
@@ -116,6 +118,7 @@ class LEQ(Section):
     title = "LEQ"
     after = ("bc", "fqe")
     varies = ("tau",)
+    sizes = ("batch", "horizon")
     shows = ("lambda_return", "q", "imagined_reward")
     imagines = True
 

@@ -1,9 +1,12 @@
 """What the machine ran out of, memory or disk, told from exceptions in one line."""
 
+from collections.abc import Sequence
+
 from vd4rl_loader.errors import disk_trouble
 
 # What lowers the memory that a section of the configuration asks for: keys that may
-# change while a run goes on, and those that make another run of it. "" is any section.
+# change while a run goes on, and those that make another run of it. An algorithm says
+# its own; "" is any section.
 _FREE = {
     "latent": ("--data.placement host", "--latent.remat true"),
     "ensemble": (),
@@ -12,10 +15,7 @@ _FREE = {
 _OTHER = {
     "latent": ("latent.batch", "latent.length"),
     "ensemble": ("ensemble.batch", "ensemble.units"),
-    "bc": ("bc.batch",),
-    "fqe": ("fqe.batch",),
-    "leq": ("leq.batch", "leq.horizon", "expansion.starts", "seeds"),
-    "": ("latent.batch", "latent.length", "leq.batch", "leq.horizon", "seeds"),
+    "": ("latent.batch", "latent.length", "seeds"),
 }
 
 
@@ -29,12 +29,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     return refused or isinstance(error, MemoryError)
 
 
-def out_of_memory(error: BaseException, section: str = "") -> str:
-    """What to do about it: the keys of which there can be less."""
+def out_of_memory(
+    error: BaseException, section: str = "", sizes: Sequence[str] = ()
+) -> str:
+    """What to do about it: the keys of which there can be less, `sizes` where they are
+    given.
+    """
     wanted = " ".join(str(error).split())[:160]
     free = " or ".join(_FREE.get(section, ("--data.placement host",)))
     go_on = f"go on with {free}, or " if free else ""
-    other = ", ".join(_OTHER[section])
+    other = ", ".join(sizes or _OTHER[section])
     other = f"start another --logdir with a smaller {other}"
     return f"out of memory ({wanted}): {go_on}{other}"
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from dreamer_leq.config import sections
 from dreamer_leq.data.sampling import Source, update_key
 from dreamer_leq.nn.parallel import everywhere
 from dreamer_leq.system.devices import ONE_DEVICE, Devices
@@ -204,10 +205,21 @@ class PhaseRun:
         """Raise UserError where `error` means that memory ran out."""
         if is_out_of_memory(error):
             saved = self.session.checkpoints.latest(self.name) or 0
+            advice = out_of_memory(error, *self._sizes())
             raise UserError(
-                f"{self.name} update {step}: {out_of_memory(error, self.section)}; the "
-                f"same command goes on from update {saved}"
+                f"{self.name} update {step}: {advice}; the same command goes on from "
+                f"update {saved}"
             ) from error
+
+    def _sizes(self) -> tuple[str, Sequence[str]]:
+        """The section of the phase, and of an algorithm the keys that say how large its
+        updates are.
+        """
+        algorithm = sections().get(self.section)
+        sizes = (
+            [f"{self.section}.{key}" for key in algorithm.sizes] if algorithm else []
+        )
+        return self.section, sizes
 
     def _resume(self, state: Any) -> tuple[Any, int, dict[str, Array]]:
         """State, step and unwritten metric sums of the last checkpoint, or of the
