@@ -216,10 +216,8 @@ class PhaseRun:
         updates are.
         """
         algorithm = sections().get(self.section)
-        sizes = (
-            [f"{self.section}.{key}" for key in algorithm.sizes] if algorithm else []
-        )
-        return self.section, sizes
+        sizes = algorithm.sizes if algorithm else ()
+        return self.section, [f"{self.section}.{key}" for key in sizes]
 
     def _resume(self, state: Any) -> tuple[Any, int, dict[str, Array]]:
         """State, step and unwritten metric sums of the last checkpoint, or of the

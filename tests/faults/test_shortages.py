@@ -138,7 +138,7 @@ def test_a_lack_of_memory_outside_of_updates_is_one_line_too(monkeypatch, capsys
     said = capsys.readouterr().err
     assert said.startswith("error: out of memory (Unable to allocate")
     assert "--data.placement host" in said and said.count("\n") == 1
-    for key in ("latent.batch", "latent.length", "leq.batch"):
+    for key in ("latent.batch", "latent.length", "seeds"):
         assert key in said
 
 
