@@ -13,6 +13,7 @@ from learners import (
     make_batch,
     make_learner,
     make_state,
+    net,
     q_values,
     same,
 )
@@ -60,6 +61,35 @@ def test_critics_are_low_at_candidates_and_right_at_the_data(exact):
     assert value == pytest.approx(loss(state.params))
     assert_slope(grads, loss, state.params)
     assert is_zero(grads["actor"]) and is_zero(grads["temperature"])
+
+
+def test_the_policy_seeks_soft_values_and_an_entropy_of_minus_a(exact):
+    """α log π - min Q of a reparameterised action; -log α (mean log π - A)."""
+    state, batch, _, _, slopes = exact
+    alpha, seen = np.exp(state.params["temperature"]["log"]), batch["vector"]
+    with jax.enable_x64(True):
+        noise = jax.random.normal(sac.split(KEY)[1], (N, A), jnp.float64)
+        noise = np.asarray(noise)
+
+    def sampled(actor):
+        mean, log_std = np.split(net(actor, seen), 2, -1)
+        log_std = log_std.clip(-5, 2)
+        x = mean + np.exp(log_std) * noise
+        slope = np.log(1 / np.cosh(x) ** 2)
+        each = -0.5 * noise**2 - log_std - 0.5 * np.log(2 * np.pi) - slope
+        return np.tanh(x), each.sum(-1)
+
+    def loss(params):
+        action, log_prob = sampled(params["actor"])
+        q = q_values(state.params["critic"], seen, action).min(0)
+        return (alpha * log_prob - q).mean()
+
+    value, grads = slopes["actor"]
+    assert value == pytest.approx(loss(state.params))
+    assert_slope(grads, loss, state.params)
+    surplus = sampled(state.params["actor"])[1].mean() - A
+    slope = float(slopes["temperature"][1]["temperature"]["log"])
+    assert slope == pytest.approx(-surplus)
 
 
 def test_only_the_temperature_follows_the_entropy(exact):
