@@ -108,7 +108,9 @@ def _among_processes(config: "Config") -> Iterator[bool]:
 
 def _train_run(config: "Config", first: bool) -> int:
     start = time.monotonic()
-    with _announced(config.folder) if first else contextlib.nullcontext():
+    drawn = config.about.pixels and config.eval.episodes > 0
+    announced = _announced(config.folder, lambda: drawn)
+    with announced if first else contextlib.nullcontext():
         from dreamer_leq.commands.train import train
         from dreamer_leq.system.devices import Devices
         from dreamer_leq.system.interrupts import Interrupted
@@ -128,9 +130,9 @@ def _train_run(config: "Config", first: bool) -> int:
 
 
 @contextlib.contextmanager
-def _announced(folder: Path) -> Iterator[None]:
-    """Say what will be used; fail here rather than after hours if nothing can
-    render.
+def _announced(folder: Path, drawn: Callable[[], bool]) -> Iterator[None]:
+    """Say what will be used; fail here rather than after hours if nothing can render
+    what has to be `drawn`.
 
     A process of its own tries that, while the body imports what is needed.
     """
@@ -140,7 +142,11 @@ def _announced(folder: Path) -> Iterator[None]:
     with ThreadPoolExecutor(1) as pool:
         rendering = pool.submit(check_rendering)
         yield
-        _log(f"rendering with {rendering.result()}")
+        try:
+            _log(f"rendering with {rendering.result()}")
+        except DataError:
+            if drawn():
+                raise
 
 
 def _where(folder: Path) -> list[str]:
@@ -154,9 +160,13 @@ def _where(folder: Path) -> list[str]:
     }
     there = [name for name in made if (folder / name).exists()]
     members = sorted(folder.glob("tau*-seed*"))
-    score = [*program("eval"), "--logdir", str(folder), "--episodes", "10"]
-    score += [] if members else ["--video", "out.mp4"]
-    score += ["--imagine", "dream.mp4"] if "videos/dream.mp4" in there else []
+    score = [*program("eval"), "--logdir", str(folder)]
+    if members or "scores.json" in there:
+        score += ["--episodes", "10", *([] if members else ["--video", "out.mp4"])]
+        score += ["--imagine", "dream.mp4"] if "videos/dream.mp4" in there else []
+    else:  # without a policy, or an environment
+        films = "videos/open_loop.mp4" in there
+        score += ["--open-loop", "out.mp4"] if films else ["--report"]
     curves = shlex.join(["tensorboard", "--logdir", str(folder / "tensorboard")])
     if not importlib.util.find_spec("tensorboard"):
         curves = f"pip install tensorboard && {curves}"
@@ -200,6 +210,13 @@ def _eval_parser() -> argparse.ArgumentParser:
     add(
         "--seed", type=int, help="first environment seed (default: the run's eval.seed)"
     )
+    add(
+        "--step",
+        type=int,
+        metavar="N",
+        help="the policy after N updates, of which there is a checkpoint (default: the "
+        "last ones); its scores go to eval-N.json",
+    )
     add("--workers", type=int, default=0, help="processes (default: one per core)")
     add("--random", action="store_true", help="score uniform actions beside the policy")
     add("--video", type=_path, help="write the first episodes to this .mp4 or .gif")
@@ -235,8 +252,13 @@ def _evaluate(argv: Sequence[str]) -> None:
         from dreamer_leq.commands.compare import compare
 
         return compare(args, _log)
-    with _announced(Path(args.logdir)):
+
+    def drawn() -> bool:
+        return bool(args.video) or RunFolder(args.logdir).config.about.pixels
+
+    with _announced(Path(args.logdir), drawn):
         from dreamer_leq.commands.evaluate import evaluate_run
+        from dreamer_leq.run.folder import RunFolder
         from dreamer_leq.system.devices import ONE_DEVICE
     _log(f"computing on {ONE_DEVICE}")
     evaluate_run(args, _log)

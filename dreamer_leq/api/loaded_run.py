@@ -27,14 +27,19 @@ from dreamer_leq.world_models.latent import LatentWorldModel
 STATES_AT_ONCE = 256  # in one program: bounds the memory that decoding takes
 
 
-def load_run(logdir: str | Path) -> "LoadedRun":
+def load_run(logdir: str | Path, *, step: int | None = None) -> "LoadedRun":
     """The `LoadedRun` of a folder, as its last checkpoints have it; it may be in
     training. A grid's folder has a world model, but a policy have only the runs in it.
+
+    Args:
+      logdir: the folder.
+      step: the policy after so many updates of the algorithm, of which there is a
+        checkpoint; by default the last one.
 
     Raises:
       UserError: it is no run's folder, or it has no world model yet.
     """
-    return LoadedRun(logdir)
+    return LoadedRun(logdir, step)
 
 
 class LoadedRun:
@@ -49,8 +54,8 @@ class LoadedRun:
         world model.
     """
 
-    def __init__(self, logdir: str | Path) -> None:
-        self._folder = RunFolder(logdir)
+    def __init__(self, logdir: str | Path, step: int | None = None) -> None:
+        self._folder = RunFolder(logdir, step)
         self._facts = self._folder.facts
         self._world_model = self._folder.load_world_model()
         self.path = self._folder.path
@@ -384,7 +389,7 @@ def _in_parts(
 
 
 def _given(least: int, name: str, value: int | None, default: int) -> int:
-    return default if value is None else checks.at_least(least, name, value)
+    return checks.at_least(least, name, default if value is None else value)
 
 
 def _shaped(x: Array, lead: tuple[int, ...], horizon: int) -> np.ndarray:

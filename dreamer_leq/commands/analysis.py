@@ -66,7 +66,8 @@ def analyse(
     values = [run for run in runs if _has_critic(run) and is_outdated(run, VALUE)]
     wanted, imagines = folder.config.analysis, folder.config.imagines
     models = models * bool(wanted.sequences and imagines)
-    values = values * bool(wanted.episodes)
+    # with eval.episodes 0 there is no environment
+    values = values * bool(wanted.episodes and folder.config.eval.episodes)
     if not models and not values:
         return
     world_model = folder.load_world_model()

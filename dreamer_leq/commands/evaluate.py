@@ -21,12 +21,15 @@ from dreamer_leq.evaluation.videos import check_video_path, episode_grid, write_
 from dreamer_leq.run.folder import RunFolder
 from dreamer_leq.run.scores import FILMED
 from dreamer_leq.system.errors import UserError
+from dreamer_leq.training.progress import scoring_lines
 from vd4rl_loader import DataError, Dataset
+from vd4rl_loader.errors import disk_trouble
 
 _RANGES = {
     "episodes": (1, MAX_EPISODES),
     "seed": (0, LARGEST - MAX_EPISODES),
     "workers": (0, LARGEST),
+    "step": (0, LARGEST),
 }
 
 
@@ -39,34 +42,68 @@ def evaluate_run(args: Namespace, log: Callable[[str], None]) -> None:
         given = getattr(args, name)
         if given is not None and not least <= given <= most:
             raise UserError(f"--{name} {given}: give {least} to {most}")
-    folder = RunFolder(args.logdir)
-    if args.report and not folder.scorable:
-        log("no policy yet: the report shows the training so far")
-    else:
-        _evaluate_policy(folder, args, log)
+    folder = RunFolder(args.logdir, args.step)
+    _evaluate(folder, args, log)
     if args.report:
         opened = partial(_dataset, folder, folder.config, args, log)
         write_report(folder, log, opened, args.workers, estimate=True)
 
 
-def _evaluate_policy(
-    folder: RunFolder, args: Namespace, log: Callable[[str], None]
-) -> None:
-    """Scores, videos and eval.json."""
-    config = folder.config
-    imagined = args.imagine or args.open_loop
-    agents = _agents(folder, alone=bool(args.video or imagined))
+def _evaluate(folder: RunFolder, args: Namespace, log: Callable[[str], None]) -> None:
+    """Scores, videos and eval.json, as far as they are asked for and there is a policy
+    and an environment.
+    """
+    config, imagined = folder.config, args.imagine or args.open_loop
     if imagined and not config.about.pixels:
         raise UserError(
             f"--imagine and --open-loop: {config.task} has state vectors, and its "
             "world model imagines no pictures; --video shows the policy"
         )
     dataset = _dataset(folder, config, args, log) if imagined else None
-    scores = _score(folder, config, agents, args, log)
-    Console().print(score_table(scores, title=str(folder.path)))
-    write_scores(folder.path / "eval.json", scores)
-    if dataset:
-        _imagine(config, agents["policy"], args, dataset, log)
+    reason = _unscored(folder, config, args)
+    if reason and (args.video or not (imagined or args.report)):
+        raise UserError(reason)
+    agents: dict[str, Agent] = {}
+    if folder.scorable or args.imagine:
+        agents = _agents(folder, alone=bool(args.video or imagined))
+    if reason:
+        log(f"not scored: {reason}")
+    else:
+        scores = _score(folder, config, agents, args, log)
+        Console().print(score_table(scores, title=str(folder.path)))
+        _keep(folder, scores, args.step, log)
+    if args.imagine:
+        write_video(args.imagine, dream_film(agents["policy"], dataset, config.video))
+        log(f"wrote {args.imagine}")
+    if args.open_loop:
+        world_model = (
+            agents["policy"].world_model if agents else folder.load_world_model()
+        )
+        film = open_loop_film(world_model, dataset, config.video)
+        write_video(args.open_loop, film)
+        log(f"wrote {args.open_loop}")
+
+
+def _unscored(folder: RunFolder, config: Config, args: Namespace) -> str | None:
+    """Why there is nothing to score, where there isn't."""
+    if not folder.scorable:
+        return f"{folder.path} {folder.without_policy}"
+    if not (args.episodes or config.eval.episodes):
+        return f"{folder.path} has eval.episodes 0: give --episodes"
+    return None
+
+
+def _keep(
+    folder: RunFolder, scores: Mapping[str, Scores], step: int | None, log: Callable
+) -> None:
+    """Into eval.json, or that of a step; not where the folder can't be written to."""
+    file = folder.path / ("eval.json" if step is None else f"eval-{step}.json")
+    try:
+        write_scores(file, scores)
+    except OSError as error:
+        if not (trouble := disk_trouble(error)):
+            raise
+        log(f"not kept: {trouble}")
 
 
 def _agents(folder: RunFolder, alone: bool) -> dict[str, Agent]:
@@ -87,7 +124,7 @@ def _score(
     args: Namespace,
     log: Callable,
 ) -> dict[str, Scores]:
-    facts = folder.facts
+    facts, episodes = folder.facts, args.episodes or config.eval.episodes
     try:
         environment_factory(facts.environment, seed=0)
     except DataError as error:
@@ -98,10 +135,11 @@ def _score(
             agent,
             facts.environment,
             config.about.reference,
-            episodes=args.episodes or config.eval.episodes,
+            episodes=episodes,
             seed=config.eval.seed if args.seed is None else args.seed,
             workers=args.workers,
             record=record,
+            on_step=scoring_lines(log, episodes),
         )
 
     results = {n: run(a, FILMED if args.video else 0) for n, a in agents.items()}
@@ -119,15 +157,3 @@ def _dataset(
     folder: RunFolder, config: Config, args: Namespace, log: Callable
 ) -> Dataset:
     return open_data_at(args.data or folder.facts.path, config, log)
-
-
-def _imagine(
-    config: Config, agent: Agent, args: Namespace, dataset: Dataset, log: Callable
-) -> None:
-    if args.imagine:
-        write_video(args.imagine, dream_film(agent, dataset, config.video))
-        log(f"wrote {args.imagine}")
-    if args.open_loop:
-        film = open_loop_film(agent.world_model, dataset, config.video)
-        write_video(args.open_loop, film)
-        log(f"wrote {args.open_loop}")

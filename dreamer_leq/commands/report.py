@@ -9,6 +9,7 @@ from dreamer_leq.data.opening import AnyDataset
 from dreamer_leq.run.analysis_files import OFFLINE, is_outdated
 from dreamer_leq.run.folder import RunFolder
 from dreamer_leq.system.errors import UserError
+from dreamer_leq.system.locks import only_user
 from vd4rl_loader import DataError
 from vd4rl_loader.simulators.workers import WorkerError
 
@@ -28,13 +29,24 @@ def write_report(
     What can't be analysed is said in a line, and the page is written without it. Raises
     UserError where the disk refuses.
     """
+    with only_user(folder.path, "report"):
+        _write(folder, log, dataset, workers, estimate)
+
+
+def _write(
+    folder: RunFolder,
+    log: Log,
+    dataset: Callable[[], AnyDataset],
+    workers: int,
+    estimate: bool,
+) -> None:
     # plotly takes a second to import
     from dreamer_leq.pages.report.page import write_pages
 
-    if folder.scorable:
+    if folder.scorable or not folder.config.learns_policy:
         data = _tried(dataset, log)
         _tried(lambda: analyse(folder, data, log, workers), log)
-        if estimate and data and _unestimated(folder):
+        if estimate and data and folder.scorable and _unestimated(folder):
             _tried(lambda: write_offline(folder, data, log), log)
     try:
         files = write_pages(folder.path)

@@ -1,7 +1,8 @@
 """The training of one run: world model, pretraining, algorithm, scores, videos."""
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
 
 from dreamer_leq.commands.films import write_dream, write_open_loop
 from dreamer_leq.commands.report import write_report
@@ -15,17 +16,18 @@ from dreamer_leq.data.opening import (
 from dreamer_leq.evaluation.agent import Agent
 from dreamer_leq.run.facts import DataFacts
 from dreamer_leq.run.folder import RunFolder
-from dreamer_leq.run.grid import open_members
+from dreamer_leq.run.grid import open_members, to_train
 from dreamer_leq.run.phases import fit_policy
+from dreamer_leq.run.scores import try_environment
 from dreamer_leq.run.session import Run, open_logger
 from dreamer_leq.run.world_model import fit_world_model
 from dreamer_leq.system.devices import ONE_DEVICE, Devices
 from dreamer_leq.system.errors import UserError
 from dreamer_leq.system.interrupts import Interrupts
-from dreamer_leq.system.processes import all_same, by_first, first_then_others
+from dreamer_leq.system.processes import all_same, by_first, first, first_then_others
+from dreamer_leq.training.checkpoints import SharedCheckpoints
 from dreamer_leq.training.loop import Session
 from dreamer_leq.training.progress import Progress
-from dreamer_leq.training.shared_checkpoints import SharedCheckpoints
 from dreamer_leq.world_models.latent import LatentWorldModel
 
 
@@ -38,22 +40,24 @@ def train(
     signal.
     """
     folder = RunFolder(config.folder)
-    source = RunFolder(config.pretrained) if config.pretrained else None
+    source = _pretrained(folder, config)
     by_first(lambda: _refuse(folder, source, config))  # before a dataset is made
     dataset, path = first_then_others(lambda: open_data(config, log))
     transform = reward_transform(config, dataset)
     facts = DataFacts.of(dataset, path, config.about, transform)
     if not all_same(facts.content):
         raise UserError(f"{path}: the hosts of this run have different data there")
-    if taken := by_first(lambda: _begin(folder, source, config, facts)):
-        log(taken)
-    log(describe_rewards(dataset, transform))
+    films = by_first(lambda: try_environment(config, facts, log))
     with (
+        folder.in_use() if first() else nullcontext(),
         Interrupts() as interrupts,
-        open_logger(folder, config, config.task) as logger,
-        folder.checkpoints(config.checkpoint.keep) as checkpoints,
         ExitStack() as stack,
     ):
+        if taken := by_first(lambda: _begin(folder, source, config, facts)):
+            log(taken)
+        log(describe_rewards(dataset, transform))
+        checkpoints = stack.enter_context(folder.kept_checkpoints(config))
+        logger = stack.enter_context(open_logger(folder, config))
         session = Session(
             logger,
             SharedCheckpoints(checkpoints) if devices.mesh else checkpoints,
@@ -62,16 +66,26 @@ def train(
             config.log.every,
             config.checkpoint.every,
             devices,
+            config.checkpoint.keep_best,
         )
         session.forget_unsaved(config.phases)
-        run = Run(config, dataset, facts, folder, session, log)
+        run = Run(config, dataset, facts, folder, session, log, films)
         _run_phases(run, open_members(run, stack))
-    by_first(lambda: _try_report(folder, dataset, log))
+        by_first(lambda: _try_report(folder, dataset, log))
     return folder
+
+
+def _pretrained(folder: RunFolder, config: Config) -> RunFolder | None:
+    """The run whose world model is to be taken over. What has been taken is not needed
+    again.
+    """
+    taken = not config.pretrained or folder.has_world_model
+    return None if taken else RunFolder(config.pretrained)
 
 
 def _refuse(folder: RunFolder, source: RunFolder | None, config: Config) -> None:
     folder.refuse_other(config)
+    folder.refuse_busy()
     if source:
         source.refuse_to_pretrain(config, None)
 
@@ -92,8 +106,12 @@ def _run_phases(run: Run, members: Sequence[Run]) -> None:
     """Each begins with what the one before it made."""
     c = run.config
     world_model = fit_world_model(run)
-    trained = any(getattr(c, name).updates for name in c.phases[1:])
-    agents = fit_policy(run, members, world_model) if trained else []
+    agents: dict[Path, Agent] = {}
+    if c.learns_policy:
+        new = to_train(members)
+        fitted = fit_policy(run, new, world_model) if new else []
+        pairs = zip(new, fitted, strict=True)
+        agents = {member.folder.path: agent for member, agent in pairs}
     if c.about.pixels:
         run.log("writing imagined videos")
         with run.breaking_off("the videos"):
@@ -114,10 +132,13 @@ def _write_films(
     run: Run,
     members: Sequence[Run],
     world_model: LatentWorldModel,
-    agents: Sequence[Agent],
+    agents: Mapping[Path, Agent],
 ) -> None:
-    """What the world model imagines, alone and with each member's policy."""
+    """What the world model imagines, alone and with the policy of each member that was
+    trained now.
+    """
     video = run.config.video
     write_open_loop(run.folder, world_model, run.dataset, video)
-    for member, agent in zip(members, agents, strict=False):
-        write_dream(member.folder, agent, run.dataset, video)
+    for member in members:
+        if agent := agents.get(member.folder.path):
+            write_dream(member.folder, agent, run.dataset, video)

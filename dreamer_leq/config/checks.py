@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from dreamer_leq.config import learners
 from dreamer_leq.config.learners import Optimizer
 from dreamer_leq.config.tree import WORLD_MODELS, Config, Latent, config_class
-from dreamer_leq.config.values import Rule
+from dreamer_leq.config.values import PathText, Rule
 from dreamer_leq.system.errors import UserError
+from dreamer_leq.system.paths import expanded
 from vd4rl_loader.errors import shown
 
 Flat = dict[str, Any]
@@ -81,7 +82,8 @@ def relevant(config: Config) -> Flat:
 
 
 def validated(flat: Flat, where: str) -> Config:
-    """The tree of `flat`, which holds every key with a value of its type.
+    """The tree of `flat`, which holds every key with a value of its type; homes in
+    paths (`~`) are written out.
 
     Raises UserError, beginning with `where`, for a value that breaks its rule and for
     values that contradict each other.
@@ -90,6 +92,8 @@ def validated(flat: Flat, where: str) -> Config:
         for rule in getattr(hint, "__metadata__", ()):
             if not rule.holds(flat[key]):
                 raise UserError(_at(where) + _broken(key, rule, flat[key]))
+        if hint == PathText:
+            flat = flat | {key: expanded(flat[key])}
     config = _assemble(config_class(), flat)
     for problem in _contradictions(config):
         raise UserError(_at(where) + problem)
@@ -130,10 +134,16 @@ def _contradictions(config: Config) -> Iterator[str]:
     yield from _endless_warmup("latent.optimizer", latent.updates, latent.optimizer)
     for name in config.phases[1:]:
         section = getattr(config, name)
-        for field in dataclasses.fields(section):
-            if isinstance(optimizer := getattr(section, field.name), Optimizer):
-                key = f"{name}.{field.name}"
-                yield from _endless_warmup(key, section.updates, optimizer)
+        for key, optimizer in optimizers(section).items():
+            yield from _endless_warmup(f"{name}.{key}", section.updates, optimizer)
+    if config.checkpoint.keep_best and config.members:
+        yield "checkpoint.keep_best: not of a grid: its members are best at other times"
+
+
+def optimizers(section: Any) -> dict[str, Optimizer]:
+    """A section's optimisers by the names of their keys."""
+    values = {x.name: getattr(section, x.name) for x in dataclasses.fields(section)}
+    return {name: x for name, x in values.items() if isinstance(x, Optimizer)}
 
 
 def _wrong_image_side(size: int, latent: Latent) -> Iterator[str]:

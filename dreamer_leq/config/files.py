@@ -39,6 +39,7 @@ _YOUNGER = {
     **{"analysis.sequences": 64, "analysis.horizon": 15, "analysis.seed": 3000},
     **{"analysis.episodes": 10, "analysis.states": 500, "vectors.standardize": True},
     **{"data.alignment": "auto", "data.rewards": "auto"},
+    **{"checkpoint.keep_best": False},
     **{"algorithm": "leq", "leq.plain": False, "bc.gamma": 0.99, "fqe.gamma": 0.99},
 }
 

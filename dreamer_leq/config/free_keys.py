@@ -3,6 +3,7 @@
 # They may differ when a run goes on, and make no other method of it.
 FREE_KEYS = (
     "logdir",
+    "pretrained",  # what was taken over is not needed again
     "mesh",
     "data.path",
     "data.skip_bad",
@@ -11,8 +12,13 @@ FREE_KEYS = (
     "latent.remat",
     "checkpoint.every",
     "checkpoint.keep",
+    "checkpoint.keep_best",
+    "log.every",
     "log.wandb",
+    "eval.episodes",
+    "eval.every",
     "eval.workers",
+    "eval.seed",
     "analysis.sequences",
     "analysis.horizon",
     "analysis.episodes",

@@ -205,6 +205,7 @@ class Checkpoint:
 
     every: Count
     keep: Count
+    keep_best: bool
 
 
 @dataclass(frozen=True)
@@ -320,6 +321,11 @@ class Config:
         needs before it, and the algorithm.
         """
         return ("world_model", *self.own.after, self.algorithm)
+
+    @property
+    def learns_policy(self) -> bool:
+        """Whether there is more to train than the world model."""
+        return any(getattr(self, name).updates for name in self.phases[1:])
 
     @property
     def varying(self) -> dict[str, tuple[Any, ...]]:

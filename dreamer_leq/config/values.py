@@ -48,7 +48,7 @@ Played = Annotated[  # an interval takes two
     Rule(f"0, or 2 to {MAX_EPISODES}", lambda n: n == 0 or 2 <= n <= MAX_EPISODES),
 ]
 Episodes = Annotated[
-    int, Rule(f"from 1 to {MAX_EPISODES}", lambda n: 1 <= n <= MAX_EPISODES)
+    int, Rule(f"from 0 to {MAX_EPISODES}", lambda n: 0 <= n <= MAX_EPISODES)
 ]
 Seeds = Annotated[int, Rule("from 1 to 1000", lambda n: 1 <= n <= 1000)]
 Pixels = Annotated[int, Rule(f"from 1 to {MAX_SIZE}", lambda n: 1 <= n <= MAX_SIZE)]

@@ -13,6 +13,7 @@ tau0.1-seed0/   of a grid: its runs, each with a folder such as this one
 
 import os
 import shutil
+from contextlib import AbstractContextManager
 from dataclasses import MISSING, asdict, fields
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ import jax.numpy as jnp
 
 from dreamer_leq import config as configs
 from dreamer_leq.config import Config
+from dreamer_leq.config.checks import optimizers
 from dreamer_leq.config.free_keys import FREE_KEYS
 from dreamer_leq.evaluation.agent import Agent
 from dreamer_leq.run import build
@@ -39,6 +41,8 @@ from dreamer_leq.system.files import (
     replacing_folder,
     write_json,
 )
+from dreamer_leq.system.locks import only_user
+from dreamer_leq.system.paths import WORDS, expanded, is_path
 from dreamer_leq.training.checkpoints import Checkpoints
 from dreamer_leq.world_models.interface import WorldModel
 
@@ -56,8 +60,14 @@ _MEND = "put the file back as it was, or train the run again"
 class RunFolder:
     """The folder of one run, to be begun, gone on with or read."""
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, step: int | None = None) -> None:
+        """With `step`, the policy is loaded as it was after so many updates of the
+        algorithm, instead of the last ones. Raises UserError for what is no path of
+        this machine.
+        """
+        if not is_path(str(path)):
+            raise UserError(f"{str(path)!r} is not {WORDS}")
+        self.path, self._step = Path(expanded(str(path))), step
 
     def begin(self, config: Config, facts: DataFacts) -> None:
         """Write config.yaml and info.json, where `refuse_other` had no objection.
@@ -74,6 +84,7 @@ class RunFolder:
         """Raise UserError where the folder holds a run of another configuration, or of
         an earlier version, whose checkpoints training can't go on from.
         """
+        self._refuse_other_things()
         if not os.path.lexists(self.path / "config.yaml"):
             return
         if os.path.lexists(self.path / "info.json") and self._format < FORMAT:
@@ -84,11 +95,93 @@ class RunFolder:
             )
         keys = configs.difference(self.config, config)
         differing = [key for key in keys if key not in FREE_KEYS]
-        if differing:
+        if len(differing) == 1 and differing[0].endswith(".updates"):
+            self._refuse_longer(differing[0], config)
+        elif differing and set(differing) <= _grid_keys(config):
+            self._refuse_other_members(differing, config)
+        elif differing:
             raise UserError(
                 f"{self.path} holds a run with another {', '.join(differing)}: choose "
                 "another --logdir, or repeat its settings to go on with it"
             )
+
+    def _refuse_longer(self, key: str, config: Config) -> None:
+        """Raise UserError where a phase can't go on to another number of updates."""
+        section = key.partition(".")[0]
+        phases = self.config.phases
+        phase = section if section in phases else phases[0]
+        later = phases[phases.index(phase) + 1 :]
+        old = getattr(self.config, section)
+        reached = self.checkpoints(1).latest(phase) or 0
+        wanted = getattr(config, section).updates
+        if any(self.checkpoints(1).latest(name) is not None for name in later):
+            reason = f"{later[0]} has begun with what {old.updates} updates made"
+        elif reached > wanted:
+            reason = f"{reached} are done"
+        elif reached and any(
+            o.schedule != "constant" for o in optimizers(old).values()
+        ):
+            reason = f"the schedule of its learning rate ends after {old.updates}"
+        else:
+            return
+        raise UserError(
+            f"{self.path}: {key} can't become {wanted}: {reason}; choose another "
+            f"--logdir, where --pretrained {self.path} takes over what is done before"
+        )
+
+    def _refuse_other_members(self, keys: list[str], config: Config) -> None:
+        """Raise UserError where a grid can't go on with other members: those that it
+        has are to be trained first.
+        """
+        old = self.config
+        said = f"{self.path} holds a run with another {', '.join(keys)}"
+        if not (old.members and config.members):
+            raise UserError(
+                f"{said}: choose another --logdir, where --pretrained {self.path} "
+                f"takes over its world model (for seeds beside its own --seed "
+                f"{old.seed + old.seeds}), or repeat its settings to go on with it"
+            )
+        names = [name for name, run in self.members.items() if not run.is_done]
+        if names and self.checkpoints(1).latest(old.algorithm) is not None:
+            raise UserError(
+                f"{said}: let its own command finish {', '.join(names)} first; others "
+                "can be added then"
+            )
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the algorithm has all its updates; of a member of a grid, whether its
+        last state has been put here.
+        """
+        config = self.config
+        return self.checkpoints(1).latest(config.algorithm) == config.own.updates
+
+    def _refuse_other_things(self) -> None:
+        """Raise UserError where there is, or can be, no such folder to write to."""
+        there = (self.path, *self.path.absolute().parents)
+        nearest = next(path for path in there if os.path.lexists(path))
+        if not nearest.is_dir():
+            kind = "a link to nothing" if nearest.is_symlink() else "a file, no folder"
+            raise UserError(
+                f"--logdir {self.path}: {nearest} is {kind}: choose another"
+            )
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise UserError(
+                f"--logdir {self.path}: {nearest} can't be written to: give yourself "
+                "the right to it, or choose another"
+            )
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """That no other process trains in the folder. Raises UserError where one does,
+        with its host and number.
+        """
+        return only_user(self.path, "train")
+
+    def refuse_busy(self) -> None:
+        """Raise UserError where another process trains in the folder."""
+        if self.path.is_dir():
+            with self.in_use():
+                pass
 
     def _refuse_other_data(self, facts: DataFacts) -> None:
         """Data may move and be converted, but has to stay the same."""
@@ -117,8 +210,17 @@ class RunFolder:
                 f"--pretrained {self.path}: it has another {', '.join(differing)}; "
                 "only what comes after the world model may differ"
             )
-        if self.checkpoints(1).latest(self.config.algorithm) is None:
-            raise UserError(f"--pretrained {self.path}: its pretraining is not over")
+        if not self._is_over("world_model"):
+            raise UserError(
+                f"--pretrained {self.path}: its world model is still to be trained: "
+                "let its own command finish it"
+            )
+
+    def _is_over(self, phase: str) -> bool:
+        """Whether a phase has all its updates."""
+        checkpoints = self.checkpoints(1)
+        begun = checkpoints.latest(self.config.algorithm) is not None
+        return begun or bool(checkpoints.extra(phase).get("over"))
 
     def take_over(self, other: "RunFolder", config: Config) -> str:
         """Take the checkpoints of what `other` has trained as `config` wants it, where
@@ -129,7 +231,8 @@ class RunFolder:
         written again.
         """
         networks, differing = _shared_networks(other.config, config)
-        for phase in ("world_model", *networks):
+        networks = [phase for phase in networks if other._is_over(phase)]
+        for phase in (*networks, "world_model"):  # the last one says that all are here
             old, new = (run.path / "checkpoints" / phase for run in (other, self))
             if old.exists() and not new.exists():
                 with replacing_folder(new) as temporary:
@@ -142,6 +245,11 @@ class RunFolder:
             )
         policy = " and cloned policy" if networks else ""
         return f"pretrained: the world model{policy} of {other.path}"
+
+    @property
+    def has_world_model(self) -> bool:
+        """Whether there is one, trained, in training or taken over."""
+        return self.checkpoints(1).latest("world_model") is not None
 
     @property
     def config(self) -> Config:
@@ -191,7 +299,8 @@ class RunFolder:
     @property
     def members(self) -> dict[str, "RunFolder"]:
         """The folders of a grid's members by name; empty for one run."""
-        return {name: RunFolder(self.path / name) for name in self.config.members}
+        names = self.config.members
+        return {name: RunFolder(self.path / name, self._step) for name in names}
 
     @property
     def runs(self) -> list["RunFolder"]:
@@ -200,6 +309,15 @@ class RunFolder:
 
     def checkpoints(self, keep: int) -> Checkpoints:
         return Checkpoints(self.path / "checkpoints", keep)
+
+    def kept_checkpoints(self, config: Config) -> Checkpoints:
+        """Checkpoints to write: `config` says which of them are kept."""
+
+        def best(phase: str) -> list[int]:
+            wanted = config.checkpoint.keep_best and phase == config.algorithm
+            return self.best_steps if wanted else []
+
+        return Checkpoints(self.path / "checkpoints", config.checkpoint.keep, best)
 
     def video(self, name: str) -> Path:
         return self.path / "videos" / f"{name}.mp4"
@@ -224,6 +342,12 @@ class RunFolder:
         ordered = {name: known[name] for name in sorted(known, key=int)}
         write_json(self.path / "scores.json", ordered)
 
+    @property
+    def best_steps(self) -> list[int]:
+        """The updates after which the policy scored best, once there are scores."""
+        scores = {int(step): found["mean"] for step, found in self.scores.items()}
+        return [max(scores, key=scores.get)] if scores else []
+
     def load_world_model(self) -> WorldModel:
         """The world model as its last checkpoint has it."""
         config = self.config
@@ -235,6 +359,16 @@ class RunFolder:
         """The phase that trained the policy last; None where there is no policy yet."""
         latest, phases = self.checkpoints(1).latest, self.config.phases[:0:-1]
         return next((phase for phase in phases if latest(phase) is not None), None)
+
+    @property
+    def without_policy(self) -> str:
+        """Why there is no policy, where there is none."""
+        if self.config.learns_policy:
+            return "has no policy yet: its world model is in training"
+        return (
+            "has no policy: only its world model was trained; its imagination is shown "
+            "by eval.py --open-loop, and a policy trained on it by --pretrained"
+        )
 
     @property
     def scorable(self) -> bool:
@@ -250,15 +384,15 @@ class RunFolder:
                 f"{self.path} is a grid; give one of its runs: {', '.join(members)}"
             )
         config, phase = self.config, self.policy_phase
+        if self._step is not None:
+            phase = config.algorithm
         if phase is None:
-            raise UserError(
-                f"{self.path} has no policy yet: its world model is in training"
-            )
+            raise UserError(f"{self.path} {self.without_policy}")
         world = world or self.load_world_model()
         learner = build.learner(config, phase, world, self.facts.action_size)
         expected = jax.eval_shape(learner.networks, jax.random.key(0))
         checkpoints = self.checkpoints(config.checkpoint.keep)
-        params, _ = checkpoints.restore(phase, expected, subtree="params")
+        params, _ = checkpoints.restore(phase, expected, self._step, "params")
         return Agent.of(learner, jax.tree.map(jnp.asarray, params))
 
 
@@ -272,6 +406,11 @@ def _shared_networks(old: Config, new: Config) -> tuple[list[str], list[str]]:
     if phases and old.gamma != new.gamma:
         differing.append(f"{new.algorithm}.gamma")
     return ([] if differing else phases), differing
+
+
+def _grid_keys(config: Config) -> set[str]:
+    """The keys by which the members of a grid differ."""
+    return {"seeds", *(f"{config.algorithm}.{name}" for name in config.varying)}
 
 
 def _begins(key: str, names: tuple[str, ...]) -> bool:

@@ -27,9 +27,10 @@ def open_members(run: Run, stack: ExitStack) -> tuple[Run, ...]:
     for name, config in run.config.members.items():
         folder = RunFolder(config.folder)
         folder.begin(config, run.facts)
-        logger = stack.enter_context(open_logger(folder, config, name))
+        logger = stack.enter_context(open_logger(folder, config))
         session = replace(run.session, logger=logger)
-        session.forget_unsaved(config.phases)
+        if not folder.is_done:
+            session.forget_unsaved(config.phases)
         own = dict(config=config, folder=folder, session=session)
         members.append(replace(run, **own, log=_named(run.log, name)))
     return tuple(members) or (run,)
@@ -37,6 +38,21 @@ def open_members(run: Run, stack: ExitStack) -> tuple[Run, ...]:
 
 def _named(log: Callable[[str], None], name: str) -> Callable[[str], None]:
     return lambda text: log(f"{name}: {text}")
+
+
+def to_train(members: Sequence[Run]) -> tuple[Run, ...]:
+    """The members of a grid that are not trained yet; a run that is none, as it is."""
+    if len(members) == 1:
+        return tuple(members)
+    return tuple(member for member in members if not member.folder.is_done)
+
+
+def of_same_seed(members: Sequence[Run]) -> list[list[int]]:
+    """The places of the members of each seed: their policies begin as the same."""
+    places: dict[int, list[int]] = {}
+    for i, member in enumerate(members):
+        places.setdefault(member.config.seed, []).append(i)
+    return list(places.values())
 
 
 def one_per_seed(members: Sequence[Run]) -> tuple[Run, ...]:

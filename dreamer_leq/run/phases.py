@@ -17,7 +17,7 @@ from dreamer_leq.evaluation.agent import Agent
 from dreamer_leq.nn.actor_critic import Params
 from dreamer_leq.nn.parallel import everywhere
 from dreamer_leq.run import build
-from dreamer_leq.run.grid import keys, mapped, one_per_seed, split, stack
+from dreamer_leq.run.grid import keys, mapped, of_same_seed, one_per_seed, split, stack
 from dreamer_leq.run.kinds import kind_of
 from dreamer_leq.run.scores import record_scores
 from dreamer_leq.run.session import Run
@@ -63,8 +63,31 @@ class LearnerPhase:
         updates = self.section.updates
         self.training = run.phase(name, data.phase(self.learner), self._source, updates)
         self.training.key = keys(members, f"{name} updates")
+        if run.config.members:
+            self._go_on_with_these()
         if self.learner.refresh_every and updates:
             self._refresh_regularly()
+
+    def _go_on_with_these(self) -> None:
+        """Begin anew where the phase's checkpoints are of other members, which are
+        trained and have their own.
+
+        Raises UserError where members that were trained apart would have to go on
+        together.
+        """
+        training, session = self.training, self.run.session
+        last = training.name == self.run.config.algorithm
+        names = [m.folder.path.name if last else m.config.seed for m in self.members]
+        training.about = {"members": names}
+        found = session.checkpoints.extra(training.name).get("members", names)
+        if found == names:
+            return
+        if apart := [m for m in self.members if m.folder.policy_phase == training.name]:
+            raise UserError(
+                f"{self.run.folder.path}: its members were trained apart: go on with "
+                f"each in its own folder, such as --logdir {apart[0].folder.path}"
+            )
+        session.checkpoints.forget(training.name)
 
     def first_state(self, networks: Networks) -> TrainState:
         """The states of all members before the first update, with the networks of
@@ -141,7 +164,10 @@ def _fit_algorithm(phase: LearnerPhase, networks: Networks) -> list[Agent]:
         return [Agent.of(phase.learner, own) for own in params]
 
     def score(state: TrainState, step: int) -> bool:
-        pairs = zip(members, agents(state), strict=True)
+        found, groups = agents(state), [[i] for i in range(len(members))]
+        if step == 0:  # before the first update those of a seed are the same
+            groups = of_same_seed(members)
+        pairs = [([members[i] for i in group], found[group[0]]) for group in groups]
         return all(by_first(partial(record_scores, *pair, step)) for pair in pairs)
 
     state = phase.first_state(networks)
@@ -149,10 +175,10 @@ def _fit_algorithm(phase: LearnerPhase, networks: Networks) -> list[Agent]:
         score(state, 0)
         run.session.stop_if_asked("the first evaluation")
     training.evaluate, training.evaluate_every = score, run.config.eval.every
-    if len(members) > 1:
+    if run.config.members:
         training.loggers = [member.session.logger for member in members]
     state = training.run(state)
-    if len(members) > 1:
+    if run.config.members:
         _keep_members(run, members, split(state, len(members)))
     return agents(state)
 
@@ -166,4 +192,4 @@ def _keep_members(
         member.folder.take_over(run.folder, member.config)
         with member.folder.checkpoints(1) as checkpoints:
             step = run.session.checkpoints.latest(name)
-            checkpoints.save(name, step, state, {"totals": {}})
+            checkpoints.save(name, step, state, {"totals": {}, "over": True})

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dreamer_leq.system.format_version import FORMAT
+from dreamer_leq.system.files import FORMAT
 
 PACKAGES = (
     "dreamer-leq",

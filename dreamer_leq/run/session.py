@@ -1,6 +1,7 @@
 """What the phases of a run share: configuration, dataset, folder and session."""
 
 import contextlib
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 
 from dreamer_leq.config import Config
+from dreamer_leq.config.checks import flatten, relevant
 from dreamer_leq.data.opening import AnyDataset
 from dreamer_leq.data.sampling import Source, named_key
 from dreamer_leq.run.facts import DataFacts
@@ -30,6 +32,7 @@ class Run:
     folder: RunFolder
     session: Session
     log: Callable[[str], None]
+    films: bool = True  # whether its episodes can be filmed here
 
     @property
     def devices(self) -> Devices:
@@ -57,14 +60,31 @@ class Run:
         training = PhaseRun(self.session, name, phase, source, updates, key)
         is_model, section = name == "world_model", self.config.world_model_section
         training.section = section if is_model else name
+        training.advice = _slower(self.config, training.section)
         return training
 
 
-def open_logger(
-    folder: RunFolder, config: Config, name: str
-) -> MetricsLogger | NoMetrics:
-    """The metrics of a run; `name` is the run's for Weights & Biases."""
+def _slower(config: Config, section: str) -> str:
+    """How to lower the learning rate of a phase in another run, which takes over what
+    this one has trained before it.
+    """
+    flat, prefix = flatten(config), f"{section}."
+    names = [k for k in flat if k.startswith(prefix) and k.endswith("learning_rate")]
+    words = [word for name in names for word in (f"--{name}", f"{flat[name] / 10:g}")]
+    if section != config.world_model_section:
+        words = ["--pretrained", str(config.folder), *words]
+    words = ["--logdir", f"{config.folder}-slower", *words]
+    return f"lower the learning rate: the same command with {shlex.join(words)}"
+
+
+def open_logger(folder: RunFolder, config: Config) -> MetricsLogger | NoMetrics:
+    """The metrics of a run. Weights & Biases gets its settings, too."""
     if not first():
         return NoMetrics()
-    wandb = {"project": "dreamer-leq", "name": name} if config.log.wandb else None
+    wandb = None
+    if config.log.wandb:
+        varying = (f"{key}{value:g}" for key, (value, *_) in config.varying.items())
+        name = " ".join([config.task, config.algorithm, *varying, f"seed{config.seed}"])
+        about = {"config": relevant(config), "group": config.task}
+        wandb = {"project": "dreamer-leq", "name": name, **about}
     return MetricsLogger(folder.path, wandb)

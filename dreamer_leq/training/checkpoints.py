@@ -11,7 +11,9 @@ import gc
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import jax
 import numpy as np
 
 from dreamer_leq.system.errors import UserError
-from dreamer_leq.system.files import FORMAT, refuse_newer
+from dreamer_leq.system.files import FORMAT, read_json, refuse_newer
 from dreamer_leq.system.processes import by_first, shared
 from vd4rl_loader.errors import disk_trouble
 
@@ -34,16 +36,22 @@ _DAMAGE = (
 
 
 class Checkpoints:
-    """The checkpoints of a run: for each phase the last `keep`.
+    """The checkpoints of a run: for each phase the last `keep`, and those of the steps
+    that `also` names.
 
     Reading needs no `close`, and changes nothing in the folder, so that a run can
     be evaluated while it is training.
     """
 
-    def __init__(self, folder: str | Path, keep: int = 3) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        keep: int = 3,
+        also: Callable[[str], Collection[int]] = lambda phase: (),
+    ) -> None:
         # orbax wants absolute paths
         self._folder = Path(folder).absolute()
-        self._keep = keep
+        self._keep, self._also = keep, also
         self._writers: dict[str, Any] = {}
 
     def save(
@@ -132,6 +140,22 @@ class Checkpoints:
         folder = self._folder / phase / str(self._existing(phase, step))
         return _read(folder, subtree, abstract_state)
 
+    def extra(self, phase: str) -> dict[str, Any]:
+        """What the phase's last checkpoint has beside its state; {} without any.
+
+        Raises UserError where it can't be read.
+        """
+        if (step := self.latest(phase)) is None:
+            return {}
+        found = read_json(self._folder / phase / str(step) / EXTRA / "metadata")
+        return found if isinstance(found, dict) else {}
+
+    def forget(self, phase: str) -> None:
+        """Deletes the phase's checkpoints."""
+        if phase in self._writers:
+            self._writers.pop(phase).close()
+        shutil.rmtree(self._folder / phase, ignore_errors=True)
+
     def wait(self) -> None:
         """Blocks until the last checkpoints are on the disk.
 
@@ -185,11 +209,14 @@ class Checkpoints:
         """Orbax's manager, made at the first save, when the folder becomes ours."""
         if phase not in self._writers:
             ocp = _orbax()
+            policies = ocp.checkpoint_managers
             (self._folder / phase).mkdir(parents=True, exist_ok=True)
             options = ocp.CheckpointManagerOptions(
                 create=False,
                 multiprocessing_options=_alone(),
-                preservation_policy=ocp.checkpoint_managers.LatestN(self._keep),
+                preservation_policy=policies.AnyPreservationPolicy(
+                    [policies.LatestN(self._keep), _Named(partial(self._also, phase))]
+                ),
                 # what a killed run left half-written
                 cleanup_tmp_directories=True,
                 # The next update donates the state's buffers, which on the CPU a
@@ -199,6 +226,17 @@ class Checkpoints:
             manager = ocp.CheckpointManager(self._folder / phase, options=options)
             self._writers[phase] = manager
         return self._writers[phase]
+
+
+@dataclass
+class _Named:
+    """An orbax policy: that checkpoints of these steps are preserved."""
+
+    steps: Callable[[], Collection[int]]
+
+    def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
+        named = self.steps()
+        return [checkpoint.step in named for checkpoint in checkpoints]
 
 
 def _disk_trouble(error: BaseException | None) -> str | None:

@@ -25,10 +25,9 @@ from dreamer_leq.system.errors import UserError
 from dreamer_leq.system.interrupts import Interrupts
 from dreamer_leq.system.processes import gathered
 from dreamer_leq.system.shortages import is_out_of_memory, out_of_memory
-from dreamer_leq.training.checkpoints import Checkpoints
+from dreamer_leq.training.checkpoints import Checkpoints, SharedCheckpoints
 from dreamer_leq.training.metrics import MetricsLogger, NoMetrics
 from dreamer_leq.training.progress import Progress
-from dreamer_leq.training.shared_checkpoints import SharedCheckpoints
 
 # Dispatches take about this long: short enough to stop and to report in time, long
 # enough for the host's part not to count.
@@ -63,6 +62,7 @@ class Session:
     log_every: int
     checkpoint_every: int
     devices: Devices = ONE_DEVICE
+    keep_evaluated: bool = False  # a checkpoint of every evaluation
 
     def forget_unsaved(self, phases: Sequence[str]) -> None:
         """Drop the records after the last checkpoint: the run goes on from there."""
@@ -120,9 +120,14 @@ class PhaseRun:
     finished: Callable[[Any], bool] = lambda state: False
     loggers: Sequence[MetricsLogger] = ()
     section: str = ""  # of the configuration, which says how large its updates are
+    about: Mapping[str, Any] = field(default_factory=dict)  # kept in its checkpoints
+    advice: str = "lower the learning rate"  # where a loss is not finite
     _speed: float = field(default=0.0, init=False)  # updates per second, 0 = unknown
     _feed: Any = field(default=None, init=False)
     _compiling: Future | None = field(default=None, init=False)
+    _since: int = field(
+        default=0, init=False
+    )  # the step after which metrics are summed
 
     def prepare(self, like: Any) -> None:
         """Begin to compile the updates of a new phase, while its first state is made.
@@ -167,7 +172,7 @@ class PhaseRun:
                 state, totals = self._dispatch(feed.read, data, state, totals, step, n)
                 step += n
                 state = self._after(state, step, totals, n, start)
-                if self._due(state, step, self.session.log_every):
+                if self._since == step:
                     totals = jax.tree.map(jnp.zeros_like, totals)
         finally:
             feed.close()
@@ -195,8 +200,7 @@ class PhaseRun:
         except Exception as error:
             gone = any(x.is_deleted() for x in jax.tree.leaves((state, totals)))
             if is_out_of_memory(error) and not gone and not self.session.devices.mesh:
-                sums = jax.device_get(totals)
-                extra = {"totals": {name: x.tolist() for name, x in sums.items()}}
+                extra = self._extra(jax.device_get(totals))
                 self.session.checkpoints.save(self.name, step, state, extra)
             self._explain(error, step)
             raise
@@ -227,7 +231,8 @@ class PhaseRun:
         step = checkpoints.latest(self.name)
         if step is None:
             # what a run that diverges at once goes back to
-            checkpoints.save(self.name, 0, state, {"totals": {}})
+            over = self._over(state, 0)
+            checkpoints.save(self.name, 0, state, self._extra({}) | {"over": over})
             return state, 0, {}
         state, extra = checkpoints.restore(self.name, state)
         if step > self.updates:
@@ -238,6 +243,7 @@ class PhaseRun:
         try:
             stored = extra["totals"].items()
             totals = {name: jnp.asarray(x, jnp.float32) for name, x in stored}
+            self._since = int(extra.get("since", step))
         except (KeyError, AttributeError, TypeError, ValueError) as error:
             raise UserError(
                 f"checkpoint {step} of {self.name} has no sums of metrics: delete it "
@@ -308,7 +314,7 @@ class PhaseRun:
         else:
             self._speed = 1e-9
         self._check_finite(sums, step)
-        count = (step - 1) % session.log_every + 1
+        count = step - self._since
         means = {name: x.astype(float) / count for name, x in sums.items()}
         session.progress.update(step, {name: x.mean() for name, x in means.items()})
         refreshed = {}
@@ -318,26 +324,32 @@ class PhaseRun:
         if self._due(state, step, session.log_every):
             speed = {"updates_per_second": session.progress.rate}
             self._write(step, means, speed)
-            sums = {}
+            sums, self._since = {}, step
         if refreshed:
             metrics = {name: float(x) for name, x in refreshed.items()}
             session.logger.write(self.name, step, metrics)
-        extra = {"totals": {name: x.tolist() for name, x in sums.items()}}
-        self._evaluate(state, step, extra)
+        extra = self._extra(sums) | {"over": self._over(state, step)}
+        evaluated = self._evaluate(state, step, extra)
         self._speed = session.agree(self._speed)
-        stopped = session.interrupts.pending
-        if stopped or self._due(state, step, session.checkpoint_every):
+        stopped, kept = session.interrupts.pending, session.keep_evaluated and evaluated
+        if stopped or kept or self._due(state, step, session.checkpoint_every):
             session.checkpoints.save(self.name, step, state, extra)
         if stopped:
             session.stop_if_asked(f"{self.name} update {step}")
         return state
 
-    def _evaluate(self, state: Any, step: int, extra: dict[str, Any]) -> None:
-        """Evaluate where it is time to. What comes of an evaluation that fails, or is
-        cut short, is that it is done again: `extra` will say so.
+    def _extra(self, sums: Mapping[str, Any]) -> dict[str, Any]:
+        """What a checkpoint holds beside the state: sums of metrics since a step."""
+        totals = {name: x.tolist() for name, x in sums.items()}
+        return {"totals": totals, "since": self._since, **self.about}
+
+    def _evaluate(self, state: Any, step: int, extra: dict[str, Any]) -> bool:
+        """Evaluate where it is time to; returns whether it was. What comes of an
+        evaluation that fails, or is cut short, is that it is done again: `extra` will
+        say so.
         """
         if not self.evaluate or not self._due(state, step, self.evaluate_every):
-            return
+            return False
         try:
             done = self.evaluate(state, step)
         except Exception:
@@ -346,6 +358,7 @@ class PhaseRun:
             raise
         if done is False:
             extra["unevaluated"] = True
+        return True
 
     def _write(
         self, step: int, means: Mapping[str, np.ndarray], speed: dict[str, float]
@@ -354,7 +367,7 @@ class PhaseRun:
             mean = {name: x.mean() for name, x in means.items()}
             self.session.logger.write(self.name, step, mean, speed)
         for i, logger in enumerate(self.loggers):
-            own = {name: x[i] for name, x in means.items()}
+            own = {name: x.reshape(-1)[i] for name, x in means.items()}
             logger.write(self.name, step, own, speed)
 
     def _check_finite(self, sums: dict[str, np.ndarray], step: int) -> None:
@@ -366,8 +379,8 @@ class PhaseRun:
         raise UserError(
             f"{bad[0]} is not finite at {self.name} update {step}"
             + (f" (nor {', '.join(bad[1:])})" if bad[1:] else "")
-            + f"; the checkpoint of update {saved} is from before: lower the "
-            "learning rate or look at the data"
+            + f"; the checkpoint of update {saved} is from before: look at the data, "
+            f"or {self.advice}"
         )
 
 

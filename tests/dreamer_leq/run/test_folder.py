@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 
+import jax.numpy as jnp
 import pytest
 
 from dreamer_leq import UserError
@@ -47,9 +48,9 @@ def test_it_comes_back_as_it_was(folder):
     assert not configs.difference(folder.config, DEBUG) and folder.facts == FACTS
 
 
-@pytest.mark.parametrize("key", ["seed", "leq.tau", "latent.updates", "log.every"])
+@pytest.mark.parametrize("key", ["seed", "leq.tau", "latent.length"])
 def test_another_configuration_is_refused(folder, key):
-    values = {"seed": 7, "leq.tau": 0.3, "latent.updates": 30, "log.every": 3}
+    values = {"seed": 7, "leq.tau": 0.3, "latent.length": 5}
     with pytest.raises(UserError, match=f"another {key}:"):
         go_on(folder, configs.from_presets("debug", **{key: values[key]}))
     assert not configs.difference(folder.config, DEBUG)
@@ -57,10 +58,89 @@ def test_another_configuration_is_refused(folder, key):
 
 def test_what_changes_nothing_that_is_learned_may_change(folder):
     values = {"data.path": "moved", "checkpoint.every": 3, "eval.workers": 1}
+    values |= {"eval.episodes": 0, "eval.every": 7, "log.every": 3, "pretrained": "x"}
     assert values.keys() <= set(FREE_KEYS)
     config = configs.from_presets("debug", **values)
     go_on(folder, config)
     assert not configs.difference(folder.config, config)
+
+
+def reached(folder, **steps):
+    """The folder with checkpoints of these phases."""
+    for phase, step in steps.items():
+        with folder.checkpoints(1) as checkpoints:
+            checkpoints.save(phase, step, {"x": jnp.zeros(1)}, {"totals": {}})
+
+
+CONSTANT = {
+    f"leq.{name}_optimizer.schedule": "constant" for name in ("actor", "critic")
+}
+
+
+@pytest.mark.parametrize(
+    ("steps", "updates"),
+    [({}, 50), ({"leq": 0}, 50), ({"leq": 20}, 50), ({"leq": 8}, 9), ({"bc": 5}, 50)],
+)
+def test_updates_at_a_constant_rate_go_on(tmp_path, steps, updates):
+    folder, began = RunFolder(tmp_path), configs.from_presets("debug", **CONSTANT)
+    folder.begin(began, FACTS)
+    reached(folder, **steps)
+    go_on(folder, configs.from_presets("debug", **CONSTANT, **{"leq.updates": updates}))
+    assert folder.config.leq.updates == updates
+
+
+@pytest.mark.parametrize(
+    ("steps", "change", "said"),
+    [
+        ({"leq": 20}, {"leq.updates": 50}, "its learning rate ends after 20"),
+        ({"leq": 9}, {**CONSTANT, "leq.updates": 8}, "9 are done"),
+        ({"bc": 9, "leq": 0}, {"bc.updates": 20}, "fqe has begun with what 10 updates"),
+        ({"bc": 0, "world_model": 9}, {"latent.updates": 30}, "bc has begun with what"),
+    ],
+)
+def test_updates_that_can_not_go_on_say_why_and_what_to_do(
+    tmp_path, steps, change, said
+):
+    folder = RunFolder(tmp_path)
+    began = {k: v for k, v in change.items() if not k.endswith(".updates")}
+    folder.begin(configs.from_presets("debug", **began), FACTS)
+    reached(folder, **steps)
+    with pytest.raises(UserError, match=rf"can't become \d+: .*{said}.*--pretrained"):
+        go_on(folder, configs.from_presets("debug", **change))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path.touch(), "run is a file, no folder"),
+        (lambda path: path.symlink_to("nowhere"), "run is a link to nothing"),
+    ],
+)
+@pytest.mark.parametrize("below", ["", "deeper/still"])
+def test_what_is_no_folder_is_refused_first(tmp_path, make, said, below):
+    make(tmp_path / "run")
+    with pytest.raises(UserError, match=f"--logdir .*{said}: choose another"):
+        RunFolder(tmp_path / "run" / below).refuse_other(DEBUG)
+
+
+@pytest.mark.parametrize("path", ["gs://bucket/run", "s3://bucket", "x" * 300])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(UserError, match="is not a path on this machine"):
+        RunFolder(path)
+
+
+def test_homes_are_written_out(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert RunFolder("~/run").path == tmp_path / "run"
+    config = configs.from_presets("debug", logdir="~/a", **{"data.path": "~/b"})
+    assert (config.logdir, config.data.path) == (f"{tmp_path}/a", f"{tmp_path}/b")
+    assert configs.load(["--logdir", "~/c"]).folder == tmp_path / "c"
+
+
+def test_a_folder_in_use_is_not_gone_on_with(folder):
+    folder.refuse_busy()
+    with folder.in_use(), pytest.raises(UserError, match="in use by pid"):
+        folder.refuse_busy()
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,26 @@ def test_a_member_of_its_grid_is_its_single_run(place, monkeypatch):
     assert max(jax.tree.leaves(moved)) > 1e-4
 
 
+def test_a_coefficient_more_is_trained_alone(place, monkeypatch):
+    """As a run of its own; what is trained stays as it is, records and all."""
+    monkeypatch.chdir(place)
+    shutil.copytree("grid", "more")
+    before = {file: file.read_bytes() for file in place.glob("more/pull2-*/m*.jsonl")}
+    unscored = {"eval.episodes": 0, "analysis.episodes": 0}
+    wider = KEYS | {"mine.pull": [0.5, 1.0, 2.0]} | unscored
+    train("more", **wider)
+    train("one", **KEYS | {"mine.pull": 1.0} | unscored, pretrained="grid")
+    assert {file: file.read_bytes() for file in before} == before
+    assert_equal(state("more/pull1-seed0")["params"], state("one")["params"])
+    latest = RunFolder("more").checkpoints(1).extra("mine")
+    assert latest["members"] == ["pull1-seed0"]
+    with pytest.raises(UserError, match="were trained apart: go on with each in its o"):
+        train("more", **wider | {"mine.updates": 30})
+    narrower = KEYS | {"mine.pull": [0.5]} | unscored
+    with pytest.raises(UserError, match=r"another mine\.pull: .* --pretrained more"):
+        train("more", **narrower)
+
+
 def test_it_goes_on_where_it_was_stopped(place, monkeypatch):
     monkeypatch.chdir(place)
     train("whole", **KEYS | {"mine.pull": 2.0}, pretrained="grid")

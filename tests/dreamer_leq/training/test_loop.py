@@ -86,6 +86,7 @@ class Run:
         evaluate=None,
         evaluate_every=0,
         prepare=False,
+        in_session=(),
         **more,
     ):
         """The last state; records after the last checkpoint are dropped before. `more`
@@ -99,6 +100,7 @@ class Run:
             session = Session(
                 logger, checkpoints, quiet, self.interrupts, *self.options
             )
+            session = replace(session, **dict(in_session))
             reached = checkpoints.latest("fit")
             logger.truncate(("fit",), "fit", -1 if reached is None else reached)
             run = PhaseRun(session, "fit", phase, self.source, updates, KEY)
@@ -233,7 +235,8 @@ def test_checkpoints_come_at_their_steps_and_at_the_ends(whole):
     assert run.checkpoints == [0, 7, 14, 21, UPDATES]
     stored, extra = saved(run.folder, UPDATES)
     assert_same(stored, state)
-    assert extra == {"totals": {}}
+    assert extra == {"totals": {}, "since": UPDATES, "over": True}
+    assert not any(saved(run.folder, step)[1]["over"] for step in (0, 7, 21))
 
 
 def test_a_checkpoint_holds_the_sums_that_are_not_written_yet(whole):
@@ -542,6 +545,45 @@ def test_a_loss_that_never_was_finite_leaves_the_start(tmp_path):
         run.train(phase=Regression(spoiled_at=0.0))
     assert run.checkpoints == [0]
     assert (saved(tmp_path, 0)[0]["weights"] == 0).all()
+
+
+# --- more updates, other intervals
+
+
+@pytest.mark.parametrize(("begun", "every"), [(13, 5), (7, 3), (20, 4)])
+def test_a_run_that_is_made_longer_equals_a_long_one(whole, tmp_path, begun, every):
+    """Also where its metrics are logged at other intervals than before."""
+    Run(tmp_path, log_every=every).train(updates=begun)
+    longer = Run(tmp_path)
+    assert_same(longer.train(), whole[1])
+    _, metrics = by_hand()
+    begin = 0
+    for record in longer.records:
+        mean = metrics["fit_loss"][begin : record["step"]].mean()
+        np.testing.assert_allclose(record["fit_loss"], mean, rtol=1e-5)
+        begin = record["step"]
+    assert begin == UPDATES
+
+
+def test_what_is_evaluated_is_kept_where_that_is_wanted(tmp_path, monkeypatch):
+    steps = {"best": []}
+    kept = Checkpoints(
+        tmp_path / "checkpoints", keep=1, also=lambda name: steps["best"]
+    )
+    monkeypatch.setattr(sys.modules[__name__], "Checkpoints", lambda *_, **__: kept)
+
+    def evaluate(state, step):
+        if step == 12:
+            steps["best"] = [12]
+
+    session = {"keep_evaluated": True}
+    Run(tmp_path).train(evaluate=evaluate, evaluate_every=6, in_session=session)
+    assert kept.steps("fit") == [12, UPDATES]
+
+
+def test_a_loss_that_is_not_finite_comes_with_advice(tmp_path):
+    with pytest.raises(UserError, match="look at the data, or go slower"):
+        Run(tmp_path).train(phase=Regression(spoiled_at=3.0), advice="go slower")
 
 
 # --- signals

@@ -1,1 +1,0 @@
-from dreamer_leq.training.checkpoints import SharedCheckpoints  # noqa: F401
