@@ -16,6 +16,10 @@ from dreamer_leq.training.metrics import read_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 ANALYSED = ("--analysis.sequences", "4", "--analysis.episodes", "2")
+SHARED = (
+    "JAX_COMPILATION_CACHE_DIR",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
+)
 PATIENCE = 300  # seconds after which something hangs
 
 
@@ -71,8 +75,11 @@ class Workplace:
 
 
 def users_environment(cache):
-    """Variables as in a user's shell: importing JAX here has set some that it lacks."""
+    """Variables as in a user's shell: importing JAX here has set some that it lacks.
+    Programs that a run of the tests has compiled are shared.
+    """
     theirs = {k: v for k, v in os.environ.items() if k[:3] not in ("JAX", "TF_")}
+    theirs |= {k: os.environ[k] for k in SHARED if k in os.environ}
     theirs |= {"XDG_CACHE_HOME": str(cache), "COLUMNS": "120"}
     return theirs | {"PYTHONPATH": str(ROOT)}  # for a script of -m
 

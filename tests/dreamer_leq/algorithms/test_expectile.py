@@ -15,12 +15,10 @@ from dreamer_leq.nn.distributions import (
     two_hot_mean,
 )
 
-TAUS = [0.1, 0.3, 0.4, 0.5, 0.9]
+TAUS = [0.1, 0.5, 0.8]
 # Each is an equal mixture of its parts.
 DISTRIBUTIONS = {
-    "normal": [stats.norm(1.5, 2.0)],
     "exponential": [stats.expon(scale=3.0)],
-    "uniform": [stats.uniform(-1.0, 5.0)],
     "lognormal": [stats.lognorm(0.7)],
     "two humps": [stats.norm(-3.0, 0.5), stats.norm(2.0, 1.0)],
 }
@@ -55,22 +53,6 @@ def test_weight_is_tau_above_the_prediction_and_one_minus_tau_below():
     prediction = jnp.asarray([1.0, 1.0, 0.0, 4.999])
     weight = expectile_weight(target, prediction, 0.1)
     np.testing.assert_allclose(weight, [0.1, 0.9, 0.9, 0.1], rtol=1e-6)
-
-
-def test_weight_of_one_half_is_constant():
-    target = np.random.default_rng(0).normal(size=(4, 7)).astype(np.float32)
-    weight = expectile_weight(target, jnp.zeros((4, 7)), 0.5)
-    np.testing.assert_array_equal(weight, np.full((4, 7), 0.5))
-
-
-def test_weight_passes_no_gradient():
-    target, prediction = jnp.asarray([2.0, -1.0]), jnp.asarray([1.0, 1.0])
-
-    def total(target, prediction):
-        return jnp.sum(expectile_weight(target, prediction, 0.3))
-
-    for gradient in jax.grad(total, (0, 1))(target, prediction):
-        np.testing.assert_array_equal(gradient, [0, 0])
 
 
 # --- squared error --------------------------------------------------------------------
@@ -113,27 +95,19 @@ def test_stochastic_regression_reaches_the_expectile_of_the_distribution(name):
     batches = draw(name, (2000, 256), rng).astype(np.float32)
     found = stochastic_regression(batches, jnp.asarray(TAUS, jnp.float32))
     expected = [true_expectile(name, tau) for tau in TAUS]
+    mean = np.mean([part.mean() for part in DISTRIBUTIONS[name]])
+    assert expected[1] == pytest.approx(mean, abs=0.01)
     np.testing.assert_allclose(found, expected, atol=0.015 * batches.std())
     assert np.all(np.diff(found) > 0.05 * batches.std())
 
 
-@pytest.mark.parametrize("name", DISTRIBUTIONS)
-def test_one_half_is_the_mean(name):
-    mean = np.mean([part.mean() for part in DISTRIBUTIONS[name]])
-    batches = draw(name, (2000, 256), np.random.default_rng(3)).astype(np.float32)
-    tolerance = 0.01 * batches.std()
-    np.testing.assert_allclose(true_expectile(name, 0.5), mean, atol=tolerance / 10)
-    found = stochastic_regression(batches, jnp.asarray([0.5], jnp.float32))
-    np.testing.assert_allclose(found, mean, atol=tolerance)
-
-
-@pytest.mark.parametrize("tau", TAUS)
-def test_coin_with_two_outcomes_by_hand(tau):
+def test_coin_with_two_outcomes_by_hand():
     """0 or 10 with chance 0.3 of 10: m = 10 · 0.3 τ / (0.3 τ + 0.7 (1 - τ))."""
     batches = 10.0 * (np.random.default_rng(4).random((2000, 256)) < 0.3)
-    found = stochastic_regression(jnp.float32(batches), jnp.asarray([tau], jnp.float32))
-    expected = 10 * 0.3 * tau / (0.3 * tau + 0.7 * (1 - tau))
-    np.testing.assert_allclose(found, [expected], atol=0.06)
+    taus = np.float32(TAUS)
+    found = stochastic_regression(jnp.float32(batches), jnp.asarray(taus))
+    expected = 10 * 0.3 * taus / (0.3 * taus + 0.7 * (1 - taus))
+    np.testing.assert_allclose(found, expected, atol=0.06)
 
 
 # --- two-hot cross-entropy ------------------------------------------------------------
@@ -156,7 +130,7 @@ def targets(name, size, seed):
 
 
 @pytest.mark.parametrize("tau", TAUS)
-@pytest.mark.parametrize("name", ["normal", "exponential", "two humps"])
+@pytest.mark.parametrize("name", ["exponential", "two humps"])
 def test_stationary_head_of_the_weighted_cross_entropy_means_the_expectile(name, tau):
     """The weighted average of two-hot targets at the expectile has no gradient left."""
     sample = targets(name, 1000, 5)
@@ -175,7 +149,7 @@ def test_stationary_head_of_the_weighted_cross_entropy_means_the_expectile(name,
 
 def test_training_heads_from_zero_with_the_weighted_cross_entropy():
     """One head per τ, all on the same sample, by gradient descent."""
-    sample, taus = targets("normal", 500, 6), jnp.asarray(TAUS, jnp.float32)
+    sample, taus = targets("two humps", 500, 6), jnp.asarray(TAUS, jnp.float32)
     optimizer = optax.adam(optax.cosine_decay_schedule(0.1, 1500))
     gradient_of = jax.vmap(jax.grad(weighted_loss), (0, None, 0))
 

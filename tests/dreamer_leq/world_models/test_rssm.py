@@ -151,8 +151,8 @@ def logits(x, out):
     return x @ out["logits"]["linear"]["kernel"] + out["logits"]["linear"]["bias"]
 
 
-@pytest.mark.parametrize("layers", [1, 2])
-def test_split_gru_equals_the_whole_layers(layers):
+def test_split_gru_equals_the_whole_layers():
+    layers = 2
     rssm = make_rssm(dynamics_layers=layers)
     params, state = make_params(rssm), make_state(6)
     action = np.random.default_rng(3).uniform(-2, 2, (6, ACTIONS))
@@ -163,9 +163,8 @@ def test_split_gru_equals_the_whole_layers(layers):
     np.testing.assert_allclose(deter, expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("layers", [1, 2])
-def test_split_posterior_equals_the_whole_layer(layers):
-    rssm = make_rssm(posterior_layers=layers)
+def test_split_posterior_equals_the_whole_layer():
+    rssm = make_rssm(posterior_layers=2)
     params = make_params(rssm)
     rng = np.random.default_rng(4)
     deter, tokens = rng.normal(size=(6, DETER)), rng.normal(size=(6, TOKENS))
@@ -179,8 +178,7 @@ def test_split_posterior_equals_the_whole_layer(layers):
     x = norm_act(
         x + p["token_input"]["linear"]["linear"]["bias"], p["posterior"]["act"]
     )
-    if layers == 2:
-        x = norm_linear(x, p["posterior"]["trunk"]["layer0"])
+    x = norm_linear(x, p["posterior"]["trunk"]["layer0"])
     expected = mixed(logits(x, p["posterior"]["out"]))
     np.testing.assert_allclose(actual, expected, atol=2e-5)
 
@@ -219,24 +217,6 @@ def test_initial_scale_of_split_layers_is_that_of_the_whole_layer():
     }
     for name, (kernel, fan_in) in kernels.items():
         assert kernel.std() * np.sqrt(fan_in) == pytest.approx(1, abs=0.03), name
-
-
-def test_gru_with_all_parameters_zero_forgets_a_quarter():
-    rssm = make_rssm()
-    params = jax.tree.map(np.zeros_like, make_params(rssm))
-    state = make_state(4)
-    noise = rssm.plain.noise(jax.random.key(0), 4)
-    deter = rssm.imagine_step(params, state, jnp.ones((4, ACTIONS)), noise).deter
-    np.testing.assert_allclose(deter, 0.7310586 * state.deter, rtol=1e-6)
-
-
-def test_actions_beyond_one_are_scaled_to_one():
-    rssm = make_rssm()
-    params = make_params(rssm)
-    share = lambda *a: rssm.apply(params, "action_input", jnp.array([a]))  # noqa: E731
-    np.testing.assert_array_equal(share(3.0, -0.5), share(1.0, -0.5))
-    np.testing.assert_array_equal(share(0.25, -70.0), share(0.25, -1.0))
-    assert not np.allclose(share(0.25, 0.5), share(0.5, 0.5))
 
 
 # --- sequences ------------------------------------------------------------------------
@@ -283,13 +263,12 @@ def test_without_a_first_step_everything_before_counts():
     assert not np.allclose(base, last(make_state(1), action.at[:, 0].add(0.5)))
 
 
-@pytest.mark.parametrize("remat", [False, True])
-def test_observing_a_sequence_equals_observing_its_steps(remat):
+def test_observing_a_sequence_equals_observing_its_steps():
     rssm, key = make_rssm(unimix=0.0), jax.random.key(10)
     params, (tokens, action, is_first) = make_params(rssm), make_sequence(4, 9)
     params, is_first = decided(params), is_first.at[:, 0].set(True).at[2, 4].set(True)
     whole, log_probs = rssm.observe(
-        params, rssm.initial(4), tokens, action, is_first, key, remat
+        params, rssm.initial(4), tokens, action, is_first, key
     )
     state = rssm.initial(4)
     for t in range(9):
@@ -337,34 +316,6 @@ def test_members_start_different():
             assert abs(np.corrcoef(kernel[i].ravel(), kernel[j].ravel())[0, 1]) < 0.1
 
 
-def test_members_share_nothing():
-    rssm = make_rssm()
-    params, deter = make_params(rssm), make_state(5).deter
-    base = rssm.priors(params, deter)
-    for member in range(3):
-        chosen = np.arange(3) == member
-        push = 0.2 * chosen.astype(np.float32)
-        other = jax.tree.map(lambda p, x=push: (p.T + x).T, params["prior"])
-        moved = np.abs(rssm.priors(params | {"prior": other}, deter) - base)
-        changed = moved.max((1, 2, 3)) > 0
-        np.testing.assert_array_equal(changed, chosen)
-
-
-def test_no_gradient_from_one_member_to_another():
-    rssm = make_rssm()
-    params, deter = make_params(rssm), make_state(5).deter
-
-    def of_member(prior, member):
-        return rssm.plain.priors(params | {"prior": prior}, deter)[member, ..., 0].sum()
-
-    gradient = jax.jit(jax.grad(of_member))
-    for member in range(3):
-        grads = gradient(params["prior"], member)
-        for leaf in jax.tree.leaves(grads):
-            reached = np.abs(leaf).max(tuple(range(1, leaf.ndim))) > 0
-            np.testing.assert_array_equal(reached, np.arange(3) == member)
-
-
 def test_a_given_member_equals_its_slice_of_all():
     rssm = make_rssm()
     params, deter = make_params(rssm), make_state(5).deter
@@ -410,14 +361,13 @@ def drawn_members(n, members, keys, seed=14):
     return match.argmax(1)
 
 
-@pytest.mark.parametrize("n, members", [(10, 3), (2, 5), (12, 4), (1, 3), (7, 1)])
+@pytest.mark.parametrize("n, members", [(10, 3), (2, 5), (1, 3)])
 def test_every_sample_gets_one_member_and_any_with_equal_chance(n, members):
     drawn = drawn_members(n, members, keys=600)
     counts = np.stack([np.bincount(d, minlength=members) for d in drawn.T])
     assert counts.shape == (n, members)
-    if members > 1:
-        assert stats.chisquare(counts, axis=1).pvalue.min() > 1e-4 / n
-        assert stats.chisquare(counts.sum(0)).pvalue > 1e-4
+    assert stats.chisquare(counts, axis=1).pvalue.min() > 1e-4 / n
+    assert stats.chisquare(counts.sum(0)).pvalue > 1e-4
 
 
 def test_a_batch_is_dealt_to_the_members_in_equal_shares():
@@ -465,21 +415,3 @@ def test_gradient_reaches_actions_as_if_the_sample_were_its_probabilities():
     expected = jax.jit(jax.grad(of_probabilities))(action)
     assert np.abs(expected).min() > 0
     np.testing.assert_allclose(actual, expected, atol=1e-6)
-
-
-def test_an_action_is_felt_two_steps_later_through_deter_and_stoch():
-    rssm, key = make_rssm(), jax.random.key(17)
-    params, start = make_params(rssm), make_state(5)
-    action, noise = make_sequence(5, 2)[1], rssm.plain.noise(key, 5)
-
-    def later(action, cut):
-        state = rssm.plain.imagine_step(params, start, action[:, 0], noise)
-        held = {cut: jax.lax.stop_gradient(getattr(state, cut))} if cut else {}
-        state = state.replace(**held)
-        state = rssm.plain.imagine_step(params, state, action[:, 1], noise)
-        return jnp.sin(state.deter).sum()
-
-    gradient = jax.jit(jax.grad(later), static_argnums=1)
-    felt = {cut: gradient(action, cut)[:, 0] for cut in ("", "deter", "stoch")}
-    assert all(np.abs(g).max(-1).min() > 0 for g in felt.values())
-    np.testing.assert_allclose(felt[""], felt["deter"] + felt["stoch"], atol=1e-6)

@@ -83,25 +83,21 @@ def quad_order(row, column, side):
     return [p for r, c in corners for p in quad_order(row + r, column + c, half)]
 
 
-@pytest.mark.parametrize("side", [4, 8, 16, 64])
+@pytest.mark.parametrize("side", [4, 16, 64])
 def test_nested_order_is_that_of_quarters_inside_a_4x4_grid(side):
     cell = side // 4
     grid = [(r, c) for r in range(0, side, cell) for c in range(0, side, cell)]
     order = [p for r, c in grid for p in quad_order(r, c, cell)]
     image = pixels(2, side)
     expected = np.stack([image[:, r, c] for r, c in order], 1)
-    np.testing.assert_array_equal(to_nested(jnp.asarray(image)), expected)
-
-
-@pytest.mark.parametrize("side", [4, 8, 32, 64])
-def test_from_nested_undoes_to_nested(side):
-    image = pixels(2, side)
-    back = from_nested(to_nested(jnp.asarray(image)))
+    nested = to_nested(jnp.asarray(image))
+    np.testing.assert_array_equal(nested, expected)
+    back = from_nested(nested)
     assert back.dtype == jnp.uint8
     np.testing.assert_array_equal(back, image)
 
 
-@pytest.mark.parametrize("shape", [(24, 24), (8, 16), (63, 63)])
+@pytest.mark.parametrize("shape", [(24, 24), (8, 16)])
 def test_other_images_are_refused_by_their_size(shape):
     with pytest.raises(ValueError, match=f"{shape[0]}x{shape[1]}"):
         to_nested(jnp.zeros((1, *shape, 3)))
@@ -161,21 +157,14 @@ def test_mid_grey_is_the_encoders_zero(image):
 @pytest.mark.parametrize("image", ["conv", "patch"])
 def test_both_halves_of_a_state_reach_the_whole_image(image):
     params, decode = make_decoder(image)
-    h, z = np.random.default_rng(2).normal(size=(2, 3, 6)).astype(np.float32)
+    h, z = 2 * np.random.default_rng(2).normal(size=(2, 3, 6)).astype(np.float32)
     z = z[:, :5]
     base = np.asarray(decode(params, h, z))
+    assert base.shape == ((3, SIDE, SIDE, 3) if image == "conv" else (3, SIDE**2, 3))
+    assert base.dtype == np.float32
+    assert base.min() > 0 and base.max() < 1 and base.std() > 0.05
     for other in (decode(params, -h, z), decode(params, h, -z)):
         assert (np.abs(other - base).reshape(3, -1, 3).max(-1) > 0).mean() > 0.99
-
-
-@pytest.mark.parametrize("image", ["conv", "patch"])
-def test_decoded_pixels_lie_between_zero_and_one(image):
-    params, decode = make_decoder(image)
-    h, z = 3 * np.random.default_rng(3).normal(size=(2, 50, 6)).astype(np.float32)
-    out = np.asarray(decode(params, h, z[:, :5]))
-    assert out.shape == ((50, SIDE, SIDE, 3) if image == "conv" else (50, SIDE**2, 3))
-    assert out.min() > 0 and out.max() < 1 and out.std() > 0.05
-    assert out.dtype == np.float32
 
 
 # --- convolutions ---------------------------------------------------------------------
@@ -238,41 +227,6 @@ def test_convolutions_start_with_the_scale_of_their_fan_in(transpose):
 
 
 # --- uint8 in, a sum of squared errors out --------------------------------------------
-
-
-def constant_image(params, value):
-    """The decoder's output layer, made to paint one logit everywhere."""
-    out = jax.tree.map(np.zeros_like, params["decoder"]["image"]["out"])
-    layer = out.get("linear", out)
-    layer["bias"] = np.full_like(layer["bias"], value)
-    decoder = params["decoder"]["image"] | {"out": out}
-    return params | {"decoder": {"image": decoder}}
-
-
-@pytest.mark.parametrize("image", ["conv", "patch"])
-def test_image_loss_is_a_sum_over_all_12288_numbers(image):
-    preset = {"patch": (2, 4, 4), "conv": (1, 2, 3, 4, 4)}[image]
-    config = from_presets("debug", **{"latent.image": image, "latent.mults": preset})
-    net = LatentNet(config.latent, ObservationSpec(64, 0, 2))
-    shapes = jax.eval_shape(net.init, jax.random.key(0))
-    params = jax.tree.map(lambda x: np.full(x.shape, 0.01, np.float32), shapes)
-    loss = jax.jit(net.loss)
-
-    def image_loss(logit, pixel):
-        batch = {
-            "image": jnp.full((2, 3, 64, 64, 3), pixel, jnp.uint8),
-            "action": jnp.zeros((2, 3, 2)),
-            **{k: jnp.zeros((2, 3)) for k in ("reward", "is_terminal")},
-            "is_first": jnp.zeros((2, 3), bool),
-        }
-        painted = constant_image(params, logit)
-        return float(loss(painted, batch, jax.random.key(0))[1]["image_loss"])
-
-    assert image_loss(-200, 255) == pytest.approx(12_288, rel=1e-6)
-    assert image_loss(200, 0) == pytest.approx(12_288, rel=1e-6)
-    assert image_loss(200, 255) == pytest.approx(0, abs=1e-6)
-    assert image_loss(0, 0) == pytest.approx(12_288 / 4, rel=1e-6)
-    assert image_loss(0, 51) == pytest.approx(12_288 * 0.3**2, rel=1e-4)
 
 
 @pytest.mark.parametrize("image", ["conv", "patch"])

@@ -24,17 +24,10 @@ KINDS = {
     "states": (MLP, BOTH),
     "states, H-step returns": (MLP | {"leq.lam": float("inf")}, BOTH),
     "states, one step": (MLP | {"leq.horizon": 1}, BOTH),
-    "states, cloning": (MLP | {"actor.bc_weight": 0.4}, BOTH),
-    "states, not conservative": (MLP | {"actor.conservative": False}, BOTH),
-    "states, stochastic": (
-        MLP | {"actor.stochastic": True},
-        {"policy_outputs", "critic"},
-    ),
     "pixels": ({}, {"steps", "end", "critic_outputs"}),
     "pixels, stochastic": ({"actor.stochastic": True}, OUTPUTS),
     "pixels, REINFORCE": ({"actor.update": "reinforce"}, OUTPUTS),
     "states, ten steps": (MLP | {"leq.horizon": 10}, BOTH),
-    "states, no return norm": (MLP | {"leq.return_norm": False}, BOTH),
     "states, entropy": (
         MLP | {"actor.stochastic": True, "actor.entropy": 0.1},
         {"policy_outputs", "critic"},

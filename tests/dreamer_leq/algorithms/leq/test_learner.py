@@ -1,4 +1,6 @@
-"""The LEQ update: its losses in NumPy, what trains what, and what stays."""
+"""The LEQ update against NumPy: its losses by their formulas, what trains what, and
+what stays. Vectors have a scalar critic on an ensemble, pixels DreamerV3's two-hot.
+"""
 
 import functools
 
@@ -7,30 +9,289 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from ensemble_learners import (
+    GOAL,
+    RADIUS,
+    A,
+    D,
+    H,
+    N,
+    assert_average,
+    assert_gradient,
+    heads,
+    make_batch,
+    make_learner,
+    mode,
+    random_params,
+    seen,
+    value,
+)
 from flax import struct
 from jax import Array
 from worlds import World
 
-from dreamer_leq.algorithms.bc import BC
 from dreamer_leq.algorithms.leq.learner import LEQ, Imagined
+from dreamer_leq.algorithms.replay import Ring
+from dreamer_leq.algorithms.returns import lambda_return
 from dreamer_leq.config import from_presets
 from dreamer_leq.data.entries import transition_starts
-from dreamer_leq.data.sampling import Resident, Transitions
+from dreamer_leq.data.sampling import Transitions
 from dreamer_leq.nn.actor_critic import ActorCritic
 from dreamer_leq.nn.distributions import symexp_bins, two_hot_mean
-from dreamer_leq.training.loop import _advance
-from dreamer_leq.world_models.latent import (
-    LatentNet,
-    LatentWorldModel,
-    ObservationSpec,
-)
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-N, ACTIONS, STATE = 7, 2, 3
+KEY = jax.random.key(3)
 
 
-# --- worlds ---------------------------------------------------------------------------
+# --- state vectors: an ensemble and a scalar critic
+
+
+def make_some(tau=0.2, **keys):
+    """A learner, its state and a batch."""
+    learner = make_learner(LEQ, "leq", optax.sgd(1.0), **keys)
+    hyper = {"tau": jnp.float32(tau)}
+    state = learner.init(jax.random.key(0), hyper, random_params(learner.nets, 1))
+    slow = random_params(learner.nets, 8)["critic"]
+    return learner, state.replace(target={"critic": slow}), make_batch()
+
+
+@functools.cache
+def make_rollout(stochastic=False):
+    """The rollouts of one update; they depend on no other key."""
+    learner, state, batch = make_some(actor__stochastic=stochastic)
+    rollout = jax.jit(learner.imagine)(state, batch["vector"], KEY)
+    assert set(np.unique(rollout.alive)) == {0, 1}
+    return rollout
+
+
+def make_all(tau=0.2, **keys):
+    return *make_some(tau, **keys), make_rollout(keys.get("actor__stochastic", False))
+
+
+def test_the_rollout_is_the_policys_and_the_critics():
+    learner, state, batch, rollout = make_all()
+    world, params = learner.world, state.params
+    features, action = np.asarray(rollout.features), np.asarray(rollout.action)
+    expected = seen(world, batch["vector"])
+    np.testing.assert_allclose(features[0], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(action, mode(params["actor"], features), atol=1e-4)
+    q = value(world, params["critic"], features, action)
+    np.testing.assert_allclose(rollout.q, q, rtol=1e-3, atol=1e-3)
+    y = lambda_return(rollout.reward, rollout.cont, rollout.q, 0.997, 0.95)
+    np.testing.assert_allclose(rollout.returns, y, rtol=1e-3, atol=1e-4)
+
+
+def critic_loss(learner, state, batch, rollout, tau, beta, gamma):
+    """Spec's L as a function of the critic alone; targets and weights are numbers."""
+    world, old = learner.world, state.params["critic"]
+    features = np.float64(rollout.features)[:-1]
+    action = np.float64(rollout.action)[:-1]
+    y = np.float64(rollout.returns)[:-1]
+    weight = np.where(y > value(world, old, features, action), tau, 1 - tau)
+    cont = np.float64(rollout.cont)
+    reached = np.stack([gamma**t * cont[:t].prod(0) for t in range(H)])
+    data = seen(world, batch["vector"]), np.float64(batch["action"])
+    after = seen(world, batch["next_vector"])
+    next_q = value(world, old, after, mode(state.params["actor"], after))
+    target = np.float64(batch["reward"]) + gamma * np.float64(batch["cont"]) * next_q
+    slow = [
+        value(world, state.target["critic"], *x) for x in ((features, action), data)
+    ]
+
+    def loss(critic):
+        q, q_data = value(world, critic, features, action), value(world, critic, *data)
+        return (
+            (1 - beta) * 0.5 * ((target - q_data) ** 2).mean()
+            + beta * (reached * weight * (y - q) ** 2).sum() / (H * N)
+            + (1 - beta) * ((slow[1] - q_data) ** 2).mean()
+            + beta * (reached * (slow[0] - q) ** 2).sum() / (H * N)
+        )
+
+    return loss
+
+
+def test_an_update_descends_the_papers_critic_loss():
+    """One step of rate 1 is the gradient; nothing of the policy's loss is in it."""
+    tau = 0.2
+    learner, state, batch, rollout = make_all(tau)
+    assert learner.config.beta == 0.25 and learner.gamma == 0.997
+    share = np.asarray(rollout.returns > rollout.q)[:-1].mean()
+    assert 0.1 < share < 0.9
+    loss = critic_loss(learner, state, batch, rollout, tau, 0.25, 0.997)
+    new, metrics = jax.jit(learner.update)(state, batch, KEY)
+    old = state.params["critic"]
+    assert metrics["critic_loss"] == pytest.approx(loss(old), rel=1e-3)
+    grads = jax.tree.map(lambda p, q: p - np.asarray(q), old, new.params["critic"])
+    assert_gradient(grads, loss, old)
+    assert_average(new.target["critic"], state.target["critic"], new.params["critic"])
+    assert new.hyper["tau"] == state.hyper["tau"] == jnp.float32(tau)
+
+
+def test_the_expectile_can_be_taken_on_the_data_too():
+    """Ablation: instead of the factor of one half, tau or 1 - tau."""
+    learner, state, batch, _ = make_all(leq__data_tau=0.2)
+    loss, mean_target = jax.jit(learner.critic_data_loss)(state.params, state, batch)
+    world, params = learner.world, state.params
+    after = seen(world, batch["next_vector"])
+    next_q = value(world, params["critic"], after, mode(params["actor"], after))
+    target = np.asarray(batch["reward"]) + 0.997 * np.asarray(batch["cont"]) * next_q
+    data = seen(world, batch["vector"]), batch["action"]
+    q = value(world, params["critic"], *data)
+    slow = value(world, state.target["critic"], *data)
+    weight = np.where(target > q, 0.2, 0.8)
+    expected = (weight * (target - q) ** 2 + (slow - q) ** 2).mean()
+    assert loss == pytest.approx(expected, rel=1e-3)
+    assert mean_target == pytest.approx(target.mean(), rel=1e-3)
+
+
+# --- its policy
+
+
+def actor_loss(learner, params, state, batch, rollout):
+    return learner.actor_loss(params, state, Imagined(batch, rollout))[0]
+
+
+def actor_gradient(learner, *given):
+    loss = lambda params: actor_loss(learner, params, *given)  # noqa: E731
+    return jax.device_get(jax.jit(jax.grad(loss))(given[0].params)["actor"])
+
+
+def reached_steps(rollout):
+    cont = np.float64(rollout.cont)
+    return np.stack([cont[:t].prod(0) for t in range(H + 1)])
+
+
+@pytest.mark.parametrize("conservative", [True, False])
+def test_the_policy_follows_the_returns_gradients(conservative):
+    """w is tau above Q, 1 - tau below and one half at the horizon; or always so. It is
+    divided by the returns' range.
+    """
+    keys = dict(actor__conservative=conservative, leq__return_norm=True)
+    learner, state, batch, rollout = make_all(tau=0.1, **keys)
+    memory = state.memory.replace(return_range=jnp.array([-1.0, 3.0]))
+    state = state.replace(memory=memory)
+    weight = np.where(np.asarray(rollout.returns > rollout.q), 0.1, 0.9)
+    weight[-1] = 0.5
+    if not conservative:
+        weight[:] = 0.5
+    weight = weight * reached_steps(rollout) / 4.0
+    features, g = np.float64(rollout.features), np.float64(rollout.gradient)
+
+    def loss(actor):
+        return -(weight * (g * mode(actor, features)).sum(-1)).mean()
+
+    grads = actor_gradient(learner, state, batch, rollout)
+    assert_gradient(grads, loss, state.params["actor"])
+
+
+def test_a_stochastic_policy_is_reparameterised_and_keeps_its_entropy():
+    keys = dict(actor__stochastic=True, actor__entropy=0.3)
+    learner, state, batch, rollout = make_all(tau=0.1, **keys)
+    features, g = np.float64(rollout.features), np.float64(rollout.gradient)
+    old_mean, old_std = heads(state.params["actor"], features)
+    noise = (np.float64(rollout.pre_tanh) - old_mean) / old_std
+    assert 0.6 < noise.std() < 1.4
+    np.testing.assert_allclose(rollout.action, np.tanh(rollout.pre_tanh), atol=1e-5)
+    weight = np.where(np.asarray(rollout.returns > rollout.q), 0.1, 0.9)
+    weight[-1] = 0.5
+    alive = reached_steps(rollout)
+
+    def loss(actor):
+        mean, std = heads(actor, features)
+        x = mean + std * noise
+        slope = 1 / np.cosh(x) ** 2  # of tanh
+        log_prob = -0.5 * noise**2 - np.log(std) - 0.5 * np.log(2 * np.pi)
+        log_prob = (log_prob - np.log(slope)).sum(-1)
+        policy = -weight * (g * np.tanh(x)).sum(-1)
+        return (alive * (policy + 0.3 * log_prob)).mean()
+
+    grads = actor_gradient(learner, state, batch, rollout)
+    assert_gradient(grads, loss, state.params["actor"])
+
+
+def test_maximising_the_immediate_value():
+    learner, state, batch, rollout = make_all(actor__update="q")
+    world, critic = learner.world, state.params["critic"]
+    features, alive = np.float64(rollout.features), reached_steps(rollout)
+
+    def loss(actor):
+        q = value(world, critic, features, mode(actor, features))
+        return -(alive * q).mean()
+
+    grads = actor_gradient(learner, state, batch, rollout)
+    assert_gradient(grads, loss, state.params["actor"])
+
+
+@pytest.mark.parametrize("temperature", [1.5, 150.0])
+def test_advantage_weighted_cloning(temperature):
+    """exp of the data action's advantage over the policy's, at most 100."""
+    keys = dict(actor__update="awr", actor__awr_temperature=temperature)
+    learner, state, batch, rollout = make_all(**keys)
+    world, critic = learner.world, state.params["critic"]
+    features, action = seen(world, batch["vector"]), np.float64(batch["action"])
+    own = mode(state.params["actor"], features)
+    advantage = value(world, critic, features, action)
+    advantage = advantage - value(world, critic, features, own)
+    assert advantage.min() < 0 < advantage.max()
+    weight = np.minimum(np.exp(temperature * advantage), 100)
+    assert temperature < 2 or (weight == 100).any()
+
+    def loss(actor):
+        return (weight * ((mode(actor, features) - action) ** 2).sum(-1)).mean()
+
+    grads = actor_gradient(learner, state, batch, rollout)
+    assert_gradient(grads, loss, state.params["actor"])
+
+
+# --- its expansion
+
+
+def test_an_expansion_makes_room_for_the_last_ones_and_imagination_starts_there():
+    key = jax.random.key(0)
+    learner, state, batch = make_some(expansion__interval=0)
+    np.testing.assert_array_equal(learner.starts(state, batch, key), batch["vector"])
+    keys = dict(expansion__interval=10, expansion__length=3, expansion__retain=2)
+    learner, state, batch = make_some(**keys, expansion__starts=N)
+    traced = []
+    grow = jax.jit(lambda *args: traced.append(1) or learner.refresh(*args)[0])
+    state = grow(state, batch, key)
+    assert state.memory.expanded.states.shape == (2 * 3 * N, D)
+    assert N <= state.memory.expanded.count <= 3 * N
+    kept = np.asarray(state.memory.expanded.states)[: int(state.memory.expanded.count)]
+    np.testing.assert_array_equal(kept[:N], batch["vector"])
+    ended = np.hypot(*(kept[N:, :2] - GOAL).T) < RADIUS
+    assert len(ended) and not ended.any()
+    starts = np.asarray(learner.starts(state, batch, key))
+    assert starts.shape == (N, D)
+    assert (starts[:, None] == kept).all(-1).any(1).all()
+    assert len(np.unique(starts, axis=0)) > 2
+    other = np.asarray(learner.starts(state, batch, jax.random.key(1)))
+    assert (starts != other).any()
+    for step in range(3):
+        state = grow(state, batch, jax.random.key(step))
+    assert state.memory.expanded.states.shape == (2 * 3 * N, D)
+    assert len(traced) == 1
+
+
+def test_starts_are_drawn_with_no_key_of_the_rollout(monkeypatch):
+    learner, state, batch = make_some()
+    used = []
+    monkeypatch.setattr(
+        Ring, "sample", lambda self, key, n: used.append(key) or batch["vector"]
+    )
+    memory = state.memory.replace(expanded=Ring.empty(batch["vector"], 4))
+    state = state.replace(memory=memory)
+    key = jax.random.key(3)
+    learner.starts(state, batch, key)
+    drawn = [np.asarray(jax.random.key_data(k)) for k in used]
+    others = np.asarray(jax.random.key_data(jax.random.split(key, H + 1)))
+    assert len(drawn) == 1
+    assert not (others == drawn[0]).all(-1).any()
+    assert (np.asarray(jax.random.key_data(key)) != drawn[0]).any()
+
+
+# --- pixels: a two-hot critic
 
 
 @struct.dataclass
@@ -48,26 +309,13 @@ class Smooth(World):
         return s, reward, hard if self.hard else soft
 
 
-@struct.dataclass
-class Bandit(World):
-    """One state, one step; the reward is a function of the action."""
-
-    pay: callable = struct.field(pytree_node=False)
-
-    def step(self, state, action, key):
-        return state, self.pay(action), jnp.zeros(len(action))
-
-
-def make_smooth(hard=False, seed=4):
-    rng = np.random.default_rng(seed)
+def make_smooth(hard=False):
+    rng = np.random.default_rng(4)
     normal = lambda *shape: jnp.float32(rng.normal(size=shape))  # noqa: E731
-    return Smooth(normal(STATE, STATE), normal(ACTIONS, STATE), hard)
+    return Smooth(normal(D, D), normal(A, D), hard)
 
 
-# --- learners -------------------------------------------------------------------------
-
-
-def make_learner(world, optimizer=None, actions=ACTIONS, **keys):
+def pixel_learner(world, optimizer=None, actions=A, **keys):
     given = {"actor.bc_weight": 0.0, "leq.plain": True}
     given |= {k.replace("__", "."): v for k, v in keys.items()}
     config = from_presets("debug", **given)
@@ -76,19 +324,13 @@ def make_learner(world, optimizer=None, actions=ACTIONS, **keys):
     return learner.replace(optimizer=optimizer or optax.sgd(1.0))
 
 
-def first_state(learner, params, tau=0.3, slow=None, return_range=(0.0, 0.0)):
+def first_state(learner, params, tau=0.3, slow=None):
     """A state with these networks, and another moving average where there is one."""
     state = learner.init(jax.random.key(0), {"tau": jnp.float32(tau)}, params)
-    memory = state.memory.replace(return_range=jnp.float32(return_range))
-    target = state.target if slow is None else {"critic": slow}
-    return state.replace(target=target, memory=memory)
+    return state if slow is None else state.replace(target={"critic": slow})
 
 
-def actor_loss(learner, params, state, batch, rollout):
-    return learner.actor_loss(params, state, Imagined(batch, rollout))[0]
-
-
-def make_params(learner, features=STATE, seed=1):
+def pixel_params(learner, features=D, seed=1):
     """Random parameters for which values are of size 10, not 1e8."""
     rng, bins = np.random.default_rng(seed), learner.nets.critic_config.bins
 
@@ -105,31 +347,27 @@ def make_params(learner, features=STATE, seed=1):
     return params
 
 
-def make_batch(n=N, seed=2):
-    rng = np.random.default_rng(seed)
+def pixel_batch():
+    rng = np.random.default_rng(2)
     uniform = lambda *shape: jnp.float32(rng.uniform(-1, 1, shape))  # noqa: E731
     return {
-        "state": uniform(n, STATE),
-        "next_state": uniform(n, STATE),
-        "action": uniform(n, ACTIONS),
-        "reward": 10 * uniform(n),
-        "cont": jnp.float32(rng.random(n) < 0.7),
+        "state": uniform(N, D),
+        "next_state": uniform(N, D),
+        "action": uniform(N, A),
+        "reward": 10 * uniform(N),
+        "cont": jnp.float32(rng.random(N) < 0.7),
     }
 
 
-def make_all(hard=False, tau=0.3, **keys):
+def pixel_all(hard=False, tau=0.3, **keys):
     """A learner, its state, a batch, and the rollouts of one update. The state's tau
     is not the configuration's.
     """
-    learner = make_learner(make_smooth(hard), leq__tau=0.9, **keys)
-    slow = make_params(learner, seed=9)["critic"]  # an average that differs
-    state, batch = first_state(learner, make_params(learner), tau, slow), make_batch()
+    learner = pixel_learner(make_smooth(hard), leq__tau=0.9, **keys)
+    slow = pixel_params(learner, seed=9)["critic"]  # an average that differs
+    state, batch = first_state(learner, pixel_params(learner), tau, slow), pixel_batch()
     imagine = jax.jit(learner.imagine)
-    return learner, state, batch, imagine(state, batch["state"], jax.random.key(3))
-
-
-def float64(tree):
-    return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
+    return learner, state, batch, imagine(state, batch["state"], KEY)
 
 
 def cross_entropy(logits, x):
@@ -145,15 +383,11 @@ def cross_entropy(logits, x):
     return -(1 - share) * pick(above - 1) - share * pick(above)
 
 
-# --- critic ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("hard", [False, True])
-def test_critic_loss_on_imagined_steps(hard):
+def test_critic_loss_on_imagined_steps():
     """Expectile-weighted cross entropy plus the pull to the slow critic; each step
     counts gamma^t times the chance to get there.
     """
-    learner, state, _, rollout = make_all(hard, tau=0.1, critic__ema_weight=0.7)
+    learner, state, _, rollout = pixel_all(tau=0.1, critic__ema_weight=0.7)
     actual = jax.jit(learner.critic_model_loss)(state.params, state, rollout)
     features, action = rollout.features[:-1], rollout.action[:-1]
     logits = learner.nets.critic_out(state.params["critic"], features, action)
@@ -163,35 +397,10 @@ def test_critic_loss_on_imagined_steps(hard):
     loss = np.where(y > q, 0.1, 0.9) * cross_entropy(logits, y)
     loss += 0.7 * cross_entropy(logits, slow)
     cont, expected = np.asarray(rollout.cont), 0.0
-    assert not hard or set(np.unique(cont)) == {0, 1}
     for t in range(3):
         reached = learner.gamma**t * cont[:t].prod(0)
         expected += (reached * loss[t]).mean() / 3
     assert actual == pytest.approx(float(expected), rel=1e-4)
-
-
-@pytest.mark.parametrize("data_tau", [0.5, 0.2])
-def test_critic_loss_on_the_data(data_tau):
-    """One-step target with the squashed policy's action; no expectile at 0.5."""
-    learner = make_learner(make_smooth(), leq__data_tau=data_tau)
-    params = make_params(learner)
-    params["actor"]["mean"]["linear"]["bias"] += np.float32([5, -4])  # tanh matters
-    slow = make_params(learner, seed=9)["critic"]
-    state, batch = first_state(learner, params, slow=slow), make_batch()
-    actual, mean_target = jax.jit(learner.critic_data_loss)(params, state, batch)
-
-    mean, _ = learner.nets.actor(params["actor"], batch["next_state"])
-    assert np.abs(mean).max() > 3
-    q = lambda p, s, a: np.asarray(learner.nets.q(p, s, a), np.float64)  # noqa: E731
-    next_q = q(params["critic"], batch["next_state"], np.tanh(mean))
-    target = batch["reward"] + learner.gamma * batch["cont"] * next_q
-    given = batch["state"], batch["action"]
-    logits = learner.nets.critic_out(params["critic"], *given)
-    above = target > q(params["critic"], *given)
-    loss = np.where(above, data_tau, 1 - data_tau) * cross_entropy(logits, target)
-    loss += cross_entropy(logits, q(state.target["critic"], *given))
-    assert mean_target == pytest.approx(float(target.mean()), rel=1e-4)
-    assert actual == pytest.approx(float(loss.mean()), rel=1e-4)
 
 
 def test_the_target_of_a_stored_transition_takes_reward_and_end_from_its_arrival():
@@ -210,8 +419,8 @@ def test_the_target_of_a_stored_transition_takes_reward_and_end_from_its_arrival
     np.testing.assert_array_equal(arrays["transition"], [0, 1, 2, 4, 5, 6, 7])
     batch = Transitions(7, 7, ("deter", "stoch")).gather(arrays, np.arange(7))
     batch |= {"state": batch["deter"], "next_state": batch["next_deter"]}
-    learner = make_learner(make_smooth(), actions=1, leq__gamma=0.5)
-    params = make_params(learner, features=9)
+    learner = pixel_learner(make_smooth(), actions=1, leq__gamma=0.5)
+    params = pixel_params(learner, features=9)
     state = first_state(learner, params)
     for i, start in enumerate(arrays["transition"]):
         one = {name: x[i : i + 1] for name, x in batch.items()}
@@ -225,33 +434,47 @@ def test_the_target_of_a_stored_transition_takes_reward_and_end_from_its_arrival
         assert target == pytest.approx(float(expected), rel=1e-5)
 
 
-# --- policy ---------------------------------------------------------------------------
+@pytest.mark.parametrize("update", ["dpg", "reinforce", "q", "awr"])
+def test_every_loss_trains_its_own_network(update):
+    keys = dict(actor__bc_weight=0.5, actor__entropy=0.1, actor__update=update)
+    learner, state, batch, rollout = pixel_all(**keys)
+
+    def losses(params):
+        return {
+            "actor": actor_loss(learner, params, state, batch, rollout),
+            "model": learner.critic_model_loss(params, state, rollout),
+            "data": learner.critic_data_loss(params, state, batch)[0],
+        }
+
+    rows = jax.jit(jax.jacrev(losses))(state.params)
+    trained = {
+        name: {part for part, grads in row.items() if optax.tree.norm(grads) > 0}
+        for name, row in rows.items()
+    }
+    with_value = {"value"} if update == "reinforce" else set()
+    assert trained == {
+        "actor": {"actor"} | with_value,
+        "model": {"critic"},
+        "data": {"critic"},
+    }
 
 
-@pytest.mark.parametrize("hard", [False, True])
-def test_policy_gradient_is_the_expectile_weighted_sum_of_its_own_actions(hard):
-    """With respect to the last bias, through a = tanh(x + bias)."""
-    learner, state, batch, rollout = make_all(hard, tau=0.2)
-    memory = state.memory.replace(return_range=jnp.array([-1.0, 3.0]))
-    state = state.replace(memory=memory)
-
-    def loss(params):
-        return actor_loss(learner, params, state, batch, rollout)
-
-    actual = jax.jit(jax.grad(loss))(state.params)["actor"]["mean"]["linear"]["bias"]
-    g, action = float64((rollout.gradient, rollout.action))
-    weight = np.where(np.asarray(rollout.returns > rollout.q), 0.2, 0.8)
-    weight[-1] = 0.5  # y_H = Q_H is neither above nor below
-    cont = np.asarray(rollout.cont)
-    alive = np.stack([cont[:t].prod(0) for t in range(4)])
-    weight = (weight * alive / 4.0)[..., None]  # the returns' range is 4
-    expected = -(weight * g * (1 - action**2)).mean((0, 1))
-    np.testing.assert_allclose(actual, expected, rtol=1e-4)
+def test_cloning_in_the_loss_is_a_squared_error_with_its_weight():
+    learner, state, batch, rollout = pixel_all(actor__bc_weight=0.4)
+    given = state.params, state, Imagined(batch, rollout)
+    with_cloning, metrics = learner.actor_loss(*given)
+    plain, _ = pixel_learner(make_smooth()).actor_loss(*given)
+    action = learner.nets.mode(state.params["actor"], batch["state"])
+    expected = float(np.square(action - batch["action"]).sum(-1).mean())
+    assert metrics["bc_loss"] == pytest.approx(expected, rel=1e-5)
+    assert with_cloning == pytest.approx(float(plain) + 0.4 * expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("update", ["dpg", "reinforce"])
-def test_what_comes_after_the_end_trains_nothing(update):
-    learner, state, batch, rollout = make_all(True, actor__update=update)
+# --- REINFORCE
+
+
+def test_what_comes_after_the_end_trains_nothing():
+    learner, state, batch, rollout = pixel_all(True, actor__update="reinforce")
     dead = np.asarray(rollout.alive) == 0
     assert dead[1:].any() and not dead[0].any()
 
@@ -275,35 +498,20 @@ def test_what_comes_after_the_end_trains_nothing(update):
     )
 
 
-@pytest.mark.parametrize("update", ["dpg", "reinforce"])
-def test_every_loss_trains_its_own_network(update):
-    keys = dict(actor__bc_weight=0.5, actor__entropy=0.1, actor__update=update)
-    learner, state, batch, rollout = make_all(**keys)
+@struct.dataclass
+class Bandit(World):
+    """One state, one step; the reward is a function of the action."""
 
-    def losses(params):
-        return {
-            "actor": actor_loss(learner, params, state, batch, rollout),
-            "model": learner.critic_model_loss(params, state, rollout),
-            "data": learner.critic_data_loss(params, state, batch)[0],
-        }
+    pay: callable = struct.field(pytree_node=False)
 
-    rows = jax.jit(jax.jacrev(losses))(state.params)
-    trained = {
-        name: {part for part, grads in row.items() if optax.tree.norm(grads) > 0}
-        for name, row in rows.items()
-    }
-    with_value = {"value"} if update == "reinforce" else set()
-    assert trained == {
-        "actor": {"actor"} | with_value,
-        "model": {"critic"},
-        "data": {"critic"},
-    }
+    def step(self, state, action, key):
+        return state, self.pay(action), jnp.zeros(len(action))
 
 
 def test_reinforce_on_a_bandit_has_the_analytic_gradient():
     """reward = action; critic and baseline are 0, so that y_0 = share * reward."""
     tau = 0.2
-    learner = make_learner(
+    learner = pixel_learner(
         Bandit(lambda action: action[:, 0]),
         actions=1,
         actor__update="reinforce",
@@ -313,7 +521,7 @@ def test_reinforce_on_a_bandit_has_the_analytic_gradient():
         leq__return_norm=False,
     )
     ones = jnp.ones((40_000, 1))
-    params = make_params(learner, features=1)
+    params = pixel_params(learner, features=1)
     for name in ("critic", "value"):
         params[name]["out"] = jax.tree.map(np.zeros_like, params[name]["out"])
     for name, bias in [("mean", 0.3), ("std", -2.0)]:
@@ -344,7 +552,7 @@ def test_reinforce_on_a_bandit_has_the_analytic_gradient():
 
 
 def test_reinforce_fits_its_baseline_to_q():
-    learner, state, batch, rollout = make_all(actor__update="reinforce")
+    learner, state, batch, rollout = pixel_all(actor__update="reinforce")
     silent = jax.tree.map(np.zeros_like, state.params["value"]["out"])
     value = state.params["value"] | {"out": silent}
     params = state.params | {"value": value}
@@ -360,19 +568,19 @@ def test_reinforce_fits_its_baseline_to_q():
         return (optax.apply_updates(value, updates), opt_state), None
 
     fit = jax.jit(
-        lambda v: jax.lax.scan(step, (v, optimizer.init(v)), length=400)[0][0]
+        lambda v: jax.lax.scan(step, (v, optimizer.init(v)), length=800)[0][0]
     )
     logits = learner.nets.value_out(fit(value), rollout.features)
     baseline = two_hot_mean(logits, symexp_bins())
     np.testing.assert_allclose(baseline, rollout.q, rtol=0.1, atol=0.1)
 
 
-# --- moving averages ------------------------------------------------------------------
+# --- moving averages and whole updates
 
 
 def test_slow_critic_starts_as_a_copy():
-    learner = make_learner(make_smooth())
-    state = first_state(learner, jax.tree.map(jnp.asarray, make_params(learner)))
+    learner = pixel_learner(make_smooth())
+    state = first_state(learner, jax.tree.map(jnp.asarray, pixel_params(learner)))
     for slow, fast in zip(
         jax.tree.leaves(state.target["critic"]),
         jax.tree.leaves(state.params["critic"]),
@@ -383,7 +591,7 @@ def test_slow_critic_starts_as_a_copy():
 
 
 def test_the_returns_range_is_a_slow_average_that_starts_at_zero():
-    learner = make_learner(make_smooth())
+    learner = pixel_learner(make_smooth())
     returns = np.random.default_rng(7).normal(size=(4, 50)).astype(np.float32) * 20
     low, high = np.percentile(returns, [5, 95])
     track, average = jax.jit(learner.track_returns), jnp.zeros(2)
@@ -394,175 +602,16 @@ def test_the_returns_range_is_a_slow_average_that_starts_at_zero():
             expected = max(1.0, (1 - 0.99**k) * (high - low))
             assert scale == pytest.approx(expected, rel=1e-4)
     assert float(learner.return_scale(jnp.array([2.0, 2.5]))) == 1.0
-
-
-def test_without_return_norm_the_scale_is_one():
-    learner = make_learner(make_smooth(), leq__return_norm=False)
-    assert float(learner.return_scale(jnp.array([0.0, 100.0]))) == 1.0
-
-
-# --- a whole update -------------------------------------------------------------------
-
-
-@functools.cache
-def one_update():
-    """A learner, the state before and after an update, its rollout and metrics."""
-    keys = dict(leq__beta=0.2, critic__ema_decay=0.9, leq__return_norm_decay=0.5)
-    learner, state, batch, rollout = make_all(**keys)
-    memory = state.memory.replace(return_range=jnp.array([-100.0, 100.0]))
-    state = state.replace(memory=memory)
-    after, metrics = jax.jit(learner.update)(state, batch, jax.random.key(3))
-    return learner, state, after, batch, rollout, metrics
-
-
-def test_critic_loss_weighs_imagination_and_data_with_beta():
-    learner, state, _, batch, rollout, metrics = one_update()
-    model = learner.critic_model_loss(state.params, state, rollout)
-    data = learner.critic_data_loss(state.params, state, batch)[0]
-    expected = 0.2 * float(model) + 0.8 * float(data)
-    assert metrics["critic_loss"] == pytest.approx(expected, rel=1e-5)
-
-
-def test_slow_critic_follows_the_updated_critic():
-    _, state, after, *_ = one_update()
-    moved = optax.tree.sub(after.params["critic"], state.params["critic"])
-    assert optax.tree.norm(moved["out"]) > 0.1
-    jax.tree.map(
-        lambda slow, old, new: np.testing.assert_allclose(
-            slow, 0.9 * old + 0.1 * new, atol=1e-6
-        ),
-        after.target["critic"],
-        state.target["critic"],
-        after.params["critic"],
-    )
+    unscaled = pixel_learner(make_smooth(), leq__return_norm=False)
+    assert float(unscaled.return_scale(jnp.array([0.0, 100.0]))) == 1.0
 
 
 def test_an_update_uses_and_keeps_the_range_of_its_own_returns():
-    _, _, after, _, rollout, metrics = one_update()
+    learner, state, batch, rollout = pixel_all(leq__return_norm_decay=0.5)
+    memory = state.memory.replace(return_range=jnp.array([-100.0, 100.0]))
+    state = state.replace(memory=memory)
+    after, metrics = jax.jit(learner.update)(state, batch, KEY)
     low, high = np.percentile(rollout.returns, [5, 95])
     expected = [-50 + 0.5 * low, 50 + 0.5 * high]
     np.testing.assert_allclose(after.memory.return_range, expected, rtol=1e-4)
     assert metrics["return_scale"] == pytest.approx(expected[1] - expected[0], rel=1e-4)
-
-
-def test_tau_stays_what_it_is():
-    _, state, after, *_ = one_update()
-    assert after.hyper["tau"] == state.hyper["tau"] == jnp.float32(0.3)
-
-
-def test_a_grid_of_tau_by_vmap_equals_single_runs():
-    learner = make_learner(make_smooth(), optax.sgd(0.1))
-    batch, start = make_batch(), first_state(learner, make_params(learner))
-    assert learner.config.tau is None  # it varies: the state has it
-    taus = jnp.array([0.1, 0.4, 0.8])
-    update = lambda state: learner.update(state, batch, jax.random.key(5))  # noqa: E731
-    grid = jax.vmap(lambda tau: start.replace(hyper={"tau": tau}))(taus)
-    together = jax.jit(jax.vmap(update))(grid)
-    single = jax.jit(update)
-    for i, tau in enumerate(taus):
-        jax.tree.map(
-            lambda x, y, i=i: np.testing.assert_allclose(x[i], y, rtol=1e-3, atol=1e-5),
-            together,
-            single(start.replace(hyper={"tau": tau})),
-        )
-    spread = jax.tree.map(lambda x: float(np.ptp(x, 0).max()), together[0].params)
-    assert min(max(jax.tree.leaves(spread[name])) for name in spread) > 1e-3
-
-
-# --- behaviour cloning ----------------------------------------------------------------
-
-
-def cloning(optimizer, critic):
-    config = from_presets("debug", **{"bc.critic": critic})
-    nets = ActorCritic(config.actor, config.critic, ACTIONS)
-    return BC.create(config, "bc", make_smooth(), nets).replace(optimizer=optimizer)
-
-
-def test_cloning_brings_policy_and_critic_to_the_data():
-    data = make_batch(64)
-    data["action"] = jnp.tanh(data["state"][:, :2] * 2)
-    data["return"] = 20 * data["state"][:, 0] + 5 * data["action"][:, 1]
-    learner = cloning(optax.adam(1e-2), "monte_carlo")
-    phase = learner
-
-    def step(state, _):
-        return phase.update(state, data, jax.random.key(0))
-
-    start = phase.init(jax.random.key(0), {}, make_params(learner))
-    run = jax.jit(lambda state: jax.lax.scan(step, state, length=400))
-    state, metrics = run(start)
-    assert metrics["bc_loss"][-1] < 0.05 * metrics["bc_loss"][0]
-    assert metrics["critic_loss"][-1] < 0.6 * metrics["critic_loss"][0]
-    q = learner.nets.q(state.params["critic"], data["state"], data["action"])
-    assert np.corrcoef(q, data["return"])[0, 1] > 0.95
-    np.testing.assert_allclose(metrics["return"], data["return"].mean(), rtol=1e-4)
-
-
-def test_cloning_alone_leaves_the_critic():
-    learner = cloning(optax.sgd(0.1), "none")
-    params = make_params(learner)
-    start = learner.init(jax.random.key(0), {}, params)
-    update = jax.jit(learner.update)
-    state, metrics = update(start, make_batch(), jax.random.key(0))
-    jax.tree.map(
-        np.testing.assert_array_equal, state.params["critic"], params["critic"]
-    )
-    assert optax.tree.norm(optax.tree.sub(state.params["actor"], params["actor"])) > 0
-    assert "critic_loss" not in metrics
-
-
-def test_cloning_in_the_leq_loss_is_a_squared_error_with_its_weight():
-    learner, state, batch, rollout = make_all(actor__bc_weight=0.4)
-    given = state.params, state, Imagined(batch, rollout)
-    with_cloning, metrics = learner.actor_loss(*given)
-    plain, _ = make_learner(make_smooth()).actor_loss(*given)
-    action = learner.nets.mode(state.params["actor"], batch["state"])
-    expected = float(np.square(action - batch["action"]).sum(-1).mean())
-    assert metrics["bc_loss"] == pytest.approx(expected, rel=1e-5)
-    assert with_cloning == pytest.approx(float(plain) + 0.4 * expected, rel=1e-4)
-
-
-# --- against the real world model -----------------------------------------------------
-
-
-def test_the_world_model_is_the_same_bit_for_bit_after_updates():
-    config = from_presets("debug")
-    net = LatentNet(config.latent, ObservationSpec(0, 4, ACTIONS))
-    rng = np.random.default_rng(11)
-    shapes = jax.eval_shape(net.init, jax.random.key(0))
-    draw = lambda x: jnp.float32(0.3 * rng.normal(size=x.shape))  # noqa: E731
-    model = LatentWorldModel(jax.tree.map(draw, shapes), net)
-    before = jax.device_get(model.params)
-    learner = make_learner(model, optax.sgd(1e-2))
-    arrays = {
-        "transition": jnp.arange(20),
-        "deter": jnp.float32(rng.normal(size=(21, net.config.deter))),
-        "stoch": jnp.asarray(rng.integers(0, 4, (21, 4)).astype(np.uint8)),
-        "action": jnp.float32(rng.uniform(-1, 1, (21, ACTIONS))),
-        "reward": jnp.float32(rng.normal(size=21)),
-        "is_terminal": jnp.zeros(21, bool),
-    }
-    feed = Resident(arrays, Transitions(20, 6, ("deter", "stoch")))
-    params = jax.tree.map(jnp.asarray, make_params(learner, net.features))
-    started = jax.device_get(params)
-    first = first_state(learner, params)
-    names = jax.eval_shape(
-        lambda key: learner.update(first, feed.read(arrays, key, 0), key)[1],
-        jax.random.key(0),
-    )
-    totals = {name: jnp.zeros(()) for name in names}
-    state, totals = _advance(
-        feed.read,
-        learner,
-        arrays,
-        first,
-        totals,
-        jax.random.key(1),
-        0,
-        3,
-    )
-    jax.tree.map(np.testing.assert_array_equal, model.params, before)
-    assert all(np.isfinite(x) for x in totals.values())
-    for name in ("actor", "critic"):
-        change = optax.tree.sub(jax.device_get(state.params[name]), started[name])
-        assert optax.tree.norm(change) > 0
