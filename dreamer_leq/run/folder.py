@@ -114,6 +114,13 @@ class RunFolder:
         old = getattr(self.config, section)
         reached = self.checkpoints(1).latest(phase) or 0
         wanted = getattr(config, section).updates
+        members = list(config.members)
+        together = self.checkpoints(1).extra(phase).get("members", members)
+        if phase == config.algorithm and together != members:
+            raise UserError(
+                f"{self.path}: its members were trained apart: go on with each in its "
+                f"own folder, such as --logdir {self.path / members[0]}"
+            )
         if any(self.checkpoints(1).latest(name) is not None for name in later):
             reason = f"{later[0]} has begun with what {old.updates} updates made"
         elif reached > wanted:

@@ -71,23 +71,13 @@ class LearnerPhase:
     def _go_on_with_these(self) -> None:
         """Begin anew where the phase's checkpoints are of other members, which are
         trained and have their own.
-
-        Raises UserError where members that were trained apart would have to go on
-        together.
         """
         training, session = self.training, self.run.session
         last = training.name == self.run.config.algorithm
         names = [m.folder.path.name if last else m.config.seed for m in self.members]
         training.about = {"members": names}
-        found = session.checkpoints.extra(training.name).get("members", names)
-        if found == names:
-            return
-        if apart := [m for m in self.members if m.folder.policy_phase == training.name]:
-            raise UserError(
-                f"{self.run.folder.path}: its members were trained apart: go on with "
-                f"each in its own folder, such as --logdir {apart[0].folder.path}"
-            )
-        session.checkpoints.forget(training.name)
+        if session.checkpoints.extra(training.name).get("members", names) != names:
+            session.checkpoints.forget(training.name)
 
     def first_state(self, networks: Networks) -> TrainState:
         """The states of all members before the first update, with the networks of
