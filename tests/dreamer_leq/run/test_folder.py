@@ -109,6 +109,19 @@ def test_updates_that_can_not_go_on_say_why_and_what_to_do(
         go_on(folder, configs.from_presets("debug", **change))
 
 
+def test_the_best_checkpoint_is_kept_where_that_is_wanted(tmp_path):
+    for wanted, kept in ((True, [10, 30]), (False, [30])):
+        folder = RunFolder(tmp_path / str(wanted))
+        keys = {"checkpoint.keep": 1, "checkpoint.keep_best": wanted}
+        config = configs.from_presets("debug", **keys)
+        with folder.kept_checkpoints(config) as checkpoints:
+            for step, mean in ((0, 1.0), (10, 5.0), (20, 3.0), (30, 2.0)):
+                folder.add_scores(step, {"mean": mean})
+                for phase in ("bc", "leq"):
+                    checkpoints.save(phase, step, {"x": jnp.zeros(1)})
+            assert checkpoints.steps("leq") == kept and checkpoints.steps("bc") == [30]
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
