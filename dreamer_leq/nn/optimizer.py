@@ -68,15 +68,12 @@ def learning_rate_schedule(
     """0 at count 0, linear to `peak` at `warmup`; then a cosine to 0 at `total`, or
     flat. Without warm-up it begins at `peak`.
     """
-
-    def schedule(count):
-        rise = jnp.minimum(1.0, count / warmup) if warmup else 1.0
-        if kind == "constant":
-            return peak * rise
-        part = jnp.clip((count - warmup) / max(1, total - warmup), 0.0, 1.0)
-        return peak * rise * 0.5 * (1 + jnp.cos(jnp.pi * part))
-
-    return schedule
+    if kind == "cosine":
+        end = max(total, warmup + 1)  # a phase of no updates has a schedule, too
+        return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, end)
+    if warmup:
+        return optax.warmup_constant_schedule(0.0, peak, warmup)
+    return optax.constant_schedule(peak)
 
 
 def make_optimizer(

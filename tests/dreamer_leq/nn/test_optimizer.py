@@ -185,7 +185,10 @@ def test_warmup_is_linear_from_exactly_zero(kind):
     assert float(schedule(jnp.asarray(0))) == 0.0
     assert float(schedule(0)) == 0.0
     for n in (1, 10, 500, 999, 1000):
-        np.testing.assert_allclose(schedule(jnp.asarray(n)), 4e-5 * n / 1000, rtol=1e-5)
+        # float32 counts down from 1, so that little of it is lost in little
+        np.testing.assert_allclose(
+            schedule(jnp.asarray(n)), 4e-5 * n / 1000, rtol=1e-5, atol=4e-5 * 2e-7
+        )
 
 
 def test_cosine_falls_from_the_peak_to_zero_at_the_total():
@@ -197,6 +200,12 @@ def test_cosine_falls_from_the_peak_to_zero_at_the_total():
     np.testing.assert_allclose(schedule(75_500), peak / 2, rtol=1e-5)
     for n in (total, total + 1, 3 * total):
         np.testing.assert_allclose(schedule(n), 0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "constant"])
+@pytest.mark.parametrize("warmup", [0, 10])
+def test_a_phase_without_updates_has_a_schedule(kind, warmup):
+    assert np.isfinite(learning_rate_schedule(1e-3, warmup, 0, kind)(0))
 
 
 def test_constant_stays_at_the_peak():
