@@ -147,14 +147,30 @@ def optimizers(section: Any) -> dict[str, Optimizer]:
 
 
 def _wrong_image_side(size: int, latent: Latent) -> Iterator[str]:
-    """Decoders begin at 4x4 pixels (world_models/vision.py)."""
-    if latent.image == "conv":  # the last layer keeps the resolution
+    """Decoders begin at 4x4 pixels and double the side (world_models/vision.py)."""
+    doublings = (size // 4).bit_length() - 1
+    if size < 4 or size != 4 * 2**doublings:
+        made = 4 * 2 ** (len(latent.mults) - (latent.image == "conv"))
+        yield (
+            f"data.image_size: no decoder makes images of {size}, only of 4, 8, 16, … "
+            f"pixels: --data.image_size {made} resizes them"
+        )
+    # conv's last layer keeps the resolution; patch's first takes what remains
+    elif latent.image == "conv" and doublings != len(latent.mults) - 1:
         side = 4 * 2 ** (len(latent.mults) - 1)
-        if size != side:
-            yield f"data.image_size: {size}, but latent.mults make images of {side}"
-    elif size & (size - 1) or size < 4 * 2 ** len(latent.mults):
-        least = 4 * 2 ** len(latent.mults)
-        yield f"data.image_size: {size} is not a power of 2 of at least {least}"
+        fit = _mults_of(latent.mults, doublings + 1)
+        yield f"data.image_size: {size}, but latent.mults make images of {side}; {fit}"
+    elif latent.image == "patch" and doublings < len(latent.mults):
+        least, fit = 4 * 2 ** len(latent.mults), _mults_of(latent.mults, doublings)
+        yield f"data.image_size: {size}, but latent.mults need at least {least}; {fit}"
+
+
+def _mults_of(mults: tuple[int, ...], layers: int) -> str:
+    """A flag with as many multiples, the last ones repeated or left out."""
+    if not layers:
+        return "give at least 8"
+    found = (*mults, *[mults[-1]] * layers)[:layers]
+    return f"--latent.mults {' '.join(map(str, found))} fits"
 
 
 def _indivisible(key: str, number: int, blocks: int) -> Iterator[str]:

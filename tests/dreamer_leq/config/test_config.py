@@ -1,5 +1,6 @@
 """Configurations: one YAML, typed flags over it, and refusals that say what to do."""
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -324,10 +325,14 @@ def test_every_number_has_a_range(key):
             "latent.deter: 100 is not a multiple of latent.blocks, 8",
         ),
         ({"latent.depth": 5}, "20 is not a multiple of latent.blocks, 8"),
-        ({"data.image_size": 84}, "data.image_size: 84, but latent.mults make images"),
+        (
+            {"data.image_size": 84},
+            "images of 84, only of 4, 8, 16, … pixels: --data",
+        ),
+        ({"data.image_size": 128}, "images of 64; --latent.mults 1 2 3 4 4 4 fits"),
         (
             {"latent.image": "patch"},
-            "data.image_size: 64 is not a power of 2 of at least 128",
+            "latent.mults need at least 128; --latent.mults 1 2 3 4 fits",
         ),
         ({"latent.bins": 254}, "latent.bins: has to be odd"),
         ({"latent.mults": []}, "latent.mults: has to be one or more numbers"),
@@ -582,3 +587,19 @@ def test_a_mesh_leaves_batches_alone_that_are_not_drawn():
 def test_a_grid_is_trained_without_a_mesh():
     said = refusal(config.from_presets, mesh="data=8", seeds=2)
     assert said.startswith("mesh: ")
+
+
+@pytest.mark.parametrize("kind", ["conv", "patch"])
+@pytest.mark.parametrize("size", [16, 84, 100])
+def test_advice_on_image_sizes_works(kind, size):
+    """Following it, at most twice, gives a configuration."""
+    keys = {"latent.image": kind, "data.image_size": size}
+    for _ in range(2):
+        message = refusal(config.from_presets, **keys)
+        flag = re.search(r"--(\S+) ([0-9 ]+)", message)
+        keys[flag[1]] = [int(word) for word in flag[2].split()]
+        if flag[1] == "data.image_size":
+            keys[flag[1]] = keys[flag[1]][0]
+        with contextlib.suppress(UserError):
+            return config.from_presets(**keys)
+    raise AssertionError(keys)
