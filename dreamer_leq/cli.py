@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 from dreamer_leq.system.compiled_programs import keep_compiled_programs
 from dreamer_leq.system.errors import UserError
-from dreamer_leq.system.paths import WORDS, expanded, is_path
 from dreamer_leq.system.programs import program
 from dreamer_leq.system.shortages import shortage
 from vd4rl_loader.errors import DataError, told
+from vd4rl_loader.paths import path_argument
 from vd4rl_loader.simulators.workers import WorkerLost
 from vd4rl_loader.terminal import accept_any_text
 
@@ -124,7 +124,8 @@ def _train_run(config: "Config", first: bool) -> int:
         return stop.code
     minutes = (time.monotonic() - start) / 60
     _log(f"done in {minutes:.1f} minutes; everything is in {folder.path}")
-    for line in _where(folder.path):
+    members = [folder.path / name for name in config.members]
+    for line in _where(folder.path, members):
         _log(line)
     return 0
 
@@ -149,8 +150,10 @@ def _announced(folder: Path, drawn: Callable[[], bool]) -> Iterator[None]:
                 raise
 
 
-def _where(folder: Path) -> list[str]:
-    """What a finished run has left, and the commands to go on with."""
+def _where(folder: Path, members: Sequence[Path] = ()) -> list[str]:
+    """What a finished run has left, or a grid with its members, and the commands to go
+    on with.
+    """
     made = {
         "videos/open_loop.mp4": "true | imagined | difference",
         "videos/dream.mp4": "its dream, a row per member",
@@ -159,10 +162,10 @@ def _where(folder: Path) -> list[str]:
         "report.html": "all of it on one page: open it in a browser",
     }
     there = [name for name in made if (folder / name).exists()]
-    members = sorted(folder.glob("tau*-seed*"))
     score = [*program("eval"), "--logdir", str(folder)]
     if members or "scores.json" in there:
-        score += ["--episodes", "10", *([] if members else ["--video", "out.mp4"])]
+        score += ["--episodes", "10"]
+        score += ["--video", "out.mp4"] if "videos/policy.mp4" in there else []
         score += ["--imagine", "dream.mp4"] if "videos/dream.mp4" in there else []
     else:  # without a policy, or an environment
         films = "videos/open_loop.mp4" in there
@@ -192,7 +195,7 @@ def _eval_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="eval.py", description=about, allow_abbrev=False)
     add = parser.add_argument
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--logdir", type=_path, help="folder of the run")
+    what.add_argument("--logdir", type=path_argument, help="folder of the run")
     what.add_argument(
         "--compare",
         nargs="+",
@@ -201,7 +204,12 @@ def _eval_parser() -> argparse.ArgumentParser:
         help="compare runs and grids instead: a table and a page of curves; NAME is "
         "that of their method (default: the keys in which they differ)",
     )
-    add("--out", default="compare.html", type=_path, help="the page of --compare")
+    add(
+        "--out",
+        default="compare.html",
+        type=path_argument,
+        help="the page of --compare",
+    )
     add(
         "--episodes",
         type=int,
@@ -219,31 +227,33 @@ def _eval_parser() -> argparse.ArgumentParser:
     )
     add("--workers", type=int, default=0, help="processes (default: one per core)")
     add("--random", action="store_true", help="score uniform actions beside the policy")
-    add("--video", type=_path, help="write the first episodes to this .mp4 or .gif")
+    add(
+        "--video",
+        type=path_argument,
+        help="write the first episodes to this .mp4 or .gif",
+    )
     add(
         "--imagine",
-        type=_path,
+        type=path_argument,
         help="write the policy's dream, a row per ensemble member",
     )
     add(
         "--open-loop",
-        type=_path,
+        type=path_argument,
         help="write true | imagined | difference of dataset sequences",
     )
     add("--report", action="store_true", help="write LOGDIR/report.html, with --random")
-    add("--data", type=_path, help="the dataset for imagined videos, if it has moved")
+    add(
+        "--data",
+        type=path_argument,
+        help="the dataset for imagined videos, if it has moved",
+    )
     return parser
-
-
-def _path(text: str) -> str:
-    if not is_path(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {WORDS}")
-    return expanded(text)
 
 
 def _named_path(text: str) -> str:
     name, equals, path = text.rpartition("=")
-    return name + equals + _path(path)
+    return name + equals + path_argument(path)
 
 
 def _evaluate(argv: Sequence[str]) -> None:

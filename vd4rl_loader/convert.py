@@ -16,6 +16,7 @@ from vd4rl_loader.files.episode import Episode
 from vd4rl_loader.files.episode_files import episode_name, write_episode
 from vd4rl_loader.files.layout import ALIGNMENT_HELP, Source, find_source
 from vd4rl_loader.files.validation import Findings
+from vd4rl_loader.paths import path_argument
 from vd4rl_loader.resize import resize_images
 from vd4rl_loader.simulators.render import MAX_SIZE, RenderStyle
 from vd4rl_loader.simulators.suite import usual_camera
@@ -118,8 +119,12 @@ def _record(source: Source, source_size: int, size: int) -> dict[str, Any]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the command `convert`."""
-    parser.add_argument("src", help="folder of .npz or .hdf5 files, or one file")
-    parser.add_argument("dst", help="new folder for files of the other format")
+    parser.add_argument(
+        "src", type=path_argument, help="folder of .npz or .hdf5 files, or one file"
+    )
+    parser.add_argument(
+        "dst", type=path_argument, help="new folder for files of the other format"
+    )
     parser.add_argument("--size", type=int, help="resize images to SIZE pixels")
     parser.add_argument(
         "--skip-bad", action="store_true", help="go on without what is unusable"

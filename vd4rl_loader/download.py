@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.files.layout import SUFFIXES
+from vd4rl_loader.paths import path_argument
 from vd4rl_loader.states import published
 
 REPOSITORY = "conglu/vd4rl"
@@ -90,7 +91,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="main",
         help="V-D4RL's main, distracting, multitask; or d4rl, neorl for state vectors",
     )
-    parser.add_argument("--out", required=True, help="root of datasets to write to")
+    about = "root of datasets to write to"
+    parser.add_argument("--out", required=True, type=path_argument, help=about)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ from vd4rl_loader.dataset import Dataset, DatasetSpec, open_dataset
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.files.episode_files import atomic
 from vd4rl_loader.files.layout import ALIGNMENT_HELP
+from vd4rl_loader.paths import path_argument
 from vd4rl_loader.simulators.render import RenderStyle
 from vd4rl_loader.simulators.suite import EPISODE_STEPS
 from vd4rl_loader.states import StateDataset, is_state_data, open_states
@@ -157,7 +158,9 @@ def _save_sheet(path: Path, dataset: Dataset) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the command `info`."""
     parser.add_argument(
-        "path", help="root, level's folder, one file, or minari:DATASET_ID"
+        "path",
+        type=path_argument,
+        help="root, level's folder, one file, or minari:DATASET_ID",
     )
     parser.add_argument(
         "--task", help="which task of a root, such as walker_walk or hopper-medium"

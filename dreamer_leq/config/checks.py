@@ -15,8 +15,8 @@ from dreamer_leq.config.learners import Optimizer
 from dreamer_leq.config.tree import WORLD_MODELS, Config, Latent, config_class
 from dreamer_leq.config.values import PathText, Rule
 from dreamer_leq.system.errors import UserError
-from dreamer_leq.system.paths import expanded
 from vd4rl_loader.errors import shown
+from vd4rl_loader.paths import expanded
 
 Flat = dict[str, Any]
 

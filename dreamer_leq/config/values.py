@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args
 
-from dreamer_leq.system import paths
+from vd4rl_loader import paths
 from vd4rl_loader.simulators.render import MAX_SIZE
 
 

@@ -31,6 +31,7 @@ from dreamer_leq.run import build
 from dreamer_leq.run.facts import DataFacts
 from dreamer_leq.run.kinds import kind_of
 from dreamer_leq.run.provenance import run_info
+from dreamer_leq.system.devices import present
 from dreamer_leq.system.errors import UserError
 from dreamer_leq.system.files import (
     FORMAT,
@@ -42,9 +43,9 @@ from dreamer_leq.system.files import (
     write_json,
 )
 from dreamer_leq.system.locks import only_user
-from dreamer_leq.system.paths import WORDS, expanded, is_path
 from dreamer_leq.training.checkpoints import Checkpoints
 from dreamer_leq.world_models.interface import WorldModel
+from vd4rl_loader.paths import WORDS, expanded, is_path
 
 # Keys on which the world model depends, and those on which pretrained networks do too.
 _WORLD_MODEL_KEYS = (
@@ -357,6 +358,7 @@ class RunFolder:
 
     def load_world_model(self) -> WorldModel:
         """The world model as its last checkpoint has it."""
+        present()  # before JAX says in pages what it lacks
         config = self.config
         checkpoints = self.checkpoints(config.checkpoint.keep)
         return kind_of(config).load(config, self.facts, checkpoints)

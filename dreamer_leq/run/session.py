@@ -83,7 +83,8 @@ def open_logger(folder: RunFolder, config: Config) -> MetricsLogger | NoMetrics:
         return NoMetrics()
     wandb = None
     if config.log.wandb:
-        varying = (f"{key}{value:g}" for key, (value, *_) in config.varying.items())
+        given = config.varying.items()
+        varying = (f"{k}{','.join(map('{:g}'.format, v))}" for k, v in given)
         name = " ".join([config.task, config.algorithm, *varying, f"seed{config.seed}"])
         about = {"config": relevant(config), "group": config.task}
         wandb = {"project": "dreamer-leq", "name": name, **about}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dreamer_leq import UserError, cli
+from vd4rl_loader.__main__ import main as loader_main
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.simulators import opengl
 
@@ -156,6 +157,11 @@ def test_addresses_and_impossible_names_are_no_paths(capsys):
             assert cli.eval_main([flag, path]) == 2
             said = capsys.readouterr().err
             assert "is not a path on this machine" in said and said.count("\n") == 1
+        collect = ["collect", "--suite", "pointmaze", "--task", "umaze", "--out", path]
+        for command in (["info", path], ["convert", "x", path], collect):
+            assert loader_main(command) == 2
+            said = capsys.readouterr().err
+            assert "is not a path on this machine" in said and said.count("\n") == 1
 
 
 def test_a_home_is_written_out(capsys, monkeypatch, tmp_path):
@@ -167,12 +173,16 @@ def test_a_home_is_written_out(capsys, monkeypatch, tmp_path):
 
 def test_commands_that_are_printed_are_quoted_and_there(monkeypatch, tmp_path):
     folder = tmp_path / "it's here"
+    (folder / "videos").mkdir(parents=True)
+    (folder / "scores.json").touch()
+    (folder / "videos/policy.mp4").touch()
     for started in ("train_offline.py", "some/where/train_offline.py"):
         monkeypatch.setattr(sys, "argv", [started])
         score, curves, keys = map(shlex.split, cli._where(folder)[-3:])
         assert score[1] == str(Path(started).with_name("eval.py"))
         assert score[3] == str(folder) and curves[-1] == str(folder / "tensorboard")
         assert keys[:3] == ["python", started, "--help"]
+        assert score[4:] == ["--episodes", "10", "--video", "out.mp4"]
     monkeypatch.setattr(sys, "argv", ["/usr/bin/dreamer-leq-train"])
     assert cli._where(folder)[-3].startswith("  dreamer-leq-eval --logdir ")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

@@ -14,6 +14,7 @@ from vd4rl_loader.collection.levels import LEVELS
 from vd4rl_loader.collection.pixels import collect
 from vd4rl_loader.collection.pointmaze import collect_pointmaze
 from vd4rl_loader.errors import DataError
+from vd4rl_loader.paths import path_argument
 from vd4rl_loader.simulators.simulate import check_rendering
 
 _FLAGS = {"policies": "policy", "layout": "format"}  # where they differ from the names
@@ -65,7 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--episodes", type=int, help="dm_control: episodes of the dataset (100)")
     add("--steps", type=int, help="gymnasium, pointmaze: its transitions (200000)")
     add("--seed", type=int, help="seed of initial states and actions (0)")
-    add("--out", required=True, help="dm_control: the dataset's root; others: the file")
+    about = "dm_control: the dataset's root; others: the file"
+    add("--out", required=True, type=path_argument, help=about)
     add("--format", dest="layout", help="gymnasium: d4rl (.hdf5) or neorl (.npz)")
     add("--render", help="dm_control: vd4rl (default), or fast: 8 times in software")
     add("--size", type=int, help="dm_control: height and width of images, in pixels")

@@ -1,5 +1,8 @@
 """Paths as people write them, on command lines and in calls."""
 
+from __future__ import annotations
+
+import argparse
 import os
 import re
 
@@ -18,3 +21,10 @@ def is_path(text: str) -> bool:
 def expanded(text: str) -> str:
     """The path with its `~` written out."""
     return os.path.expanduser(text)
+
+
+def path_argument(text: str) -> str:
+    """A path of a command line, for argparse."""
+    if not is_path(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {WORDS}")
+    return expanded(text)
