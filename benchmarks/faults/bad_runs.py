@@ -76,7 +76,7 @@ def _zeros(tree):
 # --- the commands, without what takes long
 
 
-def _score(agent, environment, reference, *, episodes, seed, workers, record):
+def _score(agent, environment, reference, *, episodes, seed, **others):
     environment_factory(environment, seed)
     return summarize([1.0] * min(episodes, 9), [1] * min(episodes, 9), reference), None
 
