@@ -322,8 +322,8 @@ def test_what_comes_after_it_is_not(whole, taken_over):
     (_, (theirs, _)), (_, (ours, _)) = (
         parameters(folder, "leq") for folder in (whole, taken_over[1])
     )
-    assert np.float32(theirs["tau"]) == np.float32(0.1)
-    assert np.float32(ours["tau"]) == np.float32(0.4)
+    assert np.float32(theirs["hyper"]["tau"]) == np.float32(0.1)
+    assert np.float32(ours["hyper"]["tau"]) == np.float32(0.4)
     differs = jax.tree.map(
         lambda a, b: (a != b).any(), theirs["params"]["actor"], ours["params"]["actor"]
     )
@@ -593,11 +593,19 @@ def test_another_runs_pretraining(place, whole, said, flags, complaint):
     assert "--pretrained whole: it has another" in line and complaint in line
 
 
+def test_a_run_that_another_process_trains(place, whole, said):
+    with RunFolder(whole).in_use():
+        line = said(train_main, *HOPPER, *ANALYSED, "--logdir", "whole")
+    assert "whole is in use by pid" in line
+
+
 def test_pretraining_that_is_not_over(place, whole, said):
     shutil.copytree(whole, place.path / "early")
-    shutil.rmtree(place.path / "early/checkpoints/leq")
+    for phase in ("leq", "world_model"):
+        shutil.rmtree(place.path / "early/checkpoints" / phase)
     flags = (*HOPPER, "--logdir", "no", "--pretrained")
-    assert "its pretraining is not over" in said(train_main, *flags, "early")
+    line = said(train_main, *flags, "early")
+    assert "its world model is still to be trained: let its own command" in line
     assert "nowhere is not a run's folder" in said(train_main, *flags, "nowhere")
 
 

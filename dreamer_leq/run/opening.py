@@ -36,6 +36,8 @@ def open_run(
     facts = DataFacts.of(dataset, path, config.about, transform)
     if not all_same(facts.content):
         raise UserError(f"{path}: the hosts of this run have different data there")
+    if source:
+        by_first(lambda: source.refuse_to_pretrain(config, facts))
     films = by_first(lambda: try_environment(config, facts, log))
     with (
         folder.in_use() if first() else nullcontext(),
@@ -82,7 +84,5 @@ def _begin(
     """The folder with what stands in it before the first phase; says what was taken
     over.
     """
-    if source:
-        source.refuse_to_pretrain(config, facts)
     folder.begin(config, facts)
     return folder.take_over(source, config) if source else None
