@@ -40,6 +40,23 @@ def eval_main(argv: Sequence[str] | None = None) -> int:
     return _guarded(_evaluate, argv)
 
 
+def sweep_main(argv: Sequence[str] | None = None) -> int:
+    """`python -m dreamer_leq sweep`; returns the exit code."""
+    return _guarded(_sweep, argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python -m dreamer_leq COMMAND …`; returns the exit code."""
+    commands = {"train": train_main, "eval": eval_main, "sweep": sweep_main}
+    name, *rest = [*(sys.argv[1:] if argv is None else argv), ""]
+    if name in commands:
+        return commands[name](rest[:-1])
+    asked = name in ("-h", "--help")
+    usage = f"python -m dreamer_leq {'|'.join(commands)} …; each has a --help"
+    print(usage if asked else f"error: {usage}", file=None if asked else sys.stderr)
+    return 0 if asked else 2
+
+
 def _guarded(
     command: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None
 ) -> int:
@@ -248,6 +265,34 @@ def _eval_parser() -> argparse.ArgumentParser:
         type=path_argument,
         help="the dataset for imagined videos, if it has moved",
     )
+    return parser
+
+
+def _sweep(argv: Sequence[str]) -> int:
+    args = _sweep_parser().parse_args(argv)
+    for name in ("jobs", "per_gpu"):
+        if not 0 <= getattr(args, name) <= 1000:
+            raise UserError(f"--{name.replace('_', '-')}: give 1 to 1000")
+    from dreamer_leq.commands.sweep import sweep
+
+    return sweep(args, _log)
+
+
+def _sweep_parser() -> argparse.ArgumentParser:
+    about = "Train all runs that a file names, and put their results into tables."
+    parser = _Parser(
+        prog="python -m dreamer_leq sweep", description=about, allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("file", type=path_argument, help="the sweep: docs/sweeps.md explains its keys")
+    add("--dry-run", action="store_true", help="print the plan, and start nothing")
+    add(
+        "--jobs",
+        type=int,
+        default=0,
+        help="jobs at the same time (default: as many as the GPUs hold, or one)",
+    )
+    add("--per-gpu", type=int, default=1, help="jobs that share a GPU (default: 1)")
     return parser
 
 

@@ -21,9 +21,14 @@ def command(config: Config) -> list[str]:
     while better := _better(book, names, wanted):
         names = better
     rest = _rest(book, names, wanted)
-    flags = [word for key, value in rest for word in _flag(key, value)]
+    flags = flags_of(dict(rest))
     presets = [] if names == [EMBEDDED] else ["--configs", *names]
     return ["python", "train_offline.py", *presets, *flags]
+
+
+def flags_of(values: Flat) -> list[str]:
+    """The words of a command line that give keys their values."""
+    return [word for key, value in values.items() for word in _flag(key, value)]
 
 
 def _better(book: Book, names: list[str], wanted: Flat) -> list[str] | None:

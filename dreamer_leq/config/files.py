@@ -72,7 +72,7 @@ def open_book(path: Path) -> Book:
 
 @functools.cache
 def _open_book(path: Path, kind: type[Config]) -> Book:
-    tree = _load(path)
+    tree = load_mapping(path)
     flats = {name: _leaves(node, f"{path}: {name}") for name, node in tree.items()}
     given = _own_defaults(kind) | flats.pop("defaults", {})
     defaults = _complete(given, f"{path}: defaults")
@@ -125,7 +125,7 @@ def read(path: str | Path) -> Config:
     missing, or of the wrong type.
     """
     path = Path(path)
-    stored = _leaves(_load(path), str(path))
+    stored = _leaves(load_mapping(path), str(path))
     flat = _unused(stored) | _YOUNGER | stored
     return validated(_complete(flat, str(path)), str(path))
 
@@ -141,7 +141,7 @@ def _with_lists(items: list[tuple[str, Any]]) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in items}
 
 
-def _load(path: Path) -> Any:
+def load_mapping(path: Path) -> Any:
     """A file's mapping, in which each key knows its line."""
     text = read_text(path)
     try:

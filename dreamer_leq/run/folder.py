@@ -26,6 +26,7 @@ from dreamer_leq import config as configs
 from dreamer_leq.config import Config
 from dreamer_leq.config.checks import optimizers
 from dreamer_leq.config.free_keys import FREE_KEYS
+from dreamer_leq.config.shared_keys import WORLD_MODEL_KEYS, begins
 from dreamer_leq.evaluation.agent import Agent
 from dreamer_leq.run import build
 from dreamer_leq.run.facts import DataFacts
@@ -47,10 +48,7 @@ from dreamer_leq.training.checkpoints import Checkpoints
 from dreamer_leq.world_models.interface import WorldModel
 from vd4rl_loader.paths import WORDS, expanded, is_path
 
-# Keys on which the world model depends, and those on which pretrained networks do too.
-_WORLD_MODEL_KEYS = (
-    *("task", "world_model", "latent.", "ensemble.", "vectors.", "precision"),
-)
+# Keys on which pretrained networks depend, beside those of the world model.
 _NETWORK_KEYS = (
     *("seed", "seeds", "critic."),
     *("actor.network", "actor.layers", "actor.units", "actor.layer_norm"),
@@ -211,7 +209,7 @@ class RunFolder:
         `config` on the data of `facts` (None: not known yet).
         """
         keys = configs.difference(self.config, config)
-        differing = [key for key in keys if _begins(key, _WORLD_MODEL_KEYS)]
+        differing = [key for key in keys if begins(key, WORLD_MODEL_KEYS)]
         differing += self._differing(facts) if facts else []
         if differing:
             raise UserError(
@@ -411,7 +409,7 @@ def _shared_networks(old: Config, new: Config) -> tuple[list[str], list[str]]:
     """
     phases = [name for name in new.phases[1:-1] if name in old.phases[1:-1]]
     names = (*_NETWORK_KEYS, *(f"{phase}." for phase in phases))
-    differing = [key for key in configs.difference(old, new) if _begins(key, names)]
+    differing = [key for key in configs.difference(old, new) if begins(key, names)]
     if phases and old.gamma != new.gamma:
         differing.append(f"{new.algorithm}.gamma")
     return ([] if differing else phases), differing
@@ -420,10 +418,3 @@ def _shared_networks(old: Config, new: Config) -> tuple[list[str], list[str]]:
 def _grid_keys(config: Config) -> set[str]:
     """The keys by which the members of a grid differ."""
     return {"seeds", *(f"{config.algorithm}.{name}" for name in config.varying)}
-
-
-def _begins(key: str, names: tuple[str, ...]) -> bool:
-    """Whether a key is one of `names`, or of those sections that end in a dot."""
-    return any(
-        key.startswith(name) if name.endswith(".") else key == name for name in names
-    )

@@ -1,0 +1,98 @@
+"""The sweep of a file: its plan, or all of its jobs and what they have shown."""
+
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from dreamer_leq.sweeps.engine import State, drive
+from dreamer_leq.sweeps.file import SweepFile, read
+from dreamer_leq.sweeps.local import Local
+from dreamer_leq.sweeps.plan import Job, plan
+from dreamer_leq.sweeps.process import Work
+from dreamer_leq.sweeps.progress import Cost, costs, measured
+from dreamer_leq.sweeps.table import Watch, clock
+from dreamer_leq.system.errors import UserError
+from dreamer_leq.system.files import write_json
+from dreamer_leq.system.interrupts import Interrupts
+
+Log = Callable[[str], None]
+
+
+def sweep(args: Namespace, log: Log) -> int:
+    """What `sweep` does with its flags; returns the exit code: 1 where jobs failed.
+
+    Raises UserError before anything starts.
+    """
+    told = read(args.file)
+    jobs = plan(told)
+    if args.dry_run:
+        for line in _described(told, jobs):
+            log(line)
+        return 0
+    engine = Local(args.jobs, args.per_gpu)
+    _begin(told, jobs)
+    log(f"{len(jobs)} jobs in {told.folder}")
+    with Interrupts() as interrupts, Watch(log) as watch:
+        state = drive(jobs, engine, interrupts, watch=watch)
+    return _ended(state, interrupts, told, log)
+
+
+def _begin(told: SweepFile, jobs: Sequence[Job]) -> None:
+    """The sweep's folder with the list of its runs, for --compare.
+
+    Raises UserError where it can't be written.
+    """
+    runs = [
+        {"folder": str(Path(folder).relative_to(told.folder)), "method": job.method}
+        for job in jobs
+        if job.kind == "train"
+        for folder in job.runs
+    ]
+    try:
+        write_json(told.folder / "sweep.json", {"name": told.name, "runs": runs})
+    except OSError as error:
+        raise UserError(
+            f"{told.folder}: can't be written to: {error.strerror}; name another "
+            f"`folder` in {told.path}"
+        ) from None
+
+
+def _ended(state: State, interrupts: Interrupts, told: SweepFile, log: Log) -> int:
+    for name, outcome in state.failed.items():
+        log(f"failed: {name}: {outcome.reason}")
+        if outcome.ran:
+            log(f"  its log: {Work.of(state.jobs[name]).log}")
+    if interrupts.pending is not None:
+        log("stopped; the same command goes on")
+        return 128 + interrupts.pending
+    return int(bool(state.failed))
+
+
+def _described(told: SweepFile, jobs: Sequence[Job]) -> Iterator[str]:
+    """The plan: each job with its command, what it waits for, and what it will take."""
+    expected = costs(jobs)
+    done = {job.name for job in jobs if measured(job)}
+    for job in jobs:
+        runs = f", {len(job.runs)} runs" if len(job.runs) > 1 else ""
+        state = "done" if job.name in done else "to do"
+        yield f"{job.name} ({state}{runs}; {_cost(expected[job.name])})"
+        yield f"  {job.command}"
+        if job.after:
+            yield f"  waits for {', '.join(job.after)}"
+    runs = sum(len(job.runs) for job in jobs if job.kind == "train")
+    yield f"{len(jobs)} jobs, {runs} runs, {len(done)} jobs done; in {told.folder}"
+    left = [expected[job.name].seconds for job in jobs if job.name not in done]
+    known = [seconds for seconds in left if seconds is not None]
+    if left:
+        unknown = f", and {len(left) - len(known)} jobs that nothing is known of"
+        yield (
+            f"left: about {clock(sum(known))} of jobs one after the other"
+            f"{unknown if len(known) < len(left) else ''}"
+        )
+
+
+def _cost(cost: Cost) -> str:
+    if cost.seconds is None:
+        return "time not known: no such job is done"
+    memory = f", {cost.memory / 2**30:.1f} GiB" if cost.memory else ""
+    return f"about {clock(cost.seconds)}{memory}"

@@ -1,0 +1,141 @@
+"""Jobs in their order, with programs that end at once in place of training."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dreamer_leq.sweeps.engine import drive
+from dreamer_leq.sweeps.local import Local, gpus
+from dreamer_leq.sweeps.plan import TRAIN, Job
+from dreamer_leq.sweeps.process import JobProcess, Work, run_to_end, seconds_of
+from dreamer_leq.system.interrupts import Interrupts
+from dreamer_leq.system.locks import only_user
+
+# Says when it began and ended; what it does meanwhile is its argument.
+STAND_IN = """
+import os, signal, sys, time
+what = sys.argv[1]
+with open("times", "a") as file:
+    print(os.path.basename(os.getcwd()), "begins", file=file, flush=True)
+    if what == "fails":
+        sys.exit("error: no such thing")
+    if what == "killed once" and not os.path.exists("killed"):
+        open("killed", "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "saves":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        print("ready", flush=True)
+        time.sleep(60)
+    print(os.path.basename(os.getcwd()), "ends", file=file)
+"""
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """Makes jobs, and what stands for them, of (name, what it does, after)."""
+
+    def sweep(*wanted):
+        jobs, works = [], {}
+        for name, what, *after in wanted:
+            folder = tmp_path / name
+            folder.mkdir(exist_ok=True)
+            words = (what,)
+            jobs.append(Job(name, TRAIN, folder, words, None, "", tuple(after)))
+            code = f"import os; os.chdir({str(folder)!r})"
+            program = (sys.executable, "-c", f"{code}; exec({STAND_IN!r})")
+            works[name] = Work(name, words, str(folder), "job", program=program)
+        return jobs, works
+
+    return sweep
+
+
+def run(jobs, works, engine=None):
+    with Interrupts() as interrupts:
+        return drive(jobs, engine or Local(2), interrupts, works)
+
+
+def times(folder):
+    return (folder / "times").read_text().splitlines()
+
+
+def test_each_runs_once_after_those_that_it_waits_for(sweep, tmp_path):
+    jobs, works = sweep(("a", ""), ("b", "", "a"), ("c", "", "a"), ("d", "", "b", "c"))
+    state = run(jobs, works)
+    assert sorted(state.done) == ["a", "b", "c", "d"] and not state.failed
+    assert [times(tmp_path / name) for name in "abcd"] == [
+        [f"{name} begins", f"{name} ends"] for name in "abcd"
+    ]
+    began = {n: os.stat(tmp_path / n / "times").st_mtime_ns for n in "abcd"}
+    assert began["a"] < began["b"] < began["d"] and began["a"] < began["c"]
+    # the same again does nothing, another command of a job runs it again
+    again = run(jobs, works)
+    assert not any(outcome.ran for outcome in again.outcomes.values())
+    assert len(times(tmp_path / "b")) == 2
+
+
+def test_a_failure_ends_only_what_waits_for_it(sweep):
+    jobs, works = sweep(("a", "fails"), ("b", "", "a"), ("c", "", "b"), ("d", ""))
+    state = run(jobs, works)
+    assert state.done == ["d"]
+    assert state.failed["a"].reason == "exit code 1: no such thing"
+    assert state.failed["c"].reason == "waits for b, which failed"
+    assert seconds_of(works["a"]) is None and not state.failed["b"].ran
+
+
+def test_what_something_killed_begins_again(sweep, tmp_path):
+    jobs, works = sweep(("a", "killed once"))
+    assert run(jobs, works).done == ["a"]
+    assert times(tmp_path / "a") == ["a begins", "a begins", "a ends"]
+
+
+def test_a_signal_lets_jobs_save_and_starts_no_more(sweep, tmp_path):
+    jobs, works = sweep(("a", "saves"), ("b", "", "a"), ("c", "saves"))
+
+    def stop_when_ready():
+        log = tmp_path / "a/job.log"
+        while not (log.exists() and "ready" in log.read_text()):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop_when_ready).start()
+    state = run(jobs, works, Local(1))
+    assert state.outcomes["a"].code == 143 and state.outcomes["a"].stopped
+    assert state.outcomes.keys() <= {"a", "b"} and not state.failed
+
+
+def test_nobody_begins_in_a_folder_that_is_in_use(sweep, tmp_path):
+    _, works = sweep(("a", ""))
+    process = JobProcess(works["a"])
+    with only_user(tmp_path / "a", "train"):
+        assert process.poll() is None
+        assert "in use" in process.waits and not (tmp_path / "a/times").exists()
+    assert run_to_end(works["a"]).code == 0
+
+
+def test_a_record_of_another_command_doesnt_count(sweep, tmp_path):
+    _, works = sweep(("a", ""))
+    record = {"command": "other", "seconds": 1.0}
+    Path(tmp_path, "a/job.json").write_text(json.dumps(record))
+    assert seconds_of(works["a"]) is None
+    assert run_to_end(works["a"]).ran
+    assert seconds_of(works["a"]) >= 0
+
+
+def test_jobs_on_gpus_share_them(sweep, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
+    assert gpus() == ["0", "3"]
+    engine = Local(per_gpu=2)
+    assert engine.room() == 4 and Local(3).room() == 2
+    given = []
+    monkeypatch.setattr("dreamer_leq.sweeps.local.JobProcess", given.append)
+    for work in sweep(*[(name, "") for name in "abcd"])[1].values():
+        engine.submit(work)
+    found = [(x.environment["CUDA_VISIBLE_DEVICES"]) for x in given]
+    assert sorted(found) == ["0", "0", "3", "3"] and engine.room() == 0
+    assert {x.environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] for x in given} == {"0.450"}
