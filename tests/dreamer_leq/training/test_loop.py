@@ -1,13 +1,10 @@
 """The loop: the same numbers however it is cut into dispatches, runs and machines."""
 
-import os
 import signal
-import subprocess
 import sys
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +66,6 @@ class Run:
     def __init__(self, folder, log_every=5, checkpoint_every=7, placement="device"):
         self.folder = folder
         self.interrupts = Interrupts()
-        self.evaluated = []
         self.sources = 0
         self.options = (log_every, checkpoint_every)
         self.placement = placement
@@ -83,15 +79,11 @@ class Run:
         updates=UPDATES,
         phase=None,
         start=None,
-        evaluate=None,
-        evaluate_every=0,
         prepare=False,
         in_session=(),
-        **more,
+        **attributes,
     ):
-        """The last state; records after the last checkpoint are dropped before. `more`
-        are the run's other attributes.
-        """
+        """The last state; records after the last checkpoint are dropped before."""
         phase = phase or Regression()
         start = phase.init() if start is None else start
         checkpoints = Checkpoints(self.folder / "checkpoints", keep=100)
@@ -104,29 +96,46 @@ class Run:
             reached = checkpoints.latest("fit")
             logger.truncate(("fit",), "fit", -1 if reached is None else reached)
             run = PhaseRun(session, "fit", phase, self.source, updates, KEY)
-            run.evaluate, run.evaluate_every = evaluate, evaluate_every
-            for name, value in more.items():
+            for name, value in attributes.items():
                 setattr(run, name, value)
             if prepare:
                 run.prepare(jax.eval_shape(lambda: start))
             return jax.device_get(run.run(start))
 
-    def stop_at(self, step, **more):
+    def stop_at(self, step, done=True, **attributes):
         """Train until a signal that comes while the loop evaluates after `step`."""
 
         def evaluate(state, at):
             if at == step:
                 self.interrupts._note(signal.SIGTERM, None)
+            return done
 
-        with self.interrupts, pytest.raises(Interrupted) as stopped:
-            self.train(evaluate=evaluate, evaluate_every=step, **more)
-        return stopped.value
+        attributes |= dict(evaluate=evaluate, evaluate_every=step)
+        with (
+            self.interrupts,
+            pytest.raises(Interrupted, match=f"TERM at fit update {step}"),
+        ):
+            self.train(**attributes)
+
+    def die_at(self, step, error, **attributes):
+        """Train until an error after the records of `step`, before its checkpoint."""
+
+        def evaluate(state, at):
+            if at == step:
+                raise error
+
+        with pytest.raises(type(error)):
+            self.train(evaluate=evaluate, evaluate_every=step, **attributes)
 
     @property
     def records(self):
         found = list(read_metrics(self.folder / METRICS_FILE))
         assert all(record.pop("time") for record in found)
         return found
+
+    def steps(self, metric):
+        """Steps of the records that hold a metric."""
+        return [record["step"] for record in self.records if metric in record]
 
     @property
     def checkpoints(self):
@@ -137,11 +146,17 @@ def saved(folder, step):
     return Checkpoints(folder / "checkpoints").restore("fit", step=step)
 
 
-def by_hand():
+def assert_same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def by_hand(refresh=None):
     """Every update in plain steps: weights, and metrics [UPDATES]."""
     phase, rows = Regression(), Rows()
     state, metrics = phase.init(), []
     for step in range(UPDATES):
+        if refresh and step % 6 == 0:
+            state, _ = refresh(state, step)
         index = rows.draw(batch_key(KEY, step))
         state, found = phase.update(
             state, rows.gather(DATA, index), loop.update_key(KEY, step)
@@ -150,22 +165,58 @@ def by_hand():
     return state, {k: np.array([m[k] for m in metrics]) for k in metrics[0]}
 
 
+# --- runs that nothing disturbs: plain, refreshed now and then, and over early
+
+
+def halve(state, step):
+    """A refresh whose result depends on the state and on the step."""
+    weights = state["weights"] / 2 + step / 100 + 0.1
+    return state | {"weights": weights}, {"halved": weights.sum()}
+
+
+def count(state, step):
+    """Adds 100 to the counter of updates."""
+    updates = state["updates"] + 100
+    return state | {"updates": updates}, {"refreshes": updates // 100}
+
+
+REFRESH = {"refresh": halve, "refresh_every": 6, "refresh_first": True}
+EARLY = {
+    "refresh": count,
+    "refresh_every": 6,
+    "finished": lambda state: float(state["updates"]) > 200,
+}
+KINDS = {"plain": {}, "refreshed": REFRESH, "early": EARLY}
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The run that nothing disturbs, and its last state."""
-    run = Run(tmp_path_factory.mktemp("whole"))
-    return run, run.train()
+def wholes(tmp_path_factory):
+    """By kind: the run, and its last state."""
+    runs = {kind: Run(tmp_path_factory.mktemp(kind)) for kind in KINDS}
+    return {kind: (run, run.train(**KINDS[kind])) for kind, run in runs.items()}
 
 
-def assert_same(a, b):
-    jax.tree.map(np.testing.assert_array_equal, a, b)
+@pytest.fixture
+def ends_like(wholes):
+    """Asserts that a run's last state, records and checkpoints are those of a kind."""
+
+    def ends_like(kind, run, state):
+        whole, expected = wholes[kind]
+        assert_same(state, expected)
+        assert run.records == whole.records
+        assert set(whole.checkpoints) <= set(run.checkpoints)
+        for step in whole.checkpoints:
+            (state, extra), (theirs, sums) = (
+                saved(folder, step) for folder in (run.folder, whole.folder)
+            )
+            assert_same(state, theirs)
+            assert extra["totals"] == sums["totals"]
+
+    return ends_like
 
 
-# --- what it computes
-
-
-def test_it_does_the_updates_one_after_the_other(whole):
-    run, state = whole
+def test_it_does_the_updates_one_after_the_other(wholes):
+    run, state = wholes["plain"]
     expected, metrics = by_hand()
     assert state["updates"] == UPDATES
     np.testing.assert_allclose(state["weights"], expected["weights"], rtol=1e-5)
@@ -179,15 +230,65 @@ def test_it_does_the_updates_one_after_the_other(whole):
         begin = record["step"]
 
 
-def test_it_learns(whole):
-    run, state = whole
-    losses = [record["fit_loss"] for record in run.records]
-    assert losses[-1] < 0.1 * losses[0]
-    np.testing.assert_allclose(state["weights"], [1, -2, 0.5], atol=0.3)
+def test_a_refresh_takes_the_state_between_two_updates(wholes):
+    run, state = wholes["refreshed"]
+    expected, _ = by_hand(halve)
+    np.testing.assert_allclose(state["weights"], expected["weights"], rtol=1e-5)
+    assert run.steps("halved") == [6, 12, 18]
+    assert run.steps("size") == [5, 10, 15, 20, 23]  # of these nothing is lost
 
 
+def test_a_phase_ends_early_with_the_state_that_says_so(wholes):
+    run, state = wholes["early"]
+    assert state["updates"] == 212
+    assert run.checkpoints == [0, 7, 12]
+    # all updates are in the records, those after the last rhythm too
+    assert run.steps("size") == [5, 10, 12] and run.steps("refreshes") == [6, 12]
+
+
+def test_checkpoints_hold_the_sums_that_are_not_written_yet(wholes):
+    run, state = wholes["plain"]
+    assert run.checkpoints == [0, 7, 14, 21, UPDATES]
+    stored, extra = saved(run.folder, UPDATES)
+    assert_same(stored, state)
+    assert extra == {"totals": {}, "since": UPDATES, "over": True}
+    assert not any(saved(run.folder, step)[1]["over"] for step in (0, 7, 21))
+    _, metrics = by_hand()
+    totals = saved(run.folder, 7)[1]["totals"]
+    assert totals.keys() == metrics.keys()
+    for name in metrics:
+        np.testing.assert_allclose(totals[name], metrics[name][5:7].sum(), rtol=1e-5)
+
+
+def test_a_refresh_without_metrics_writes_no_record(tmp_path):
+    run = Run(tmp_path)
+    run.train(updates=7, refresh=lambda state, step: (state, {}), refresh_every=6)
+    assert [record["step"] for record in run.records] == [5, 7]
+
+
+def test_a_seed_gives_each_component_its_own_key():
+    keys = [named_key(0, "world_model"), named_key(0, "leq"), named_key(1, "leq")]
+    assert len({jax.random.key_data(key).tobytes() for key in keys}) == 3
+
+
+def test_a_phase_is_an_argument_not_a_constant(tmp_path):
+    """What a phase holds frozen may change without compiling again."""
+    Run(tmp_path / "a").train(phase=Regression(spoiled_at=-1.0))
+    before = loop._advance._cache_size()
+    phase = replace(Regression(), spoiled_at=-2.0)
+    Run(tmp_path / "b").train(phase=phase)
+    assert loop._advance._cache_size() == before
+
+
+# --- the same however it is cut
+
+
+@pytest.mark.parametrize("placement", ["device", "host"])
 @pytest.mark.parametrize("seconds", [0.0, 1e9])
-def test_updates_per_dispatch_change_nothing(whole, tmp_path, monkeypatch, seconds):
+@pytest.mark.parametrize("kind", ["plain", "refreshed"])
+def test_dispatches_and_host_memory_change_nothing(
+    ends_like, tmp_path, monkeypatch, kind, seconds, placement
+):
     dispatches = []
     advance = loop._advance
 
@@ -197,102 +298,65 @@ def test_updates_per_dispatch_change_nothing(whole, tmp_path, monkeypatch, secon
 
     monkeypatch.setattr(loop, "SECONDS_PER_DISPATCH", seconds)
     monkeypatch.setattr(loop, "_advance", counted)
-    run = Run(tmp_path)
-    state = run.train()
+    run = Run(tmp_path, placement=placement)
+    ends_like(kind, run, run.train(**KINDS[kind]))
     assert sum(dispatches) == UPDATES
     assert (len(dispatches) == UPDATES) is (seconds == 0)
-    assert_same(state, whole[1])
-    assert run.records == whole[0].records
 
 
-@pytest.mark.parametrize("seconds", [0.0, 1e9])
-def test_data_in_host_memory_changes_nothing(whole, tmp_path, monkeypatch, seconds):
-    monkeypatch.setattr(loop, "SECONDS_PER_DISPATCH", seconds)
-    run = Run(tmp_path, placement="host")
-    assert_same(run.train(), whole[1])
-    assert run.records == whole[0].records
-
-
-def test_a_seed_gives_each_component_its_own_key():
-    keys = [named_key(0, "world_model"), named_key(0, "leq"), named_key(1, "leq")]
-    assert len({jax.random.key_data(key).tobytes() for key in keys}) == 3
-    assert (named_key(1, "leq") == keys[2]).all()
-
-
-def test_the_seed_decides(whole, tmp_path):
-    """What one seed gives again and again, as above, another one does not."""
-    other = Run(tmp_path)
-    state = other.train(key=named_key(6, "regression updates"))
-    assert (state["weights"] != whole[1]["weights"]).all()
-    assert all(a != b for a, b in zip(other.records, whole[0].records, strict=True))
-
-
-# --- checkpoints and resuming
-
-
-def test_checkpoints_come_at_their_steps_and_at_the_ends(whole):
-    run, state = whole
-    assert run.checkpoints == [0, 7, 14, 21, UPDATES]
-    stored, extra = saved(run.folder, UPDATES)
-    assert_same(stored, state)
-    assert extra == {"totals": {}, "since": UPDATES, "over": True}
-    assert not any(saved(run.folder, step)[1]["over"] for step in (0, 7, 21))
-
-
-def test_a_checkpoint_holds_the_sums_that_are_not_written_yet(whole):
-    run, _ = whole
-    _, metrics = by_hand()
-    totals = saved(run.folder, 7)[1]["totals"]
-    assert totals.keys() == metrics.keys()
-    for name in metrics:
-        np.testing.assert_allclose(totals[name], metrics[name][5:7].sum(), rtol=1e-5)
-
-
-@pytest.mark.parametrize("step", [1, 4, 5, 7, 13, 22])
-def test_a_stopped_run_ends_like_one_that_was_not(whole, tmp_path, step):
-    stopped = Run(tmp_path)
-    stopped.stop_at(step)
-    assert stopped.checkpoints[-1] == step
+# Records come every 5, checkpoints every 7, refreshes every 6 updates.
+@pytest.mark.parametrize(
+    ("kind", "step"),
+    [("plain", step) for step in (1, 5, 7, 22)]
+    + [("refreshed", step) for step in (5, 6, 7)]
+    + [("early", step) for step in (6, 9, 12)],
+)
+def test_a_stopped_run_ends_like_one_that_was_not(ends_like, tmp_path, kind, step):
+    Run(tmp_path).stop_at(step, **KINDS[kind])
     resumed = Run(tmp_path)
-    assert_same(resumed.train(), whole[1])
-    assert resumed.records == whole[0].records
-    for at in (0, 7, 14, 21, UPDATES):
-        assert_same(saved(tmp_path, at), saved(whole[0].folder, at))
+    assert resumed.checkpoints[-1] == step
+    ends_like(kind, resumed, resumed.train(**KINDS[kind]))
+    assert resumed.sources == (0 if (kind, step) == ("early", 12) else 1)
 
 
 class Killed(BaseException):
     """Nothing of the loop is to handle this."""
 
 
-@pytest.mark.parametrize("step", [2, 7, 12, 15, 21, UPDATES])
-def test_a_killed_run_ends_like_one_that_was_not(whole, tmp_path, step):
-    """It dies after the records of `step`, before its checkpoint."""
-
-    def die(state, at):
-        if at == step:
-            raise Killed
-
-    with pytest.raises(Killed):
-        Run(tmp_path).train(evaluate=die, evaluate_every=step)
-    assert step not in Run(tmp_path).checkpoints
+@pytest.mark.parametrize(
+    ("kind", "step"),
+    [("plain", step) for step in (2, 7, 15, UPDATES)]
+    + [("refreshed", step) for step in (6, 14)],
+)
+def test_a_killed_run_ends_like_one_that_was_not(ends_like, tmp_path, kind, step):
+    Run(tmp_path).die_at(step, Killed(), **KINDS[kind])
     resumed = Run(tmp_path)
-    assert_same(resumed.train(), whole[1])
-    assert resumed.records == whole[0].records
+    assert step not in resumed.checkpoints
+    ends_like(kind, resumed, resumed.train(**KINDS[kind]))
 
 
-def test_a_finished_phase_is_not_run_again(whole):
-    run, state = whole
-    again = Run(run.folder)
-    evaluated = []
-    assert_same(again.train(evaluate=lambda *a: evaluated.append(a)), state)
-    assert again.sources == 0 and not evaluated
-    assert again.records == run.records
+@pytest.mark.parametrize("kind", ["plain", "early"])
+def test_a_finished_phase_is_not_run_again(ends_like, wholes, kind):
+    evaluated, records = [], wholes[kind][0].records
+    again = Run(wholes[kind][0].folder)
+    options = KINDS[kind] | {"evaluate": lambda *a: evaluated.append(a)}
+    ends_like(kind, again, again.train(**options))
+    assert again.sources == 0 and not evaluated and again.records == records
 
 
-def test_more_updates_go_on_from_the_last_checkpoint(whole, tmp_path):
-    short = Run(tmp_path, log_every=1)
-    short.train(updates=14)
-    assert_same(Run(tmp_path).train(), whole[1])
+@pytest.mark.parametrize(("begun", "every"), [(13, 5), (7, 3), (20, 4)])
+def test_a_run_that_is_made_longer_equals_a_long_one(wholes, tmp_path, begun, every):
+    """Also where its metrics are logged at other intervals than before."""
+    Run(tmp_path, log_every=every).train(updates=begun)
+    longer = Run(tmp_path)
+    assert_same(longer.train(), wholes["plain"][1])
+    _, metrics = by_hand()
+    begin = 0
+    for record in longer.records:
+        mean = metrics["fit_loss"][begin : record["step"]].mean()
+        np.testing.assert_allclose(record["fit_loss"], mean, rtol=1e-5)
+        begin = record["step"]
+    assert begin == UPDATES
 
 
 # --- compiling while the first state is made
@@ -310,28 +374,26 @@ def compilers(caplog):
 
 @pytest.mark.parametrize("placement", ["device", "host"])
 def test_a_prepared_phase_is_compiled_once_and_elsewhere(
-    whole, tmp_path, compilers, placement
+    ends_like, tmp_path, compilers, placement
 ):
     run = Run(tmp_path, placement=placement)
     state = run.train(prepare=True)
     (thread,) = compilers()
     assert thread != threading.main_thread().name
     assert run.sources == 1
-    assert_same(state, whole[1])
-    assert run.records == whole[0].records
-    assert run.checkpoints == whole[0].checkpoints
+    ends_like("plain", run, state)
 
 
-def test_a_resumed_phase_is_compiled_once(whole, tmp_path, compilers):
+def test_a_resumed_phase_is_compiled_once(wholes, tmp_path, compilers):
     Run(tmp_path).train(updates=14)
     jax.clear_caches()
     resumed = Run(tmp_path, log_every=3)  # more than one dispatch
-    assert_same(resumed.train(), whole[1])
+    assert_same(resumed.train(), wholes["plain"][1])
     assert len(compilers()) == 2
 
 
-def test_only_a_new_phase_is_prepared(whole, tmp_path, compilers):
-    again, none = Run(whole[0].folder), Run(tmp_path)
+def test_only_a_new_phase_is_prepared(wholes, tmp_path, compilers):
+    again, none = Run(wholes["plain"][0].folder), Run(tmp_path)
     again.train(prepare=True)
     none.train(updates=0, prepare=True)
     assert again.sources == none.sources == 0 and not compilers()
@@ -340,229 +402,29 @@ def test_only_a_new_phase_is_prepared(whole, tmp_path, compilers):
 # --- evaluation
 
 
-def test_it_is_evaluated_at_its_steps_and_at_the_end(tmp_path):
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [({"evaluate_every": 8}, [8, 16, UPDATES]), ({}, [UPDATES]), (EARLY, [12])],
+)
+def test_it_is_evaluated_at_its_steps_and_at_the_end(tmp_path, options, steps):
     seen = []
     Run(tmp_path).train(
-        evaluate=lambda state, step: seen.append((step, int(state["updates"]))),
-        evaluate_every=8,
+        evaluate=lambda state, step: seen.append((step, state["updates"] % 100)),
+        **options,
     )
-    assert seen == [(8, 8), (16, 16), (UPDATES, UPDATES)]
+    assert seen == [(step, step) for step in steps]
 
 
-def test_without_a_rhythm_it_is_evaluated_at_the_end(tmp_path):
-    seen = []
-    Run(tmp_path).train(evaluate=lambda state, step: seen.append(step))
-    assert seen == [UPDATES]
-
-
-# --- what is done more rarely than an update
-
-
-def halve(state, step):
-    """A refresh whose result depends on the state and on the step."""
-    weights = state["weights"] / 2 + step / 100
-    return state | {"weights": weights}, {"halved": weights.sum()}
-
-
-REFRESH = {"refresh": halve, "refresh_every": 6}
-
-
-@pytest.fixture(scope="module")
-def refreshed(tmp_path_factory):
-    """A run with refreshes that nothing disturbs, and its last state."""
-    run = Run(tmp_path_factory.mktemp("refreshed"))
-    return run, run.train(**REFRESH)
-
-
-def test_a_refresh_takes_the_state_between_two_updates(refreshed):
-    run, state = refreshed
-    phase, rows, expected, halved = Regression(), Rows(), Regression().init(), []
-    for step in range(UPDATES):
-        index = rows.draw(batch_key(KEY, step))
-        batch, key = rows.gather(DATA, index), loop.update_key(KEY, step)
-        expected, _ = phase.update(expected, batch, key)
-        if (step + 1) % 6 == 0:
-            expected, metrics = halve(expected, step + 1)
-            halved.append((step + 1, float(metrics["halved"])))
-    np.testing.assert_allclose(state["weights"], expected["weights"], rtol=1e-5)
-    found = [(r["step"], r["halved"]) for r in run.records if "halved" in r]
-    assert [step for step, _ in found] == [6, 12, 18]
-    np.testing.assert_allclose(found, halved, rtol=1e-5)
-    # of the updates' own metrics nothing is lost
-    assert [r["step"] for r in run.records if "size" in r] == [5, 10, 15, 20, 23]
-
-
-def test_a_refresh_without_metrics_writes_no_record(tmp_path):
-    run = Run(tmp_path)
-    run.train(refresh=lambda state, step: (state, {}), refresh_every=6)
-    assert [record["step"] for record in run.records] == [5, 10, 15, 20, 23]
-
-
-def test_evaluation_and_checkpoint_see_the_refreshed_state(tmp_path, refreshed):
+def test_evaluation_and_checkpoint_see_the_refreshed_state(tmp_path, wholes):
     seen = {}
-    run = Run(tmp_path, checkpoint_every=6)
-    run.train(
+    Run(tmp_path, checkpoint_every=6).train(
         evaluate=lambda state, step: seen.update({step: jax.device_get(state)}),
         evaluate_every=6,
         **REFRESH,
     )
     for step in (6, 12, 18):
         assert_same(saved(tmp_path, step)[0], seen[step])
-    assert_same(seen[UPDATES], refreshed[1])
-
-
-@pytest.mark.parametrize("seconds", [0.0, 1e9])
-def test_dispatches_change_nothing_of_refreshes(
-    refreshed, tmp_path, monkeypatch, seconds
-):
-    monkeypatch.setattr(loop, "SECONDS_PER_DISPATCH", seconds)
-    run = Run(tmp_path)
-    assert_same(run.train(**REFRESH), refreshed[1])
-    assert run.records == refreshed[0].records
-
-
-@pytest.mark.parametrize("step", [5, 6, 7, 12, 17, 18])
-def test_a_run_stopped_around_a_refresh_ends_like_one_that_was_not(
-    refreshed, tmp_path, step
-):
-    Run(tmp_path).stop_at(step, **REFRESH)
-    assert Run(tmp_path).checkpoints[-1] == step
-    resumed = Run(tmp_path)
-    assert_same(resumed.train(**REFRESH), refreshed[1])
-    assert resumed.records == refreshed[0].records
-
-
-@pytest.mark.parametrize("step", [6, 12, 14])
-def test_a_run_killed_after_a_refresh_does_it_again(refreshed, tmp_path, step):
-    """It dies after the refresh's record, before the checkpoint that would keep it."""
-
-    def die(state, at):
-        if at == step:
-            raise Killed
-
-    with pytest.raises(Killed):
-        Run(tmp_path).train(evaluate=die, evaluate_every=step, **REFRESH)
-    assert step not in Run(tmp_path).checkpoints
-    resumed = Run(tmp_path)
-    assert_same(resumed.train(**REFRESH), refreshed[1])
-    assert resumed.records == refreshed[0].records
-
-
-# --- phases that are over before their last update
-
-
-def count(state, step):
-    """Adds 100 to the counter of updates."""
-    updates = state["updates"] + 100
-    return state | {"updates": updates}, {"refreshes": updates // 100}
-
-
-def refreshed_twice(state):
-    return float(state["updates"]) > 200
-
-
-EARLY = {"refresh": count, "refresh_every": 6, "finished": refreshed_twice}
-
-
-@pytest.fixture(scope="module")
-def early(tmp_path_factory):
-    """A run that is over with its second refresh, after 12 of its 23 updates."""
-    run = Run(tmp_path_factory.mktemp("early"))
-    return run, run.train(**EARLY)
-
-
-def test_a_phase_ends_early_with_the_state_that_says_so(early):
-    run, state = early
-    assert state["updates"] == 212
-    assert run.checkpoints == [0, 7, 12]
-    assert_same(saved(run.folder, 12)[0], state)
-
-
-def test_records_of_a_phase_that_ends_early_reach_its_end(early):
-    """All of its updates are in the records, those after the last rhythm too."""
-    run, _ = early
-    assert [r["step"] for r in run.records if "size" in r] == [5, 10, 12]
-    assert [r["step"] for r in run.records if "refreshes" in r] == [6, 12]
-
-
-def test_a_phase_that_ends_early_is_evaluated_at_its_end(tmp_path):
-    seen = []
-    Run(tmp_path).train(evaluate=lambda state, step: seen.append(step), **EARLY)
-    assert seen == [12]
-
-
-def test_a_phase_that_ended_early_is_not_run_again(early):
-    run, state = early
-    again, before = Run(run.folder), run.records
-    assert_same(again.train(**EARLY), state)
-    assert again.sources == 0 and again.records == before
-
-
-@pytest.mark.parametrize("step", [4, 6, 9])
-def test_a_stopped_run_ends_as_early(early, tmp_path, step):
-    Run(tmp_path).stop_at(step, **EARLY)
-    resumed = Run(tmp_path)
-    assert_same(resumed.train(**EARLY), early[1])
-    assert resumed.records == early[0].records
-    assert resumed.checkpoints[-1] == 12
-
-
-def test_a_signal_at_the_early_end_is_heard_and_the_phase_is_over(early, tmp_path):
-    Run(tmp_path).stop_at(12, **EARLY)
-    resumed = Run(tmp_path)
-    assert_same(resumed.train(**EARLY), early[1])
-    assert resumed.sources == 0
-    assert resumed.records == early[0].records
-
-
-# --- losses that are not finite
-
-
-def test_a_loss_that_is_not_finite_stops_the_run_with_a_checkpoint(tmp_path):
-    run = Run(tmp_path)
-    with pytest.raises(UserError) as error:
-        run.train(phase=Regression(spoiled_at=9.0))
-    message = str(error.value)
-    assert message.startswith("fit_loss is not finite at fit update 1")
-    assert "nor size" in message and "update 7 is from before" in message
-    assert "\n" not in message
-    assert run.checkpoints == [0, 7]
-    assert all(np.isfinite(x).all() for x in saved(tmp_path, 7)[0].values())
-    assert [record["step"] for record in run.records] == [5]
-
-
-def test_it_can_go_on_from_there_with_what_was_mended(whole, tmp_path):
-    with pytest.raises(UserError):
-        Run(tmp_path).train(phase=Regression(spoiled_at=9.0))
-    run = Run(tmp_path)
-    assert_same(run.train(), whole[1])
-    assert run.records == whole[0].records
-
-
-def test_a_loss_that_never_was_finite_leaves_the_start(tmp_path):
-    run = Run(tmp_path)
-    with pytest.raises(UserError, match="update 0 is from before"):
-        run.train(phase=Regression(spoiled_at=0.0))
-    assert run.checkpoints == [0]
-    assert (saved(tmp_path, 0)[0]["weights"] == 0).all()
-
-
-# --- more updates, other intervals
-
-
-@pytest.mark.parametrize(("begun", "every"), [(13, 5), (7, 3), (20, 4)])
-def test_a_run_that_is_made_longer_equals_a_long_one(whole, tmp_path, begun, every):
-    """Also where its metrics are logged at other intervals than before."""
-    Run(tmp_path, log_every=every).train(updates=begun)
-    longer = Run(tmp_path)
-    assert_same(longer.train(), whole[1])
-    _, metrics = by_hand()
-    begin = 0
-    for record in longer.records:
-        mean = metrics["fit_loss"][begin : record["step"]].mean()
-        np.testing.assert_allclose(record["fit_loss"], mean, rtol=1e-5)
-        begin = record["step"]
-    assert begin == UPDATES
+    assert_same(seen[UPDATES], wholes["refreshed"][1])
 
 
 def test_what_is_evaluated_is_kept_where_that_is_wanted(tmp_path, monkeypatch):
@@ -581,154 +443,54 @@ def test_what_is_evaluated_is_kept_where_that_is_wanted(tmp_path, monkeypatch):
     assert kept.steps("fit") == [12, UPDATES]
 
 
+@pytest.mark.parametrize("step", [13, UPDATES])
+@pytest.mark.parametrize("how", ["fails", "is cut short", "is cut short twice"])
+def test_an_evaluation_without_an_end_is_done_again(ends_like, tmp_path, how, step):
+    if how == "fails":
+        Run(tmp_path).die_at(step, RuntimeError("a worker died"))
+    else:
+        for _ in range(1 + how.endswith("twice")):
+            Run(tmp_path).stop_at(step, done=False)
+    resumed, calls = Run(tmp_path), []
+    assert resumed.checkpoints[-1] == step
+
+    def evaluate(state, step):
+        calls.append((step, int(state["updates"])))
+        return True
+
+    state = resumed.train(evaluate=evaluate, evaluate_every=step)
+    assert calls == [(at, at) for at in sorted({step, UPDATES})]
+    ends_like("plain", resumed, state)
+
+
+# --- losses that are not finite, and memory that runs out
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_a_checkpoint(ends_like, tmp_path):
+    run = Run(tmp_path)
+    with pytest.raises(UserError) as error:
+        run.train(phase=Regression(spoiled_at=9.0))
+    message = str(error.value)
+    assert message.startswith("fit_loss is not finite at fit update 1")
+    assert "nor size" in message and "update 7 is from before" in message
+    assert "\n" not in message
+    assert run.checkpoints == [0, 7]
+    assert all(np.isfinite(x).all() for x in saved(tmp_path, 7)[0].values())
+    assert [record["step"] for record in run.records] == [5]
+    ends_like("plain", run, run.train())  # with what was mended
+
+
+def test_a_loss_that_never_was_finite_leaves_the_start(tmp_path):
+    run = Run(tmp_path)
+    with pytest.raises(UserError, match="update 0 is from before"):
+        run.train(phase=Regression(spoiled_at=0.0))
+    assert run.checkpoints == [0]
+    assert (saved(tmp_path, 0)[0]["weights"] == 0).all()
+
+
 def test_a_loss_that_is_not_finite_comes_with_advice(tmp_path):
     with pytest.raises(UserError, match="look at the data, or go slower"):
         Run(tmp_path).train(phase=Regression(spoiled_at=3.0), advice="go slower")
-
-
-# --- signals
-
-
-def test_sigterm_saves_that_step_and_says_so(tmp_path):
-    stopped = Run(tmp_path).stop_at(13)
-    assert stopped.code == 128 + signal.SIGTERM == 143
-    assert "SIGTERM" in str(stopped) and "fit update 13" in str(stopped)
-    assert Run(tmp_path).checkpoints == [0, 7, 13]
-
-
-@pytest.mark.parametrize("signum", Interrupts.SIGNALS)
-def test_the_first_signal_is_noted(signum):
-    before = signal.getsignal(signum)
-    with Interrupts() as interrupts:
-        interrupts.raise_pending("nowhere")  # nothing came
-        os.kill(os.getpid(), signum)
-        assert interrupts.pending == signum
-        ends = signum in (signal.SIGTERM, signal.SIGINT)
-        second = signal.SIG_DFL if ends else signal.SIG_IGN
-        assert signal.getsignal(signum) == second
-        with pytest.raises(Interrupted) as stopped:
-            interrupts.raise_pending("update 3")
-    assert stopped.value.code == 128 + signum
-    assert signal.getsignal(signum) is before
-
-
-@pytest.mark.parametrize("signum", Interrupts.SIGNALS)
-def test_what_is_done_again_anyway_is_broken_off(signum):
-    with Interrupts() as interrupts:
-        with interrupts.breaking_off("the encoding"):
-            pass
-        stopped = pytest.raises(Interrupted, match="the encoding")
-        with stopped, interrupts.breaking_off("the encoding"):
-            os.kill(os.getpid(), signum)
-            pytest.fail("went on")
-        with pytest.raises(Interrupted), interrupts.breaking_off("what comes next"):
-            pytest.fail("began")
-
-
-class Finalised:
-    def __del__(self):
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_no_signal_is_lost_in_other_peoples_code():
-    stopped = pytest.raises(Interrupted, match="the videos")
-    with Interrupts() as interrupts, stopped, interrupts.breaking_off("the videos"):
-        try:
-            os.kill(os.getpid(), signal.SIGTERM)
-        except Exception:
-            pytest.fail("taken for a failure")
-    stopped = pytest.raises(Interrupted, match="the videos")
-    with Interrupts() as interrupts, stopped, interrupts.breaking_off("the videos"):
-        Finalised()
-
-
-TWICE = """
-import os, signal
-from dreamer_leq.system.interrupts import Interrupts
-with Interrupts():
-    os.kill(os.getpid(), signal.SIGTERM)
-    print("still here", flush=True)
-    os.kill(os.getpid(), signal.SIGTERM)
-    print("not reached", flush=True)
-"""
-
-
-def test_a_second_signal_ends_the_process_at_once():
-    root = Path(loop.__file__).parents[2]
-    ended = subprocess.run(
-        [sys.executable, "-c", TWICE], cwd=root, capture_output=True, text=True
-    )
-    assert ended.returncode == -signal.SIGTERM
-    assert ended.stdout == "still here\n"
-
-
-def test_a_phase_is_an_argument_not_a_constant(tmp_path):
-    """What a phase holds frozen may change without compiling again."""
-    Run(tmp_path / "a").train(phase=Regression(spoiled_at=-1.0))
-    before = loop._advance._cache_size()
-    phase = replace(Regression(), spoiled_at=-2.0)
-    Run(tmp_path / "b").train(phase=phase)
-    assert loop._advance._cache_size() == before
-
-
-# --- evaluations that are cut short, or fail
-
-
-def finishing(calls):
-    """An evaluation that notes its steps."""
-    return lambda state, step: calls.append((step, int(state["updates"]))) or True
-
-
-@pytest.mark.parametrize("step", [7, 13, UPDATES])
-def test_an_evaluation_that_a_signal_cuts_short_is_done_again(whole, tmp_path, step):
-    run, calls = Run(tmp_path), []
-
-    def cut_short(state, at):
-        run.interrupts._note(signal.SIGTERM, None)
-        return False
-
-    with run.interrupts, pytest.raises(Interrupted, match=f"fit update {step}"):
-        run.train(evaluate=cut_short, evaluate_every=step)
-    assert run.checkpoints[-1] == step
-    resumed = Run(tmp_path)
-    state = resumed.train(evaluate=finishing(calls), evaluate_every=step)
-    steps = [*range(step, UPDATES, step), UPDATES]
-    assert calls == [(at, at) for at in steps]
-    assert_same(state, whole[1])
-    assert resumed.records == whole[0].records
-
-
-def test_a_second_signal_cuts_it_short_again(tmp_path):
-    for _ in range(2):
-        run = Run(tmp_path)
-
-        def cut_short(state, at, run=run):
-            run.interrupts._note(signal.SIGTERM, None)
-            return False
-
-        with run.interrupts, pytest.raises(Interrupted, match="fit update 13"):
-            run.train(evaluate=cut_short, evaluate_every=13)
-    calls = []
-    Run(tmp_path).train(evaluate=finishing(calls), evaluate_every=13)
-    assert calls == [(13, 13), (UPDATES, UPDATES)]
-
-
-def test_an_evaluation_that_fails_costs_no_update(whole, tmp_path):
-    def fail(state, at):
-        raise RuntimeError("a worker died")
-
-    with pytest.raises(RuntimeError, match="a worker died"):
-        Run(tmp_path).train(evaluate=fail, evaluate_every=13)
-    resumed, calls = Run(tmp_path), []
-    assert resumed.checkpoints[-1] == 13
-    state = resumed.train(evaluate=finishing(calls), evaluate_every=13)
-    assert calls == [(13, 13), (UPDATES, UPDATES)]
-    assert_same(state, whole[1])
-    assert resumed.records == whole[0].records
-
-
-# --- memory that runs out
 
 
 class XlaRuntimeError(RuntimeError):
@@ -757,7 +519,7 @@ def run_out_at(monkeypatch, step, take):
 
 @pytest.mark.parametrize(("taken", "saved_at"), [(False, 11), (True, 7)])
 def test_a_lack_of_memory_names_what_to_lower(
-    whole, tmp_path, monkeypatch, taken, saved_at
+    ends_like, tmp_path, monkeypatch, taken, saved_at
 ):
     with monkeypatch.context() as patch, pytest.raises(UserError) as error:
         run_out_at(patch, 11, taken)
@@ -770,8 +532,7 @@ def test_a_lack_of_memory_names_what_to_lower(
     assert "\n" not in message
     resumed = Run(tmp_path)
     assert resumed.checkpoints[-1] == saved_at
-    assert_same(resumed.train(), whole[1])
-    assert resumed.records == whole[0].records
+    ends_like("plain", resumed, resumed.train())
 
 
 def test_another_error_of_the_devices_keeps_its_traceback(tmp_path, monkeypatch):
@@ -781,78 +542,6 @@ def test_another_error_of_the_devices_keeps_its_traceback(tmp_path, monkeypatch)
     monkeypatch.setattr(loop, "_advance", fail)
     with pytest.raises(XlaRuntimeError, match="INTERNAL"):
         Run(tmp_path).train()
-
-
-# --- several members side by side
-
-
-SEEDS = (3, 4, 5)
-
-
-def member_key(seed):
-    return named_key(seed, "fit updates")
-
-
-def train_members(folder, **more):
-    """Three members from one start: their last states, and each one's logger."""
-    start = jax.tree.map(lambda x: jnp.stack([x] * len(SEEDS)), Regression().init())
-    with ExitStack() as stack:
-        open_logger = lambda seed: MetricsLogger(folder / f"member{seed}")  # noqa: E731
-        loggers = [stack.enter_context(open_logger(seed)) for seed in SEEDS]
-        key = jnp.stack([member_key(seed) for seed in SEEDS])
-        return Run(folder).train(start=start, key=key, loggers=loggers, **more)
-
-
-@pytest.fixture(scope="module", params=["side by side", "in turn"])
-def members(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("members")
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param == "in turn":  # as those of large batches are
-            patch.setattr(loop, "SAMPLES_FOR_TURNS", 1)
-            jax.clear_caches()
-        yield folder, train_members(folder)
-    jax.clear_caches()
-
-
-def test_each_member_is_as_if_it_was_alone(members, tmp_path):
-    folder, states = members
-    for i, seed in enumerate(SEEDS):
-        alone = Run(tmp_path / str(seed))
-        state = alone.train(key=member_key(seed))
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a[i], b, rtol=1e-5, atol=1e-6),  # noqa: B023
-            states,
-            state,
-        )
-        own = list(read_metrics(folder / f"member{seed}" / METRICS_FILE))
-        for theirs, ours in zip(alone.records, own, strict=True):
-            assert [ours.pop(k) for k in ("phase", "step")] == [
-                theirs.pop(k) for k in ("phase", "step")
-            ]
-            assert ours.pop("time") and ours == pytest.approx(theirs, rel=1e-5)
-
-
-def test_without_loggers_their_mean_is_written(members, tmp_path):
-    mean = Run(tmp_path)
-    start = jax.tree.map(lambda x: jnp.stack([x] * 3), Regression().init())
-    mean.train(start=start, key=jnp.stack([member_key(seed) for seed in SEEDS]))
-    each = [list(read_metrics(members[0] / f"member{s}" / METRICS_FILE)) for s in SEEDS]
-    for found, *own in zip(mean.records, *each, strict=True):
-        expected = np.mean([record["fit_loss"] for record in own])
-        assert found["fit_loss"] == pytest.approx(expected)
-
-
-def test_stopped_members_end_like_those_that_were_not(members, tmp_path):
-    train_members(tmp_path, updates=10)
-    assert_same(members[1], train_members(tmp_path))
-
-
-def test_a_member_that_diverges_stops_all(tmp_path):
-    start = jax.tree.map(lambda x: jnp.stack([x] * 3), Regression().init())
-    start["updates"] = jnp.array([0.0, 4.0, 0.0])
-    key = jnp.stack([member_key(seed) for seed in SEEDS])
-    with pytest.raises(UserError, match="fit_loss is not finite"):
-        Run(tmp_path).train(phase=Regression(spoiled_at=6.0), start=start, key=key)
 
 
 @pytest.mark.parametrize(
@@ -873,3 +562,73 @@ def test_a_checkpoint_that_can_not_be_gone_on_from_is_named(
         run = PhaseRun(session, "fit", Regression(), lambda: None, UPDATES, KEY)
         with pytest.raises(UserError, match=said):
             run.run(Regression().init())
+
+
+# --- several members side by side
+
+
+SEEDS = (3, 4, 5)
+KEYS = [named_key(seed, "fit updates") for seed in SEEDS]
+
+
+def train_members(folder, spoiled_at=-1.0, **more):
+    """Three members from one start but for their counters: their last states."""
+    start = jax.tree.map(lambda x: jnp.stack([x] * len(SEEDS)), Regression().init())
+    start["updates"] = jnp.array([0.0, 4.0, 0.0])
+    phase = Regression(spoiled_at=spoiled_at)
+    return Run(folder).train(start=start, phase=phase, key=jnp.stack(KEYS), **more)
+
+
+def train_apart(folder, **more):
+    """The same, each with a logger of its own."""
+    with ExitStack() as stack:
+        loggers = [MetricsLogger(folder / f"member{seed}") for seed in SEEDS]
+        loggers = [stack.enter_context(logger) for logger in loggers]
+        return train_members(folder, loggers=loggers, **more)
+
+
+def member_records(folder):
+    files = (folder / f"member{seed}" / METRICS_FILE for seed in SEEDS)
+    return [list(read_metrics(file)) for file in files]
+
+
+@pytest.fixture(scope="module", params=["side by side", "in turn"])
+def members(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("members")
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "in turn":  # as those of large batches are
+            patch.setattr(loop, "SAMPLES_FOR_TURNS", 1)
+            jax.clear_caches()
+        yield folder, train_apart(folder)
+    jax.clear_caches()
+
+
+def test_each_member_is_as_if_it_was_alone(members, tmp_path):
+    folder, states = members
+    for i, own in enumerate(member_records(folder)):
+        alone = Run(tmp_path / str(i))
+        state = alone.train(key=KEYS[i])
+        np.testing.assert_allclose(
+            states["weights"][i], state["weights"], rtol=1e-5, atol=1e-6
+        )
+        for theirs, ours in zip(alone.records, own, strict=True):
+            assert ours.pop("time") and ours.pop("phase") == theirs.pop("phase")
+            assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+def test_without_loggers_their_mean_is_written(members, tmp_path):
+    train_members(tmp_path)
+    records = Run(tmp_path).records
+    for found, *own in zip(records, *member_records(members[0]), strict=True):
+        expected = np.mean([record["fit_loss"] for record in own])
+        assert found["fit_loss"] == pytest.approx(expected)
+
+
+def test_stopped_members_end_like_those_that_were_not(members, tmp_path):
+    train_apart(tmp_path, updates=10)
+    assert_same(members[1], train_apart(tmp_path))
+
+
+def test_a_member_that_diverges_stops_all(tmp_path):
+    with pytest.raises(UserError, match="fit_loss is not finite"):
+        train_members(tmp_path, spoiled_at=25.0)
