@@ -218,14 +218,20 @@ def _eval_parser() -> argparse.ArgumentParser:
         nargs="+",
         type=_named_path,
         metavar="[NAME=]DIR",
-        help="compare runs and grids instead: a table and a page of curves; NAME is "
-        "that of their method (default: the keys in which they differ)",
+        help="compare runs, grids, sweeps and results.csv instead: a table and a page; "
+        "NAME is that of their method (default: the keys in which they differ)",
     )
     add(
         "--out",
         default="compare.html",
         type=path_argument,
         help="the page of --compare",
+    )
+    add(
+        "--published",
+        type=path_argument,
+        metavar="CSV",
+        help="published scores beside those of --compare (docs/published.csv)",
     )
     add(
         "--episodes",

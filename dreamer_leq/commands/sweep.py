@@ -2,19 +2,33 @@
 
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from dreamer_leq.commands import compare
+from dreamer_leq.pages import results_file
+from dreamer_leq.pages.comparison.runs import SWEEP
+from dreamer_leq.pages.comparison.summary import summarize
 from dreamer_leq.sweeps.engine import State, drive
 from dreamer_leq.sweeps.file import SweepFile, read
 from dreamer_leq.sweeps.local import Local
 from dreamer_leq.sweeps.plan import Job, plan
 from dreamer_leq.sweeps.process import Work
 from dreamer_leq.sweeps.progress import Cost, costs, measured
+from dreamer_leq.sweeps.results import (
+    complete,
+    names,
+    results,
+    tuned,
+    tuning_note,
+    tunings,
+)
 from dreamer_leq.sweeps.table import Watch, clock
 from dreamer_leq.system.errors import UserError
 from dreamer_leq.system.files import write_json
 from dreamer_leq.system.interrupts import Interrupts
 
+RESULTS = "results.csv"
 Log = Callable[[str], None]
 
 
@@ -34,7 +48,9 @@ def sweep(args: Namespace, log: Log) -> int:
     log(f"{len(jobs)} jobs in {told.folder}")
     with Interrupts() as interrupts, Watch(log) as watch:
         state = drive(jobs, engine, interrupts, watch=watch)
-    return _ended(state, interrupts, told, log)
+    if interrupts.pending is None:
+        _show(told, jobs, log)
+    return _ended(state, interrupts, log)
 
 
 def _begin(told: SweepFile, jobs: Sequence[Job]) -> None:
@@ -43,13 +59,11 @@ def _begin(told: SweepFile, jobs: Sequence[Job]) -> None:
     Raises UserError where it can't be written.
     """
     runs = [
-        {"folder": str(Path(folder).relative_to(told.folder)), "method": job.method}
-        for job in jobs
-        if job.kind == "train"
-        for folder in job.runs
+        {"folder": str(Path(folder).relative_to(told.folder)), "method": name}
+        for folder, (_, name, _) in names(jobs).items()
     ]
     try:
-        write_json(told.folder / "sweep.json", {"name": told.name, "runs": runs})
+        write_json(told.folder / SWEEP, {"name": told.name, "runs": runs})
     except OSError as error:
         raise UserError(
             f"{told.folder}: can't be written to: {error.strerror}; name another "
@@ -57,7 +71,28 @@ def _begin(told: SweepFile, jobs: Sequence[Job]) -> None:
         ) from None
 
 
-def _ended(state: State, interrupts: Interrupts, told: SweepFile, log: Log) -> int:
+def _show(told: SweepFile, jobs: Sequence[Job], log: Log) -> None:
+    """Results as data, and as tables and pages."""
+    found = results(jobs, log)
+    if not found:
+        log("no run has a final score: no table")
+        return
+    results_file.write(told.folder / RESULTS, [one.row for one in found])
+    log(f"wrote {told.folder / RESULTS}")
+    tuning = tunings(found)
+    note = tuning_note(tuning, told.choose)
+    notes = [note] if note else []
+    summary = summarize(complete(tuned(tuning, told.choose), log))
+    compare.show(summary, notes, log)
+    compare.write_comparison(told.folder / "comparison.html", summary, notes, log)
+    if note:
+        every = [replace(one.run, given=one.name) for one in found]
+        page = told.folder / "settings.html"
+        compare.write_comparison(page, summarize(complete(every, log)), (), log)
+
+
+def _ended(state: State, interrupts: Interrupts, log: Log) -> int:
+    """What failed, and the exit code."""
     for name, outcome in state.failed.items():
         log(f"failed: {name}: {outcome.reason}")
         if outcome.ran:

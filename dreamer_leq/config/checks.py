@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import functools
 from collections.abc import Iterable, Iterator, Mapping
-from types import UnionType
+from types import MappingProxyType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from dreamer_leq.config import learners
@@ -46,14 +46,25 @@ def _hints(kind: type[Config]) -> dict[str, Any]:
     return dict(_leaves(kind))
 
 
-def keys() -> dict[str, Any]:
+@functools.cache
+def _kinds(kind: type[Config]) -> Mapping[str, Any]:
+    return MappingProxyType({k: _bare(hint) for k, hint in _hints(kind).items()})
+
+
+@functools.cache
+def _sections(kind: type[Config]) -> frozenset[str]:
+    names = _hints(kind)
+    return frozenset(k[:i] for k in names for i, char in enumerate(k) if char == ".")
+
+
+def keys() -> Mapping[str, Any]:
     """Every dotted key with its type, without its rule."""
-    return {key: _bare(hint) for key, hint in _hints(config_class()).items()}
+    return _kinds(config_class())
 
 
-def key_sections() -> set[str]:
+def key_sections() -> frozenset[str]:
     """What stands before the dots of keys: "leq", "leq.actor_optimizer"."""
-    return {key[:i] for key in keys() for i, char in enumerate(key) if char == "."}
+    return _sections(config_class())
 
 
 def flatten(tree: Any, prefix: str = "") -> Flat:

@@ -1,10 +1,11 @@
-"""The shortest command line that a configuration is the result of."""
+"""The shortest command line that a configuration is the result of, and back."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from types import UnionType
+from typing import Any, get_args, get_origin
 
-from dreamer_leq.config.checks import Flat, relevant
-from dreamer_leq.config.files import CONFIGS, Book, open_book
+from dreamer_leq.config.checks import Flat, keys, relevant
+from dreamer_leq.config.files import CONFIGS, Book, from_presets, open_book
 from dreamer_leq.config.flags import EMBEDDED
 from dreamer_leq.config.tree import Config
 
@@ -24,6 +25,47 @@ def command(config: Config) -> list[str]:
     flags = flags_of(dict(rest))
     presets = [] if names == [EMBEDDED] else ["--configs", *names]
     return ["python", "train_offline.py", *presets, *flags]
+
+
+def parsed(words: Sequence[str]) -> Config:
+    """The configuration of a command line that `command` has written; much faster than
+    `load`, which takes all command lines.
+
+    Raises UserError for what can't be, ValueError for a command of another kind.
+    """
+    if words[:2] != ["python", "train_offline.py"]:
+        raise ValueError(f"no command of training: {words[:2]}")
+    names, flat, given = [EMBEDDED], {}, []
+    for word in words[2:]:
+        if not word.startswith("--"):
+            given.append(word)
+            continue
+        key, given = word[2:], []
+        if key == "configs":
+            names = given
+            continue
+        section, dot, name = key.rpartition(".")
+        if key not in keys() and name.startswith("no_"):
+            flat[f"{section}{dot}{name.removeprefix('no_')}"] = False
+        else:
+            flat[key] = given
+    read = {k: v if v is False else _value(k, v) for k, v in flat.items()}
+    return from_presets(*names, **read)
+
+
+def _value(key: str, words: list[str]) -> Any:
+    """What the words behind a flag say."""
+    kind = keys().get(key)
+    if kind is bool:
+        return True
+    many = get_origin(kind) in (tuple, UnionType)
+    kinds = set(get_args(kind)) if many else {kind}
+    values = [_number(word) if kinds & {int, float} else word for word in words]
+    return values if many else values[0] if values else ""
+
+
+def _number(word: str) -> int | float:
+    return int(word) if word.lstrip("-").isdecimal() else float(word)
 
 
 def flags_of(values: Flat) -> list[str]:

@@ -110,6 +110,37 @@ def aggregate(scores: TaskScores, statistic: Statistic, seed: int = 0) -> Estima
     return _estimate(scores, of_all, seed)
 
 
+@dataclass(frozen=True)
+class Profile:
+    """How many runs score more than each threshold [K]: their share [K], and its
+    pointwise 95 % interval [K], None where no task has several runs.
+    """
+
+    thresholds: np.ndarray
+    share: np.ndarray
+    low: np.ndarray | None
+    high: np.ndarray | None
+
+
+def performance_profile(
+    scores: TaskScores, thresholds: np.ndarray, seed: int = 0
+) -> Profile:
+    """The share of all runs of all tasks with a score above each of the thresholds; the
+    interval is that of a stratified bootstrap.
+    """
+
+    def share(*tasks: np.ndarray, axis: int = -1) -> np.ndarray:
+        every = np.concatenate([np.asarray(task) for task in tasks], axis)
+        return np.array([(every > x).mean(axis) for x in thresholds])
+
+    value, rng = share(*scores), np.random.default_rng(seed)
+    if max(map(len, scores)) == 1:
+        return Profile(thresholds, value, None, None)
+    drawn = [task[rng.integers(len(task), size=(_BATCH, len(task)))] for task in scores]
+    low, high = np.percentile(share(*drawn), (2.5, 97.5), axis=-1)
+    return Profile(thresholds, value, low, high)
+
+
 def probability_of_improvement(x: TaskScores, y: TaskScores, seed: int = 0) -> Estimate:
     """How probably a run of `x` has a higher score than one of `y` on the same task, in
     the mean of the tasks; a tie counts half.

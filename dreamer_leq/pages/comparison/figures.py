@@ -7,10 +7,19 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from dreamer_leq.pages.charts import COLOURS, Chart, dots, label
+from dreamer_leq.pages.charts import (
+    COLOURS,
+    Chart,
+    Style,
+    band,
+    dots,
+    label,
+    line,
+)
 from dreamer_leq.pages.comparison.offline import OfflineTask
 from dreamer_leq.pages.comparison.summary import Summary
 
+_THRESHOLDS = 101
 _LIGHTEST, _DARKEST = 0.13, -0.13  # shades beside the method's own
 
 
@@ -33,6 +42,26 @@ def scores_chart(summary: Summary, colours: dict[str, str]) -> Chart:
     figure.update_yaxes(title="score, %", rangemode="tozero")
     note = "A point is a run, a bar the mean of a method's runs."
     return Chart("Scores of the runs", note, figure, 300)
+
+
+def profile_chart(summary: Summary, colours: dict[str, str]) -> Chart:
+    """The performance profile of each method."""
+    every = np.concatenate([s for own in summary.scores.values() for s in own.values()])
+    low, high = min(0.0, every.min()), max(1.0, every.max())
+    thresholds, figure = np.linspace(low, high, _THRESHOLDS), go.Figure()
+    for method in summary.methods:
+        found, colour = summary.profile(method, thresholds), colours[method]
+        x = 100 * thresholds
+        if found.low is not None:
+            figure.add_trace(band(x, 100 * found.low, 100 * found.high, colour))
+        figure.add_trace(line(method, x, 100 * found.share, Style(colour)))
+    figure.update_xaxes(title="score, %")
+    figure.update_yaxes(title="runs above it, %", range=[-3, 103])
+    note = (
+        "How many runs score more than what is below them. A method whose curve is "
+        "above another's everywhere is better; bands are pointwise 95 % intervals."
+    )
+    return Chart("Performance profiles", note, figure, 280)
 
 
 def offline_chart(task: OfflineTask, colours: dict[str, str]) -> Chart:

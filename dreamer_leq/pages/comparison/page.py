@@ -1,5 +1,7 @@
 """The comparison's page: one HTML file that needs nothing but itself."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 from dreamer_leq.evaluation.statistics import Estimate
@@ -7,6 +9,7 @@ from dreamer_leq.pages.charts import Chart, Style, estimates
 from dreamer_leq.pages.comparison.figures import (
     method_colours,
     offline_chart,
+    profile_chart,
     run_colours,
     scores_chart,
 )
@@ -26,8 +29,17 @@ WIDTH = 140  # characters of a table that fits the page on a desktop
 _ROW = 34  # pixels of a row in a plot of intervals
 
 
-def comparison_page(summary: Summary) -> str:
-    """The HTML of the page."""
+@dataclass(frozen=True)
+class Note:
+    """A table beside the scores, with its title and words on it."""
+
+    title: str
+    table: Table
+    words: str
+
+
+def comparison_page(summary: Summary, notes: Sequence[Note] = ()) -> str:
+    """The HTML of the page, with tables that are given beside its own."""
     methods = summary.methods
     # a run may be of behaviour cloning alone
     colours = method_colours(dict.fromkeys([*methods, *summary.names]))
@@ -42,7 +54,12 @@ def comparison_page(summary: Summary) -> str:
         scores=laid_out(score_table(summary), WIDTH),
         improvement=improvement and laid_out(improvement, WIDTH),
         charts=_statistics(summary, colours),
-        wide=[*_chances(summary, colours), scores_chart(summary, colours)],
+        wide=[
+            profile_chart(summary, colours),
+            *_chances(summary, colours),
+            scores_chart(summary, colours),
+        ],
+        notes=notes,
         offline=[(found, offline_chart(found, colours)) for found in offline],
         offline_table=offline_table(offline),
         trust=TRUST,

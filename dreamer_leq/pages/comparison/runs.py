@@ -1,12 +1,17 @@
 """The runs that are compared: from the arguments of --compare to their scores."""
 
 import glob
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from dreamer_leq.config import Config
+from dreamer_leq.pages import results_file
 from dreamer_leq.pages.run_files import RunFiles, Score
 from dreamer_leq.system.errors import UserError
+from dreamer_leq.system.files import read_json
+
+SWEEP = "sweep.json"  # in a sweep's folder: its runs, and what their methods are called
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class ScoredRun:
 
 def open_runs(arguments: list[str]) -> list[ScoredRun]:
     """The runs of folders, or of NAME=FOLDER with the name of their method; a grid is
-    all its members, and a folder may be a pattern such as `runs/*`.
+    all its members, and a folder may be a pattern such as `runs/*`. Of a sweep, or of
+    the CSV file of one's results, all that have a final score.
 
     Raises UserError for a folder that is no run's or has no final score.
     """
@@ -47,9 +53,36 @@ def open_runs(arguments: list[str]) -> list[ScoredRun]:
     for argument in arguments:
         given, folders = _folders(argument)
         for folder in folders:
-            for files in _members(folder):
-                runs.setdefault(files.path.resolve(), _scored(files, given))
+            for run in _runs(folder, given):
+                runs.setdefault(run.path.resolve(), run)
     return list(runs.values())
+
+
+def _runs(path: Path, given: str) -> Iterator[ScoredRun]:
+    """The runs of a sweep, a file of results, a grid, or the one run."""
+    if path.suffix == ".csv":
+        for number, line in enumerate(results_file.read(path), 2):
+            files = results_file.run_of(line, f"{path}, line {number}")
+            if files.updates in files.scores:
+                yield scored(files, given or line.method)
+    elif (path / SWEEP).is_file():
+        for folder, method in _of_sweep(path):
+            files = RunFiles(folder, strict=True)
+            if (folder / "scores.json").exists() and files.updates in files.scores:
+                yield scored(files, given or method)
+    else:
+        for files in _members(path):
+            yield scored(files, given)
+
+
+def _of_sweep(path: Path) -> list[tuple[Path, str]]:
+    """The folders of a sweep's runs, and what their methods are called."""
+    file = path / SWEEP
+    found = read_json(file)
+    try:
+        return [(path / run["folder"], run["method"]) for run in found["runs"]]
+    except (KeyError, TypeError):
+        raise UserError(f"{file}: damaged: run the sweep's command again") from None
 
 
 def _folders(argument: str) -> tuple[str, list[Path]]:
@@ -74,12 +107,13 @@ def _members(folder: Path) -> list[RunFiles]:
     return [RunFiles(folder / name, run, strict=True) for name in names] or [run]
 
 
-def _scored(run: RunFiles, given: str) -> ScoredRun:
-    if not (run.path / "scores.json").exists():
+def scored(run: RunFiles, given: str) -> ScoredRun:
+    """A run with its final score. Raises UserError where there is none."""
+    scores, last = run.scores, run.updates
+    if not scores:
         raise UserError(
             f"{run.path} has no scores yet: its policy is still to be trained"
         )
-    scores, last = run.scores, run.updates
     if last not in scores:
         raise UserError(
             f"{run.path} has no final score yet: its last is of update "

@@ -8,9 +8,11 @@ import numpy as np
 
 from dreamer_leq.evaluation.statistics import (
     Estimate,
+    Profile,
     aggregate,
     interquartile_mean,
     optimality_gap,
+    performance_profile,
     probability_of_improvement,
 )
 from dreamer_leq.pages.comparison.methods import Legend, method_names
@@ -44,6 +46,10 @@ class Summary:
 
     def optimality_gap(self, method: str) -> Estimate:
         return aggregate(self._by_task(method), optimality_gap)
+
+    def profile(self, method: str, thresholds: np.ndarray) -> Profile:
+        """How many of a method's runs score more than each threshold [K]."""
+        return performance_profile(self._by_task(method), thresholds)
 
     def improvement(self, method: str, other: str) -> Estimate:
         """Probability that a run of `method` beats one of `other`."""

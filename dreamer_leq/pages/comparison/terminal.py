@@ -1,10 +1,11 @@
 """The comparison as tables on the terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich import table as rich
 from rich.text import Text
 
+from dreamer_leq.pages.comparison.page import Note
 from dreamer_leq.pages.comparison.summary import Summary
 from dreamer_leq.pages.comparison.tables import (
     improvement_table,
@@ -30,6 +31,14 @@ def terminal_tables(summary: Summary, width: int) -> Iterator[rich.Table]:
     for title, table in found.items():
         first, *others = laid_out(table, width)
         yield _rich(title, first)
+        yield from (_rich(None, part) for part in others)
+
+
+def note_tables(notes: Iterable[Note], width: int) -> Iterator[rich.Table]:
+    """Tables that are given beside the comparison's own."""
+    for note in notes:
+        first, *others = laid_out(note.table, width)
+        yield _rich(note.title, first)
         yield from (_rich(None, part) for part in others)
 
 

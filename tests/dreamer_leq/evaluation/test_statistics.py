@@ -17,6 +17,7 @@ from dreamer_leq.evaluation.statistics import (
     describe_rank_correlation,
     interquartile_mean,
     optimality_gap,
+    performance_profile,
     probability_of_improvement,
     rank_correlation,
     wilson_interval,
@@ -203,3 +204,13 @@ def test_importing_them_is_cheap():
     code = "import sys, dreamer_leq.evaluation.statistics; print(*sys.modules)"
     found = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert not {"jax", "scipy"} & set(found.split())
+
+
+def test_a_profile_is_the_share_of_runs_above():
+    scores = [np.array([0.1, 0.5]), np.array([0.5, 0.9])]
+    found = performance_profile(scores, np.array([0.0, 0.1, 0.5, 0.9]))
+    np.testing.assert_allclose(found.share, [1, 0.75, 0.25, 0])  # above, not at
+    # each task is drawn for itself: no draw loses both of its runs
+    np.testing.assert_allclose(found.low, [1, 0.5, 0, 0])
+    np.testing.assert_allclose(found.high, [1, 1, 0.5, 0])
+    assert performance_profile([scores[0][:1]], np.zeros(1)).low is None

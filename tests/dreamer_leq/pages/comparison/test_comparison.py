@@ -257,8 +257,8 @@ def test_the_page_shows_everything(page):
         assert text in page
     data = re.findall(r'<script type="application/json">(.*?)</script>', page, re.S)
     figures = [json.loads(text) for text in data]
-    # three statistics, scores, two offline, and of two mazes three metrics
-    assert len(figures) == 3 + 1 + 2 + 2 * 3
+    # three statistics, profiles, scores, two offline, of two mazes three metrics
+    assert len(figures) == 3 + 1 + 1 + 2 + 2 * 3
     assert [trace["name"] for trace in figures[-1]["data"]] == [
         f"tau {tau} · seed {seed}" for tau in ("0.1", "0.5") for seed in (0, 1)
     ]
