@@ -7,49 +7,31 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from dreamer_leq.algorithms import losses, sac
-from dreamer_leq.algorithms.learner import Batch, Learner, Losses, Metrics, TrainState
+from dreamer_leq.algorithms.learner import Batch, Losses, Metrics, TrainState
 from dreamer_leq.algorithms.losses import stop
-from dreamer_leq.config import Config
+from dreamer_leq.algorithms.sac import SAC
 from dreamer_leq.nn.actor_critic import Params
-from dreamer_leq.nn.critics import PolicyCritics
 
 
 @struct.dataclass
-class CQL(Learner):
+class CQL(SAC):
     """The weight w of the conservative term is data: `hyper["weight"]`."""
 
-    averaged = ("critic",)
-    trained = ("actor", "critic", "temperature")
+    soft = False
 
-    @classmethod
-    def nets_of(
-        cls, config: Config, name: str, action_size: int, dtype: jnp.dtype
-    ) -> PolicyCritics:
-        return sac.networks_of(config, action_size, dtype, critics=2)
-
-    def networks(self, key: Array) -> dict[str, Params]:
-        return super().networks(key) | {"temperature": sac.temperature()}
-
-    def losses(
-        self, params: dict[str, Params], state: TrainState, batch: Batch, key: Array
+    def added(
+        self,
+        params: dict[str, Params],
+        state: TrainState,
+        batch: Batch,
+        q: Array,
+        key: Array,
     ) -> tuple[Losses, Metrics]:
-        target_key, policy_key, own_key = sac.split(key)
         features = self.world.features(self.world.starts(batch))
         next_features = self.world.features(self.world.successors(batch))
-        next_q, _ = sac.next_value(self, state, next_features, target_key)
-        reward, cont = batch["reward"], batch["cont"]
-        target = losses.bellman_target(reward, cont, next_q, self.gamma)
-        seen = self.world.action_features(batch["action"])
-        out = self.nets.critics.out(params["critic"], features, seen)
-        q = self.nets.critics.values.mean(out)
-        fit = self.nets.critics.values.loss(out, target).mean(-1).sum()
-        candidates = self.candidates(state, features, next_features, own_key)
+        candidates = self.candidates(state, features, next_features, key)
         gap = self.conservative_gap(params["critic"], features, *candidates, q)
-        found, metrics = sac.policy_losses(self, params, state, features, policy_key)
-        found["critic"] = fit + state.hyper["weight"] * gap.sum()
-        metrics |= {"q_data": q.mean(), "q_target": target.mean(), "gap": gap.mean()}
-        return found, metrics
+        return {"critic": state.hyper["weight"] * gap.sum()}, {"gap": gap.mean()}
 
     def candidates(
         self, state: TrainState, features: Array, next_features: Array, key: Array
@@ -86,4 +68,4 @@ class CQL(Learner):
         seen = self.world.action_features(actions)
         q = self.nets.critics.q(critics, repeated, seen)
         spread = jax.nn.logsumexp(q - log_probs, axis=1)
-        return (spread - data_q).mean(-1)
+        return spread.mean(-1) - data_q.mean(-1)

@@ -58,6 +58,7 @@ class Learner:
     gamma: float = struct.field(pytree_node=False)  # discount per agent step
 
     averaged: ClassVar[tuple[str, ...]] = ()  # networks with a moving average
+    inherits: ClassVar[tuple[str, ...]] = ("actor", "critic", "value")  # of `given`
     refreshed: ClassVar[str] = ""  # what `refresh` renews, where there is such a thing
 
     @classmethod
@@ -114,7 +115,8 @@ class Learner:
     ) -> TrainState:
         """The state before the first update, with the networks that are `given`."""
         params = self.networks(key)
-        params |= {name: given[name] for name in params.keys() & given.keys()}
+        taken = params.keys() & given.keys() & set(self.inherits)
+        params |= {name: given[name] for name in taken}
         # copies: both are donated to the next update
         target = {n: jax.tree.map(jnp.copy, params[n]) for n in self.averaged}
         opt_state, zero = self.optimizer.init(params), jnp.zeros((), jnp.int32)

@@ -1,12 +1,16 @@
-"""What SAC's descendants share: soft values, and an entropy that is held near a target
-(arXiv 1812.05905). `learner.nets.policy` samples, and params["temperature"] is log α.
+"""Soft actor-critic (arXiv 1812.05905) as its descendants share it: soft values, and an
+entropy that is held near a target.
 """
+
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 from jax import Array
 
-from dreamer_leq.algorithms.learner import Learner, Losses, Metrics, TrainState
+from dreamer_leq.algorithms import losses
+from dreamer_leq.algorithms.learner import Batch, Learner, Losses, Metrics, TrainState
 from dreamer_leq.algorithms.losses import stop
 from dreamer_leq.config import Config
 from dreamer_leq.nn.actor_critic import Params
@@ -14,16 +18,102 @@ from dreamer_leq.nn.critics import PolicyCritics
 from dreamer_leq.nn.policies import TanhNormal
 
 
-def networks_of(
-    config: Config, action_size: int, dtype: jnp.dtype, critics: int
-) -> PolicyCritics:
-    """SAC's policy and N critics."""
-    return PolicyCritics.of(TanhNormal, config, action_size, dtype, critics)
+@struct.dataclass
+class SAC(Learner):
+    """SAC on the rows of a batch. `params["temperature"]` is log α. What a descendant
+    does otherwise is a method: `target`, `worth`, `added`.
+    """
 
+    averaged = ("critic",)
+    trained = ("actor", "critic", "temperature")
+    inherits = ("actor",)
+    critics: ClassVar[int] = 2  # where its section doesn't say
+    soft: ClassVar[bool] = True  # whether targets count the next action's entropy
 
-def temperature() -> dict[str, Array]:
-    """α = 1 at first."""
-    return {"log": jnp.zeros(())}
+    @classmethod
+    def nets_of(
+        cls, config: Config, name: str, action_size: int, dtype: jnp.dtype
+    ) -> PolicyCritics:
+        count = getattr(getattr(config, name), "critics", cls.critics)
+        return PolicyCritics.of(TanhNormal, config, action_size, dtype, count)
+
+    def networks(self, key: Array) -> dict[str, Params]:
+        return super().networks(key) | {"temperature": {"log": jnp.zeros(())}}
+
+    def losses(
+        self, params: dict[str, Params], state: TrainState, batch: Batch, key: Array
+    ) -> tuple[Losses, Metrics]:
+        target_key, policy_key, own_key = split(key)
+        features = self.world.features(self.world.starts(batch))
+        target = self.target(state, batch, target_key)
+        found, metrics = self.policy_losses(params, state, batch, features, policy_key)
+        seen = self.world.action_features(batch["action"])
+        out = self.nets.critics.out(params["critic"], features, seen)
+        q, fit = self.nets.critics.values.mean(out), self.fit(out, target, state, batch)
+        added, more = self.added(params, state, batch, q, own_key)
+        metrics |= {"q_data": q.mean(), "q_target": target.mean()} | more
+        return found | added | {"critic": fit + added.get("critic", 0.0)}, metrics
+
+    def target(self, state: TrainState, batch: Batch, key: Array) -> Array:
+        """r + γ (1 - termination) (min_i Q̄_i(s', a') - α log π(a'|s')): [N]."""
+        next_features = self.world.features(self.world.successors(batch))
+        next_q, log_prob = next_value(self, state, next_features, key)
+        if self.soft:
+            next_q = next_q - alpha_of(state) * log_prob
+        return losses.bellman_target(batch["reward"], batch["cont"], next_q, self.gamma)
+
+    def fit(self, out: Array, target: Array, state: TrainState, batch: Batch) -> Array:
+        """The critics' errors, from their outputs [critics, N, outputs]: the sum over
+        critics of means over rows.
+        """
+        return self.nets.critics.values.loss(out, target).mean(-1).sum()
+
+    def added(
+        self,
+        params: dict[str, Params],
+        state: TrainState,
+        batch: Batch,
+        q: Array,
+        key: Array,
+    ) -> tuple[Losses, Metrics]:
+        """What an algorithm adds to SAC's losses, by network, from Q_i(s, a) of the
+        batch [critics, N] and more.
+        """
+        return {}, {}
+
+    def policy_losses(
+        self,
+        params: dict[str, Params],
+        state: TrainState,
+        batch: Batch,
+        features: Array,
+        key: Array,
+    ) -> tuple[Losses, Metrics]:
+        """α log π - min_i Q_i(s, a) for the policy; and for log α what holds the
+        entropy at -A, A being the numbers of an action.
+        """
+        alpha = alpha_of(state)
+        action, log_prob = self.nets.policy.sample(params["actor"], features, key)
+        q = self.value(state.params, features, action)
+        worth = self.worth(params, state, batch, features, q)
+        surplus = stop(log_prob).mean() - action.shape[-1]
+        found = {
+            "actor": (alpha * log_prob - worth).mean(),
+            "temperature": -params["temperature"]["log"] * surplus,
+        }
+        metrics = {"q_policy": q.mean(), "entropy": -log_prob.mean(), "alpha": alpha}
+        return found, metrics
+
+    def worth(
+        self,
+        params: dict[str, Params],
+        state: TrainState,
+        batch: Batch,
+        features: Array,
+        q: Array,
+    ) -> Array:
+        """What the policy seeks beside entropy: [N], here Q of its action."""
+        return q
 
 
 def next_value(
@@ -34,26 +124,9 @@ def next_value(
     return learner.value(state.target, features, action), log_prob
 
 
-def policy_losses(
-    learner: Learner,
-    params: dict[str, Params],
-    state: TrainState,
-    features: Array,
-    key: Array,
-) -> tuple[Losses, Metrics]:
-    """α log π - min_i Q_i(s, a) for the policy; and for log α what holds the entropy at
-    -A, A being the numbers of an action.
-    """
-    alpha = jnp.exp(state.params["temperature"]["log"])
-    action, log_prob = learner.nets.policy.sample(params["actor"], features, key)
-    q = learner.value(state.params, features, action)
-    surplus = stop(log_prob).mean() - action.shape[-1]
-    found = {
-        "actor": (alpha * log_prob - q).mean(),
-        "temperature": -params["temperature"]["log"] * surplus,
-    }
-    metrics = {"q_policy": q.mean(), "entropy": -log_prob.mean(), "alpha": alpha}
-    return found, metrics
+def alpha_of(state: TrainState) -> Array:
+    """The weight α of the entropy."""
+    return jnp.exp(state.params["temperature"]["log"])
 
 
 def split(key: Array) -> tuple[Array, Array, Array]:

@@ -194,9 +194,11 @@ def _wrong_world_model(config: Config) -> Iterator[str]:
     name = config.world_model
     if config.about.pixels and not WORLD_MODELS[name].pixels:
         yield f"world_model: {name} reads state vectors, {config.task} has pixels"
-    if config.own.imagines and not config.imagines:
-        models = " or ".join(k for k, kind in WORLD_MODELS.items() if kind.imagines)
-        yield f"world_model: {config.algorithm} imagines, give it {models}"
+    imagining = [k for k, kind in WORLD_MODELS.items() if kind.imagines]
+    models = config.own.models or imagining
+    if config.own.imagines and name not in models:
+        given = " or ".join(models)
+        yield f"world_model: {config.algorithm} imagines, give it {given}"
     if ensemble.elites > ensemble.members:
         yield (
             f"ensemble.elites: {ensemble.elites} of ensemble.members, "

@@ -18,6 +18,7 @@ from dreamer_leq.config.values import (
     Number,
     Positive,
     Share,
+    SomeShare,
     Steps,
     Weight,
     several,
@@ -53,6 +54,7 @@ class Section:
       sizes: keys that say how much memory an update takes.
       shows: metrics that the progress bar shows, the most telling one first.
       imagines: whether it learns in a world model's imagination.
+      models: the kinds of world models that it can imagine with; empty: all.
     """
 
     learner: ClassVar[str]
@@ -62,6 +64,7 @@ class Section:
     sizes: ClassVar[tuple[str, ...]] = ("batch",)
     shows: ClassVar[tuple[str, ...]] = ()
     imagines: ClassVar[bool] = False
+    models: ClassVar[tuple[str, ...]] = ()
 
     updates: Natural
     batch: Count
@@ -219,6 +222,44 @@ class EDAC(OwnRewards):
     optimizer: Optimizer
 
 
+@dataclass(frozen=True)
+class Rollouts:
+    """Imagined rollouts from the dataset's states, whose rows a ring keeps."""
+
+    interval: Count
+    starts: Count
+    horizon: Count
+    retain: Count
+
+
+@dataclass(frozen=True)
+class Mixed(Section):
+    """SAC on the dataset's rows and on imagined ones."""
+
+    sizes = ("batch", "rollouts.starts", "rollouts.retain")
+    imagines = True
+    models = ("mlp_ensemble",)
+
+    real_share: SomeShare
+    rollouts: Rollouts
+    gamma: Discount
+    actor_optimizer: Optimizer
+    critic_optimizer: Optimizer
+    temperature_optimizer: Optimizer
+
+
+@dataclass(frozen=True)
+class MOPO(Mixed, OwnRewards):
+    """SAC on imagined rows with rewards that fall with the model's own deviation."""
+
+    learner = "dreamer_leq.algorithms.mopo:MOPO"
+    title = "MOPO"
+    varies = ("penalty",)
+    shows = ("q_policy", "q_data", "imagined_reward")
+
+    penalty: several(Weight)
+
+
 _SECTIONS: dict[str, type[Section]] = {
     "bc": BC,
     "fqe": FQE,
@@ -228,6 +269,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "rebrac": ReBRAC,
     "cql": CQL,
     "edac": EDAC,
+    "mopo": MOPO,
 }
 
 

@@ -57,6 +57,7 @@ Positive = Annotated[float, Rule("above 0 and finite", lambda x: 0 < x < math.in
 Weight = Annotated[float, Rule("0 or more and finite", lambda x: 0 <= x < math.inf)]
 Number = Annotated[float, Rule("finite", math.isfinite)]
 Share = Annotated[float, Rule("from 0 to 1", lambda x: 0 <= x <= 1)]
+SomeShare = Annotated[float, Rule("above 0 and at most 1", lambda x: 0 < x <= 1)]
 Decay = Annotated[float, Rule("at least 0 and below 1", lambda x: 0 <= x < 1)]
 OpenShare = Annotated[float, Rule("above 0 and below 1", lambda x: 0 < x < 1)]
 Expectile = Annotated[float, Rule("above 0 and below 1", lambda x: 0 < x < 1)]

@@ -162,25 +162,32 @@ class MLPEnsemble(VectorStates):
     ) -> tuple[Array, Array, Array]:
         """One step of one member per sample; only that member is computed."""
         deal = noise.deal
-        dealt = deal.out(self._inputs(state, action))
+        dealt = deal.out(self.inputs(state, action))
         mean, logvar = map(deal.back, self.net.predict(self.params, dealt))
-        return self._outcome(state, mean, logvar, noise.normal)
+        return self.outcome(state, mean + jnp.exp(0.5 * logvar) * noise.normal)
 
     def member_step(
         self, state: Array, action: Array, noise: StepNoise, member: int | Array
     ) -> tuple[Array, Array, Array]:
         layers = jax.tree.map(lambda p: p[member][None], self.params["layers"])
         one = self.params | {"layers": layers}
-        mean, logvar = self.net.predict(one, self._inputs(state, action)[None])
-        return self._outcome(state, mean[0], logvar[0], noise.normal)
+        mean, logvar = self.net.predict(one, self.inputs(state, action)[None])
+        return self.outcome(state, mean[0] + jnp.exp(0.5 * logvar[0]) * noise.normal)
+
+    def moments(self, state: Array, action: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation of every member's [s' - s, r], the reward raw:
+        [E, N, D + 1] both.
+        """
+        x = self.inputs(state, action)
+        x = jnp.broadcast_to(x, (self.members, *x.shape))
+        mean, logvar = self.net.predict(self.params, x)
+        return mean, jnp.exp(0.5 * logvar)
 
     def disagreement(self, state: Array, action: Array) -> Array:
         """Standard deviation over members of the mean successor, in units of the
         dataset's standard deviation; the root of the mean square over D: [N].
         """
-        x = self._inputs(state, action)
-        x = jnp.broadcast_to(x, (self.members, *x.shape))
-        change = self.net.predict(self.params, x)[0][..., :-1]
+        change = self.moments(state, action)[0][..., :-1]
         spread = change.std(0) / self.std[: self.net.vector_size]
         return jnp.sqrt(jnp.square(spread).mean(-1))
 
@@ -193,15 +200,15 @@ class MLPEnsemble(VectorStates):
         d = self.net.vector_size
         return symlog((action - self.mean[d:]) / self.std[d:])
 
-    def _inputs(self, state: Array, action: Array) -> Array:
+    def inputs(self, state: Array, action: Array) -> Array:
+        """What the members see: [..., D], [..., A] -> [..., D + A]."""
         x = jnp.concatenate([state, action], -1)
         return (x - self.mean) / self.std
 
-    def _outcome(
-        self, state: Array, mean: Array, logvar: Array, normal: Array
-    ) -> tuple[Array, Array, Array]:
-        """The sampled successor, its reward and its continuation."""
-        sample = mean + jnp.exp(0.5 * logvar) * normal
+    def outcome(self, state: Array, sample: Array) -> tuple[Array, Array, Array]:
+        """The successor, its reward as algorithms see it, and its continuation, from
+        a sampled [s' - s, r]: [..., D + 1].
+        """
         successor, reward = state + sample[..., :-1], sample[..., -1]
         if self.net.config.reward == "region" and self.termination.goal:
             reward = self.termination.at_goal(successor).astype(reward.dtype)

@@ -1,12 +1,14 @@
-"""Model-free learners that are small enough for NumPy: their networks, batches, and
-gradients by differences.
+"""Learners that are small enough for NumPy: their networks, batches, and gradients by
+differences.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ensemble_learners import make_ensemble
 
 from dreamer_leq.algorithms import learner_class
+from dreamer_leq.algorithms.learner import TrainState
 from dreamer_leq.config import from_presets
 from dreamer_leq.world_models.vectors import Vectors
 
@@ -14,13 +16,16 @@ N, D, A = 7, 3, 2  # rows, numbers of a state and of an action
 TINY = {"actor.units": 3, "critic.units": 3}
 
 
-def make_learner(name, dtype=jnp.float32, **keys):
-    """A learner on raw states, its preset at debug size with tiny networks."""
+def make_learner(name, dtype=jnp.float32, ensemble=False, **keys):
+    """A learner on raw states, or on a random ensemble, its preset at debug size with
+    tiny networks.
+    """
     keys = {key.replace("__", "."): value for key, value in keys.items()}
     config = from_presets("hopper", name, "debug", **TINY | keys)
     kind = learner_class(name)
     nets = kind.nets_of(config, name, A, dtype)
     world = Vectors(jnp.zeros(D, dtype), jnp.ones(D, dtype))
+    world = make_ensemble(config, dtype) if ensemble else world
     return kind.create(config, name, world, nets)
 
 
@@ -33,8 +38,10 @@ def make_state(learner, dtype=np.float32, **hyper):
         return jax.tree.map(lambda x: dtype(0.6 * rng.normal(size=x.shape)), shapes)
 
     numbers = {name: jnp.asarray(x, dtype) for name, x in hyper.items()}
-    state = learner.init(jax.random.key(0), numbers, draw(1))
-    return state.replace(target={name: draw(2)[name] for name in learner.averaged})
+    params, averages = draw(1), draw(2)
+    target = {name: averages[name] for name in learner.averaged}
+    opt_state, zero = learner.optimizer.init(params), jnp.zeros((), jnp.int32)
+    return TrainState(params, target, opt_state, zero, numbers, learner.remember())
 
 
 def make_batch(dtype=np.float32, n=N):
