@@ -2,12 +2,16 @@
 processes, those of pytest-xdist and the commands, which share what one has compiled.
 """
 
+import gc
 import os
 import shutil
+import sys
 import tempfile
+from pathlib import Path
 
 FOLDER = "JAX_COMPILATION_CACHE_DIR"
 SHORTEST = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+MAPPINGS = 20_000  # of memory; Linux allows a process 65,530
 
 
 def pytest_configure(config):
@@ -21,3 +25,19 @@ def pytest_configure(config):
 def pytest_unconfigure(config):
     if folder := getattr(config, "compiled_programs", None):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """Drop compiled programs between files before they are too many: each has a few
+    mappings, and without room for more OpenGL's own compiler aborts the process.
+    """
+    between = nextitem is not None and nextitem.path != item.path
+    if between and "jax" in sys.modules and mappings() > MAPPINGS:
+        sys.modules["jax"].clear_caches()
+        gc.collect()
+
+
+def mappings():
+    """How many mappings of memory this process has; 0 where that isn't told."""
+    maps = Path("/proc/self/maps")
+    return maps.read_bytes().count(b"\n") if maps.exists() else 0
