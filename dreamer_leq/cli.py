@@ -276,9 +276,9 @@ def _eval_parser() -> argparse.ArgumentParser:
 
 def _sweep(argv: Sequence[str]) -> int:
     args = _sweep_parser().parse_args(argv)
-    for name in ("jobs", "per_gpu"):
-        if not 0 <= getattr(args, name) <= 1000:
-            raise UserError(f"--{name.replace('_', '-')}: give 1 to 1000")
+    for name, least in {"jobs": 0, "per_gpu": 1, "cpus": 1, "gpus": 0}.items():
+        if not least <= getattr(args, name) <= 1000:
+            raise UserError(f"--{name.replace('_', '-')}: give {least} to 1000")
     from dreamer_leq.commands.sweep import sweep
 
     return sweep(args, _log)
@@ -299,7 +299,31 @@ def _sweep_parser() -> argparse.ArgumentParser:
         help="jobs at the same time (default: as many as the GPUs hold, or one)",
     )
     add("--per-gpu", type=int, default=1, help="jobs that share a GPU (default: 1)")
+    add(
+        "--engine",
+        choices=("local", "ray", "slurm"),
+        default="local",
+        help="what runs the jobs: processes of this machine (default), Ray, Slurm",
+    )
+    add("--cpus", type=int, default=1, help="cores of a job, for Ray and Slurm (1)")
+    add("--address", default="", help="of a Ray cluster (default: Ray started here)")
+    add("--gpus", type=int, default=1, help="GPUs of a job, for Slurm (1)")
+    add(
+        "--time",
+        type=_minutes,
+        default=60,
+        metavar="H:MM",
+        help="of a Slurm job, which is queued again when it is over (1:00)",
+    )
+    add("--partition", default="", help="of Slurm")
     return parser
+
+
+def _minutes(text: str) -> int:
+    hours, colon, minutes = text.rpartition(":")
+    if not minutes.isdecimal() or (colon and not hours.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected H:MM, such as 24:00")
+    return 60 * int(hours or 0) + int(minutes)
 
 
 def _named_path(text: str) -> str:

@@ -9,12 +9,13 @@ from dreamer_leq.commands import compare
 from dreamer_leq.pages import results_file
 from dreamer_leq.pages.comparison.runs import SWEEP
 from dreamer_leq.pages.comparison.summary import summarize
-from dreamer_leq.sweeps.engine import State, drive
+from dreamer_leq.sweeps.engine import Engine, State, drive
 from dreamer_leq.sweeps.file import SweepFile, read
 from dreamer_leq.sweeps.local import Local
 from dreamer_leq.sweeps.plan import Job, plan
 from dreamer_leq.sweeps.process import Work
 from dreamer_leq.sweeps.progress import Cost, costs, measured
+from dreamer_leq.sweeps.ray import Ray
 from dreamer_leq.sweeps.results import (
     complete,
     names,
@@ -23,6 +24,7 @@ from dreamer_leq.sweeps.results import (
     tuning_note,
     tunings,
 )
+from dreamer_leq.sweeps.slurm import Slurm
 from dreamer_leq.sweeps.table import Watch, clock
 from dreamer_leq.system.errors import UserError
 from dreamer_leq.system.files import write_json
@@ -43,7 +45,7 @@ def sweep(args: Namespace, log: Log) -> int:
         for line in _described(told, jobs):
             log(line)
         return 0
-    engine = Local(args.jobs, args.per_gpu)
+    engine = _engine(args, told)
     _begin(told, jobs)
     log(f"{len(jobs)} jobs in {told.folder}")
     with Interrupts() as interrupts, Watch(log) as watch:
@@ -51,6 +53,23 @@ def sweep(args: Namespace, log: Log) -> int:
     if interrupts.pending is None:
         _show(told, jobs, log)
     return _ended(state, interrupts, log)
+
+
+def _engine(args: Namespace, told: SweepFile) -> Engine:
+    """What the flags ask for. Raises UserError for flags of another engine."""
+    of_slurm = args.engine == "slurm"
+    if args.address and args.engine != "ray":
+        raise UserError("--address: is of --engine ray")
+    if args.partition and not of_slurm:
+        raise UserError("--partition: is of --engine slurm")
+    if args.engine == "ray":
+        return Ray(args.jobs, args.per_gpu, args.cpus, args.address)
+    if not of_slurm:
+        return Local(args.jobs, args.per_gpu)
+    if args.per_gpu > 1:
+        raise UserError("--per-gpu: Slurm gives whole GPUs; use --engine local or ray")
+    size = (args.jobs, args.cpus, args.gpus, args.time)
+    return Slurm(told.folder.absolute(), *size, args.partition)
 
 
 def _begin(told: SweepFile, jobs: Sequence[Job]) -> None:

@@ -32,7 +32,8 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 class Work:
     """What an engine has to know of a job: able to be sent to another machine.
 
-    `program` is what stands before the job's words; None: this package's commands.
+    `place` is where the command's paths begin; `program` what stands before its words,
+    None: this package's commands.
     """
 
     name: str
@@ -41,11 +42,14 @@ class Work:
     kind: str
     environment: Mapping[str, str] = field(default_factory=dict)
     program: tuple[str, ...] | None = None
+    place: str = field(default_factory=os.getcwd)
 
     @classmethod
     def of(cls, job: Job, environment: Mapping[str, str] | None = None) -> "Work":
         kind = ESTIMATE if job.kind == ESTIMATE else "job"
-        return cls(job.name, job.words, str(job.folder), kind, environment or {})
+        return cls(
+            job.name, job.words, str(job.folder.absolute()), kind, environment or {}
+        )
 
     @property
     def command(self) -> str:
@@ -99,16 +103,16 @@ class JobProcess:
         self._process: subprocess.Popen | None = None
         self._began, self._looked, self._restarts = 0.0, 0.0, 0
         self._stopping = False
+        self._outcome: Outcome | None = None
         self.waits = ""  # for whom, where it does
 
     def poll(self) -> Outcome | None:
         """The outcome, once the process has ended for good."""
-        if self._process is None:
-            return self._entered()
-        code = self._process.poll()
-        if code is None:
-            return None
-        return self._ended(code)
+        if self._outcome is None and self._process is None:
+            self._outcome = self._entered()
+        elif self._outcome is None and (code := self._process.poll()) is not None:
+            self._outcome = self._ended(code)
+        return self._outcome
 
     def stop(self) -> None:
         """Let it save and end; `poll` tells when it has."""
@@ -157,6 +161,7 @@ class JobProcess:
             with open(self._work.log, "ab") as log:
                 self._process = subprocess.Popen(
                     command,
+                    cwd=self._work.place,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

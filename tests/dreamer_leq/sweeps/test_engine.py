@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dreamer_leq.cli import main
 from dreamer_leq.sweeps.engine import drive
 from dreamer_leq.sweeps.local import Local, gpus
 from dreamer_leq.sweeps.plan import TRAIN, Job
@@ -139,3 +140,37 @@ def test_jobs_on_gpus_share_them(sweep, monkeypatch):
     found = [(x.environment["CUDA_VISIBLE_DEVICES"]) for x in given]
     assert sorted(found) == ["0", "0", "3", "3"] and engine.room() == 0
     assert {x.environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] for x in given} == {"0.450"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--engine", "ray"], "needs ray, which is not installed: pip install"),
+        (["--engine", "slurm"], "needs submitit, which is not installed: pip install"),
+        (["--address", "auto"], "--address: is of --engine ray"),
+        (["--engine", "slurm", "--per-gpu", "2"], "Slurm gives whole GPUs"),
+        (["--time", "long"], "expected H:MM, such as 24:00"),
+        (["--jobs", "-1"], "--jobs: give 0 to 1000"),
+    ],
+)
+def test_engines_that_cant_run_start_nothing(
+    flags, said, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("ray", "submitit"):
+        monkeypatch.setitem(sys.modules, name, None)
+    text = "name: x\nconfigs: [maze, debug]\ntasks: pointmaze-umaze\nalgorithms: bc\n"
+    Path("x.yaml").write_text(text)
+    assert main(["sweep", "x.yaml", *flags]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["x.yaml"]
+
+
+def test_submitits_stand_in_runs_jobs(sweep, tmp_path):
+    pytest.importorskip("submitit")
+    from dreamer_leq.sweeps.slurm import Slurm
+
+    jobs, works = sweep(("a", ""), ("b", "", "a"), ("c", "fails"))
+    state = run(jobs, works, Slurm(tmp_path, gpus=0, cluster="local"))
+    assert state.done == ["a", "b"] and "no such thing" in state.failed["c"].reason
