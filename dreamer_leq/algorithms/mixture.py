@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from dreamer_leq.algorithms.learner import Batch, Learner, Metrics, TrainState
+from dreamer_leq.algorithms.learner import Batch, Learner, Losses, Metrics, TrainState
 from dreamer_leq.algorithms.replay import Ring
+from dreamer_leq.nn.actor_critic import Params
 from dreamer_leq.world_models.imagine import Trajectory, imagine
 from dreamer_leq.world_models.interface import State, WorldModel
 
@@ -58,6 +59,15 @@ class Mixture(Learner):
             for name, x in imagined.items()
         }
         return state, joined
+
+    def losses(
+        self, params: dict[str, Params], state: TrainState, batch: Batch, key: Array
+    ) -> tuple[Losses, Metrics]:
+        found, metrics = super().losses(params, state, batch, key)
+        reward = batch["reward"]
+        if (real := self.real(len(reward))) < len(reward):
+            metrics["imagined_reward"] = reward[real:].mean()
+        return found, metrics
 
     def refresh(
         self, state: TrainState, batch: Batch, key: Array

@@ -38,29 +38,40 @@ class SAC(Learner):
         return PolicyCritics.of(TanhNormal, config, action_size, dtype, count)
 
     def networks(self, key: Array) -> dict[str, Params]:
-        return super().networks(key) | {"temperature": {"log": jnp.zeros(())}}
+        log = jnp.log(jnp.float32(self.first_alpha))
+        return super().networks(key) | {"temperature": {"log": log}}
+
+    @property
+    def first_alpha(self) -> float:
+        """The weight α of the entropy before it is learned."""
+        return 1.0
 
     def losses(
         self, params: dict[str, Params], state: TrainState, batch: Batch, key: Array
     ) -> tuple[Losses, Metrics]:
         target_key, policy_key, own_key = split(key)
         features = self.world.features(self.world.starts(batch))
-        target = self.target(state, batch, target_key)
+        target, about = self.target(state, batch, target_key)
         found, metrics = self.policy_losses(params, state, batch, features, policy_key)
         seen = self.world.action_features(batch["action"])
         out = self.nets.critics.out(params["critic"], features, seen)
         q, fit = self.nets.critics.values.mean(out), self.fit(out, target, state, batch)
         added, more = self.added(params, state, batch, q, own_key)
-        metrics |= {"q_data": q.mean(), "q_target": target.mean()} | more
+        metrics |= {"q_data": q.mean(), "q_target": target.mean()} | about | more
         return found | added | {"critic": fit + added.get("critic", 0.0)}, metrics
 
-    def target(self, state: TrainState, batch: Batch, key: Array) -> Array:
-        """r + γ (1 - termination) (min_i Q̄_i(s', a') - α log π(a'|s')): [N]."""
+    def target(
+        self, state: TrainState, batch: Batch, key: Array
+    ) -> tuple[Array, Metrics]:
+        """r + γ (1 - termination) (min_i Q̄_i(s', a') - α log π(a'|s')): [N]; and
+        metrics.
+        """
         next_features = self.world.features(self.world.successors(batch))
         next_q, log_prob = next_value(self, state, next_features, key)
         if self.soft:
             next_q = next_q - alpha_of(state) * log_prob
-        return losses.bellman_target(batch["reward"], batch["cont"], next_q, self.gamma)
+        reward, cont = batch["reward"], batch["cont"]
+        return losses.bellman_target(reward, cont, next_q, self.gamma), {}
 
     def fit(self, out: Array, target: Array, state: TrainState, batch: Batch) -> Array:
         """The critics' errors, from their outputs [critics, N, outputs]: the sum over

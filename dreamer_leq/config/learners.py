@@ -260,6 +260,22 @@ class MOPO(Mixed, OwnRewards):
     penalty: several(Weight)
 
 
+@dataclass(frozen=True)
+class MOBILE(Mixed, OwnRewards):
+    """SAC on imagined rows with targets that fall with the members' disagreement."""
+
+    learner = "dreamer_leq.algorithms.mobile:MOBILE"
+    title = "MOBILE"
+    varies = ("penalty",)
+    shows = ("q_policy", "q_data", "inconsistency")
+
+    penalty: several(Weight)
+    samples: Count
+    positive: bool
+    soft: bool
+    alpha: Weight
+
+
 _SECTIONS: dict[str, type[Section]] = {
     "bc": BC,
     "fqe": FQE,
@@ -270,6 +286,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "cql": CQL,
     "edac": EDAC,
     "mopo": MOPO,
+    "mobile": MOBILE,
 }
 
 

@@ -102,11 +102,15 @@ def seen(world, vector):
     return _symlog((np.float64(vector) - mean) / std)
 
 
-def value(world, critic, features, action):
-    """Q of a raw action, which is standardised too: [...]."""
+def seen_action(world, action):
+    """What the critic sees of a raw action, which is standardised too."""
     mean, std = np.float64(world.mean)[D:], np.float64(world.std)[D:]
-    action = _symlog((np.float64(action) - mean) / std)
-    x = np.concatenate([np.float64(features), action], -1)
+    return _symlog((np.float64(action) - mean) / std)
+
+
+def value(world, critic, features, action):
+    """Q of a raw action: [...]."""
+    x = np.concatenate([np.float64(features), seen_action(world, action)], -1)
     return _relu_net(critic, x, norm=True)[..., 0]
 
 

@@ -5,7 +5,7 @@ differences.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ensemble_learners import make_ensemble
+from ensemble_learners import make_ensemble, seen, seen_action
 
 from dreamer_leq.algorithms import learner_class
 from dreamer_leq.algorithms.learner import TrainState
@@ -79,6 +79,11 @@ def q_values(critics, state, action):
     count = len(jax.tree.leaves(critics)[0])
     each = (jax.tree.map(lambda p, i=i: p[i], critics) for i in range(count))
     return np.stack([net(one, x)[..., 0] for one in each])
+
+
+def q_of(world, critics, state, action):
+    """Q_i(s, a) with an ensemble's features: [critics, N]."""
+    return q_values(critics, seen(world, state), seen_action(world, action))
 
 
 # --- gradients
