@@ -14,8 +14,10 @@ from dreamer_leq.nn.actor_critic import Params
 
 
 @struct.dataclass
-class CQL(SAC):
-    """The weight w of the conservative term is data: `hyper["weight"]`."""
+class Conservative(SAC):
+    """SAC without entropy in its targets, and with the conservative term, of weight
+    `hyper["weight"]`.
+    """
 
     soft = False
 
@@ -68,4 +70,13 @@ class CQL(SAC):
         seen = self.world.action_features(actions)
         q = self.nets.critics.q(critics, repeated, seen)
         spread = jax.nn.logsumexp(q - log_probs, axis=1)
-        return spread.mean(-1) - data_q.mean(-1)
+        return spread.mean(-1) - self.lifted(data_q).mean(-1)
+
+    def lifted(self, q: Array) -> Array:
+        """Q_i(s, a) of the rows at whose actions critics are lifted: [critics, n]."""
+        return q
+
+
+@struct.dataclass
+class CQL(Conservative):
+    """The algorithm from the dataset alone."""

@@ -261,6 +261,19 @@ class MOPO(Mixed, OwnRewards):
 
 
 @dataclass(frozen=True)
+class COMBO(Mixed, OwnRewards):
+    """CQL on imagined rows as well."""
+
+    learner = "dreamer_leq.algorithms.combo:COMBO"
+    title = "COMBO"
+    varies = ("weight",)
+    shows = ("q_policy", "q_data", "gap")
+
+    weight: several(Weight)
+    samples: Count
+
+
+@dataclass(frozen=True)
 class MOBILE(Mixed, OwnRewards):
     """SAC on imagined rows with targets that fall with the members' disagreement."""
 
@@ -287,6 +300,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "edac": EDAC,
     "mopo": MOPO,
     "mobile": MOBILE,
+    "combo": COMBO,
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 from flax import struct
 from learners import D, make_batch, make_learner, make_state
 
+from dreamer_leq.algorithms.cql import Conservative
 from dreamer_leq.algorithms.sac import SAC
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -92,7 +93,7 @@ class Hard(SAC):
     soft = False
 
 
-LIMITS = {"mopo": SAC, "mobile": Hard}
+LIMITS = {"mopo": SAC, "mobile": Hard, "combo": Conservative}
 
 
 @pytest.mark.parametrize("name", LIMITS)
