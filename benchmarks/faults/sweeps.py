@@ -85,8 +85,10 @@ class Place:
         return process.returncode
 
     def training(self) -> dict[int, str]:
-        """The folders of jobs that train here, by process."""
-        found = {}
+        """The folders of jobs that train here, by process; what those have just forked
+        looks like them, and doesn't count.
+        """
+        found, parents = {}, {}
         for entry in Path("/proc").iterdir():
             try:
                 if entry.name.isdecimal() and (entry / "cwd").resolve() == self.path:
@@ -94,9 +96,11 @@ class Place:
                     if words[2:4] == ["dreamer_leq", "train"]:
                         folder = words[words.index("--logdir") + 1]
                         found[int(entry.name)] = folder
+                        stat = (entry / "stat").read_text().rpartition(")")[2]
+                        parents[int(entry.name)] = int(stat.split()[1])
             except (OSError, ValueError):
                 continue
-        return found
+        return {p: x for p, x in found.items() if parents.get(p) not in found}
 
     def results(self) -> dict[str, tuple]:
         """Metrics and scores of every run."""

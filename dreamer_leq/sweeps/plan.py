@@ -16,8 +16,10 @@ from dreamer_leq import config as configs
 from dreamer_leq.config import Config
 from dreamer_leq.config.checks import Flat, relevant
 from dreamer_leq.config.command import flags_of
+from dreamer_leq.config.files import open_book
 from dreamer_leq.config.free_keys import FREE_KEYS
 from dreamer_leq.config.shared_keys import WORLD_MODEL_KEYS, begins
+from dreamer_leq.config.tree import WORLD_MODELS
 from dreamer_leq.sweeps.file import Part, SweepFile
 from dreamer_leq.system.errors import UserError
 
@@ -109,21 +111,21 @@ def _cells(sweep: SweepFile, task: str, name: str, part: Part) -> Iterator[_Cell
         axes = dict(zip(rest, values, strict=True))
         flat = {"task": task, **part.fixed, **axes, **given}
         own = {k: v for k, v in axes.items() if k not in grid}
-        for seeds in _groups(sweep):
+        for seeds in _groups(sweep, _imagines(part, flat)):
             several = len(seeds) > 1 or any(
                 isinstance(x, tuple) for x in given.values()
             )
             kept = {k: v for k, v in axes.items() if k in grid}
-            first = seeds[0] == sweep.seeds[0] and sweep.world_models != "per_seed"
+            alone = sweep.world_models == "per_seed" and len(seeds) == 1
+            first = seeds[0] == sweep.seeds[0] and not alone
             inner = _place(kept, seeds, several, first)
             place = f"{task}/{'-'.join([name, *_labels(own)])}/{inner}"
             yield _Cell(task, name, part.configs, flat, own, seeds, place)
 
 
 def _algorithm(part: Part) -> str:
-    if "algorithm" in part.fixed:
-        return part.fixed["algorithm"]
-    return configs.from_presets(*part.configs).algorithm
+    values = open_book(configs.CONFIGS).values(part.configs)
+    return part.fixed.get("algorithm", values["algorithm"])
 
 
 def _of_algorithm(part: Part, algorithm: str) -> Part:
@@ -137,9 +139,15 @@ def _of_algorithm(part: Part, algorithm: str) -> Part:
     return Part(part.configs, own(part.fixed), own(part.axes))
 
 
-def _groups(sweep: SweepFile) -> list[tuple[int, ...]]:
+def _imagines(part: Part, flat: Flat) -> bool:
+    """Whether a job has a model to imagine in."""
+    values = open_book(configs.CONFIGS).values(part.configs)
+    return WORLD_MODELS[flat.get("world_model", values["world_model"])].imagines
+
+
+def _groups(sweep: SweepFile, imagines: bool) -> list[tuple[int, ...]]:
     """The seeds that one job has: those in a row, or each alone."""
-    if not sweep.together or sweep.world_models == "per_seed":
+    if not sweep.together or (imagines and sweep.world_models == "per_seed"):
         return [(seed,) for seed in sweep.seeds]
     rows = itertools.groupby(enumerate(sweep.seeds), key=lambda pair: pair[1] - pair[0])
     return [tuple(seed for _, seed in row) for _, row in rows]
@@ -238,10 +246,10 @@ def _world_model_job(sweep: SweepFile, cell: _Cell, name: str) -> Job:
 
 def _jobs(sweep: SweepFile, cell: _Cell, world: Job | None) -> Iterator[Job]:
     """The training of a cell, and what follows it."""
-    flat = cell.flat
+    flat, config = cell.flat, cell.config
     if world:
-        flat = flat | {"pretrained": str(world.folder)}
-    config = configs.from_presets(*cell.presets, **flat)
+        given = {"pretrained": str(world.folder)}
+        flat, config = flat | given, replace(config, **given)
     method = _method(sweep, cell)
     after = (world.name,) if world else ()
     train = _job(sweep, cell.name, TRAIN, cell.presets, flat, config, method, after)

@@ -1,6 +1,8 @@
 """From a sweep's file to its jobs, and what is refused before anything starts."""
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,7 @@ from dreamer_leq.sweeps.file import read
 from dreamer_leq.sweeps.plan import plan
 from dreamer_leq.system.errors import UserError
 
+ROOT = Path(__file__).resolve().parents[3]
 TABLE = """\
 name: table
 configs: [maze, debug]
@@ -58,11 +61,9 @@ def test_an_algorithms_values_win_over_a_tasks_and_axes_over_nothing(jobs_of):
 
 
 def test_a_command_is_that_of_its_configuration(jobs_of):
-    jobs = jobs_of(TABLE)
-    for name in ("world_model", "leq/grid"):
-        job = jobs[f"pointmaze-medium/{name}"]
-        assert job.words[0] == "train"
-        assert configs.load(job.words[1:]) == job.config
+    job = jobs_of(TABLE)["pointmaze-medium/leq/grid"]
+    assert job.words[0] == "train"
+    assert configs.load(job.words[1:]) == job.config
 
 
 def test_who_imagines_waits_for_the_tasks_world_model(jobs_of):
@@ -120,6 +121,7 @@ def test_how_seeds_are_divided(line, names, jobs_of):
         assert jobs["pointmaze-umaze/leq/grid-seed5"].after == (
             "pointmaze-umaze/world_model-seed5",
         )
+        assert "pointmaze-umaze/iql/grid" in jobs  # which needs none
 
 
 def test_estimates_wait_for_what_they_estimate(jobs_of):
@@ -184,3 +186,12 @@ def test_a_dry_run_starts_nothing(jobs_of, tmp_path, capsys):
     assert "waits for pointmaze-umaze/world_model" in said
     assert re.search(r"10 jobs, 42 runs, 0 jobs done; in runs/table", said)
     assert [path.name for path in tmp_path.iterdir()] == ["sweep.yaml"]
+
+
+def test_the_sweeps_that_are_shipped_can_be_planned():
+    files = sorted((ROOT / "benchmarks/sweeps").glob("*.yaml"))
+    assert len(files) >= 10
+    for file in files:
+        told = read(file)
+        first = dict([next(iter(told.tasks.items()))])  # the others take long
+        assert plan(replace(told, tasks=first)) and told.name == file.stem
