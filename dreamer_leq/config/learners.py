@@ -289,6 +289,23 @@ class MOBILE(Mixed, OwnRewards):
     alpha: Weight
 
 
+@dataclass(frozen=True)
+class RAMBO(Mixed, OwnRewards):
+    """SAC on imagined rows of a model that learns on, against the policy."""
+
+    learner = "dreamer_leq.algorithms.rambo:RAMBO"
+    title = "RAMBO"
+    after = ("bc",)
+    varies = ("adversary",)
+    shows = ("q_policy", "q_data", "imagined_reward")
+
+    adversary: several(Weight)
+    model_updates: Natural
+    model_batch: Count
+    model_learning_rate: Positive
+    uniform: bool
+
+
 _SECTIONS: dict[str, type[Section]] = {
     "bc": BC,
     "fqe": FQE,
@@ -301,6 +318,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "mopo": MOPO,
     "mobile": MOBILE,
     "combo": COMBO,
+    "rambo": RAMBO,
 }
 
 

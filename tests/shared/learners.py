@@ -13,7 +13,7 @@ from dreamer_leq.config import from_presets
 from dreamer_leq.world_models.vectors import Vectors
 
 N, D, A = 7, 3, 2  # rows, numbers of a state and of an action
-TINY = {"actor.units": 3, "critic.units": 3}
+TINY = {"actor.units": 3, "critic.units": 3, "ensemble.reward": "model"}
 
 
 def make_learner(name, dtype=jnp.float32, ensemble=False, **keys):
