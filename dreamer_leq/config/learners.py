@@ -306,6 +306,27 @@ class RAMBO(Mixed, OwnRewards):
     uniform: bool
 
 
+@dataclass(frozen=True)
+class CBOP(OwnRewards):
+    """EDAC whose targets are a posterior over imagined returns."""
+
+    learner = "dreamer_leq.algorithms.cbop:CBOP"
+    title = "CBOP"
+    after = ("bc",)
+    varies = ("psi", "eta")
+    sizes = ("batch", "critics", "horizon")
+    shows = ("q_policy", "q_data", "value_std")
+    imagines = True
+    models = ("mlp_ensemble",)
+
+    critics: Steps
+    horizon: Natural
+    psi: several(Weight)
+    eta: several(Weight)
+    gamma: Discount
+    optimizer: Optimizer
+
+
 _SECTIONS: dict[str, type[Section]] = {
     "bc": BC,
     "fqe": FQE,
@@ -319,6 +340,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "mobile": MOBILE,
     "combo": COMBO,
     "rambo": RAMBO,
+    "cbop": CBOP,
 }
 
 
