@@ -5,6 +5,7 @@ from jax import Array
 
 from dreamer_leq.algorithms import losses
 from dreamer_leq.algorithms.learner import Batch, Learner, Losses, Metrics, TrainState
+from dreamer_leq.algorithms.losses import stop
 from dreamer_leq.nn.actor_critic import Params
 
 
@@ -26,13 +27,13 @@ class BC(Learner):
     def losses(
         self, params: dict[str, Params], state: TrainState, batch: Batch, key: Array
     ) -> tuple[Losses, Metrics]:
-        features = self.world.features(self.world.starts(batch))
+        features = self.features(params, self.world.starts(batch))
         action = self.nets.mode(params["actor"], features)
         cloning = losses.behaviour_cloning_loss(action, batch["action"])
         found = {"bc": cloning.mean()}
         if self.config.critic == "none":
             return found, {}
         seen = self.world.action_features(batch["action"])
-        out = self.nets.critic_out(params["critic"], features, seen)
+        out = self.nets.critic_out(params["critic"], stop(features), seen)
         found["critic"] = self.nets.values.loss(out, batch["return"]).mean()
         return found, {"return": batch["return"].mean()}

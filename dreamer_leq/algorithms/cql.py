@@ -29,9 +29,9 @@ class Conservative(SAC):
         q: Array,
         key: Array,
     ) -> tuple[Losses, Metrics]:
-        features = self.world.features(self.world.starts(batch))
-        next_features = self.world.features(self.world.successors(batch))
-        candidates = self.candidates(state, features, next_features, key)
+        features = self.features(params, self.world.starts(batch))
+        next_features = self.features(state.params, self.world.successors(batch))
+        candidates = self.candidates(state, stop(features), next_features, key)
         gap = self.conservative_gap(params["critic"], features, *candidates, q)
         return {"critic": state.hyper["weight"] * gap.sum()}, {"gap": gap.mean()}
 
@@ -49,9 +49,8 @@ class Conservative(SAC):
         density = jnp.full((k, n), -size * jnp.log(2.0), features.dtype)
         drawn = [(uniform, density)]
         for seen, draw_key in ((features, now_key), (next_features, next_key)):
-            repeated = jnp.broadcast_to(seen, (k, *seen.shape))
-            given = state.params["actor"], repeated, draw_key
-            drawn.append(self.nets.policy.sample(*given))
+            given = state.params["actor"], seen, draw_key
+            drawn.append(self.nets.policy.sample(*given, count=k))
         actions, log_probs = zip(*drawn, strict=True)
         return stop(jnp.concatenate(actions)), stop(jnp.concatenate(log_probs))
 
@@ -66,9 +65,8 @@ class Conservative(SAC):
         """log Σ_k exp(Q_i(s, a_k) - log density of a_k) - Q_i(s, a) of the data, in the
         mean over the batch: [critics]. All actions are judged in s.
         """
-        repeated = jnp.broadcast_to(features, (len(actions), *features.shape))
         seen = self.world.action_features(actions)
-        q = self.nets.critics.q(critics, repeated, seen)
+        q = self.nets.critics.q(critics, features, seen)
         spread = jax.nn.logsumexp(q - log_probs, axis=1)
         return spread.mean(-1) - self.lifted(data_q).mean(-1)
 

@@ -24,7 +24,7 @@ class EDAC(SAC):
         q: Array,
         key: Array,
     ) -> tuple[Losses, Metrics]:
-        features = self.world.features(self.world.starts(batch))
+        features = self.features(params, self.world.starts(batch))
         similarity = self.similarity(params["critic"], features, batch["action"])
         weighted = state.hyper["eta"] * similarity
         return {"critic": weighted}, {"similarity": similarity}
@@ -35,8 +35,9 @@ class EDAC(SAC):
         """
 
         def one_sum(critic: Params, action: Array) -> Array:
-            x = jnp.concatenate([features, self.world.action_features(action)], -1)
-            return self.nets.critics.one.mean(critic, x).sum()  # rows are independent
+            seen = self.world.action_features(action)
+            q = self.nets.critics.one.mean(critic, features, seen)
+            return q.sum()  # rows are independent
 
         gradient = jax.vmap(jax.grad(one_sum, 1), (0, None))(critics, action)
         square = jnp.square(gradient).sum(-1, keepdims=True)

@@ -16,13 +16,14 @@ class FQE(Learner):
 
     averaged = ("critic",)
     trained = ("critic",)
+    encoder_learns = False
 
     def losses(
         self, params: dict[str, Params], state: TrainState, batch: Batch, key: Array
     ) -> tuple[Losses, Metrics]:
         world, values = self.world, self.nets.values
-        features = world.features(world.starts(batch))
-        next_features = world.features(world.successors(batch))
+        features = self.features(state.params, world.starts(batch))
+        next_features = self.features(state.params, world.successors(batch))
         next_action = self.policy(state.params, next_features)
         next_q = self.value(state.params, next_features, next_action)
         target = losses.bellman_target(

@@ -43,8 +43,8 @@ class IQL(Learner):
         actions by their advantage Q̄ - V (Eq. 5 to 7).
         """
         net, values = self.nets.critics.one, self.nets.critics.values
-        features = self.world.features(self.world.starts(batch))
-        next_features = self.world.features(self.world.successors(batch))
+        features = self.features(params, self.world.starts(batch))
+        next_features = self.features(state.params, self.world.successors(batch))
         slow = self.value(state.target, features, batch["action"])
         advantage = slow - net.mean(state.params["value"], features)
 
@@ -61,7 +61,7 @@ class IQL(Learner):
 
         weight = jnp.exp(state.hyper["beta"] * advantage)
         weight = jnp.minimum(weight, LARGEST_WEIGHT)
-        given = params["actor"], features, batch["action"]
+        given = params["actor"], losses.stop(features), batch["action"]
         actor = -(losses.stop(weight) * self.nets.policy.log_prob(*given)).mean()
         distance = jnp.square(self.policy(params, features) - batch["action"])
         metrics = {

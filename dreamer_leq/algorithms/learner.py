@@ -16,8 +16,11 @@ from jax import Array
 
 from dreamer_leq.config import Config, Section
 from dreamer_leq.nn.actor_critic import ActorCritic, Params
+from dreamer_leq.nn.critics import PolicyCritics
 from dreamer_leq.nn.optimizer import by_group, make_optimizer
-from dreamer_leq.world_models.interface import Representation
+from dreamer_leq.nn.policies import Policy
+from dreamer_leq.world_models.frames import Frames
+from dreamer_leq.world_models.interface import Representation, State
 
 Batch = (
     Any  # a dict of arrays [N, ...] as the dataset gives it, or what `prepare` makes
@@ -49,6 +52,9 @@ class Learner:
     [N, A] in [-1, 1], reward [N] that follows the action, and cont [N], 1 - termination
     of that step. What is constant in an update is read from the state, what learns from
     `params`: one gradient serves all networks, and all step at once.
+
+    Where the world's encoder is still to learn, it is one of the networks, "encoder",
+    and learns from what `features` of `params` enters: `losses` says which loss does.
     """
 
     world: Representation
@@ -58,14 +64,18 @@ class Learner:
     gamma: float = struct.field(pytree_node=False)  # discount per agent step
 
     averaged: ClassVar[tuple[str, ...]] = ()  # networks with a moving average
-    inherits: ClassVar[tuple[str, ...]] = ("actor", "critic", "value")  # of `given`
+    # of the networks that are `given`
+    inherits: ClassVar[tuple[str, ...]] = ("encoder", "actor", "critic", "value")
     refreshed: ClassVar[str] = ""  # what `refresh` renews, where there is such a thing
+    encoder_learns: ClassVar[bool] = True  # where the world has one that can
 
     @classmethod
     def nets_of(
         cls, config: Config, name: str, action_size: int, dtype: jnp.dtype
     ) -> Any:
         """The networks of a run's phase `name`: their sizes and forms."""
+        if config.world_model == "frames":
+            return PolicyCritics.of(Policy, config, action_size, dtype)
         return ActorCritic(config.actor, config.critic, action_size, dtype)
 
     @classmethod
@@ -76,11 +86,14 @@ class Learner:
         section = getattr(config, name)
         fixed = replace(section, **dict.fromkeys(section.varies))
         learner = cls(world, nets, optax.identity(), fixed, config.gamma)
-        return learner.replace(optimizer=section_optimizer(section, learner.trained))
+        trained = (*learner.trained, *["encoder"] * cls.encoder_learns)
+        return learner.replace(optimizer=section_optimizer(section, trained))
 
     @property
     def trained(self) -> tuple[str, ...]:
-        """The networks that learn; the others stay as they are given."""
+        """The networks that learn, beside an encoder; the others stay as they are
+        given.
+        """
         return ("actor", "critic", "value")
 
     @property
@@ -89,6 +102,11 @@ class Learner:
         (data/entries.py).
         """
         return ()
+
+    @property
+    def steps(self) -> int:
+        """Agent steps of a batch's transitions (n-step returns)."""
+        return getattr(self.config, "n_step", 1)
 
     @property
     def refresh_every(self) -> int:
@@ -104,7 +122,10 @@ class Learner:
 
     def networks(self, key: Array) -> dict[str, Params]:
         """Fresh parameters of all networks."""
-        return self.nets.init(key, self.world.feature_size)
+        found = self.nets.init(key, self.world.feature_size)
+        if isinstance(self.world, Frames):
+            found["encoder"] = self.world.net.init(jax.random.fold_in(key, 0))
+        return found
 
     def remember(self) -> Any:
         """The state's `memory` before the first update."""
@@ -170,6 +191,15 @@ class Learner:
     def ema_decay(self) -> float:
         """Decay of the moving averages per update."""
         return self.nets.ema_decay
+
+    def features(self, params: dict[str, Params], state: State) -> Array:
+        """What the networks see of the world's states: [N, F], through the encoder of
+        `params` where the world's learns.
+        """
+        world = self.world
+        if "encoder" in params:
+            world = world.seen_by(params["encoder"])
+        return world.features(state)
 
     def policy(
         self, params: dict[str, Params], features: Array, key: Array | None = None

@@ -31,21 +31,21 @@ class ReBRAC(Learner):
     def losses(
         self, params: dict[str, Params], state: TrainState, batch: Batch, key: Array
     ) -> tuple[Losses, Metrics]:
-        features = self.world.features(self.world.starts(batch))
+        features = self.features(params, self.world.starts(batch))
         target = self.target(state, batch, key)
         seen = self.world.action_features(batch["action"])
         out = self.nets.critics.out(params["critic"], features, seen)
         critic = self.nets.critics.values.loss(out, target).mean(-1).sum()
-        actor, metrics = self.actor_loss(params, state, features, batch["action"])
+        actor, metrics = self.actor_loss(params, state, stop(features), batch["action"])
         q_data = self.nets.critics.values.mean(out).mean()
         metrics |= {"q_data": q_data, "q_target": target.mean()}
         return {"critic": critic, "actor": actor}, metrics
 
     def target(self, state: TrainState, batch: Batch, key: Array) -> Array:
-        """r + γ (1 - termination) (min_i Q̄_i(s', ã') - β_2 |ã' - a'|²), a' being the
+        """R + γⁿ (1 - termination) (min_i Q̄_i(s', ã') - β_2 |ã' - a'|²), a' being the
         action that the data have next in the episode: [N].
         """
-        next_features = self.world.features(self.world.successors(batch))
+        next_features = self.features(state.params, self.world.successors(batch))
         next_action = self.policy(state.target, next_features)
         noise = self.config.noise, self.config.noise_clip
         next_action = td3.smoothed(next_action, key, *noise)
@@ -53,7 +53,7 @@ class ReBRAC(Learner):
         distance = losses.behaviour_cloning_loss(next_action, batch["next_action"])
         next_q = next_q - state.hyper["critic_weight"] * distance
         reward, cont = batch["reward"], batch["cont"]
-        return losses.bellman_target(reward, cont, next_q, self.gamma)
+        return losses.bellman_target(reward, cont, next_q, self.gamma**self.steps)
 
     def actor_loss(
         self,

@@ -50,9 +50,10 @@ class SAC(Learner):
         self, params: dict[str, Params], state: TrainState, batch: Batch, key: Array
     ) -> tuple[Losses, Metrics]:
         target_key, policy_key, own_key = split(key)
-        features = self.world.features(self.world.starts(batch))
+        features = self.features(params, self.world.starts(batch))
         target, about = self.target(state, batch, target_key)
-        found, metrics = self.policy_losses(params, state, batch, features, policy_key)
+        given = batch, stop(features), policy_key
+        found, metrics = self.policy_losses(params, state, *given)
         seen = self.world.action_features(batch["action"])
         out = self.nets.critics.out(params["critic"], features, seen)
         q, fit = self.nets.critics.values.mean(out), self.fit(out, target, state, batch)
@@ -63,15 +64,16 @@ class SAC(Learner):
     def target(
         self, state: TrainState, batch: Batch, key: Array
     ) -> tuple[Array, Metrics]:
-        """r + γ (1 - termination) (min_i Q̄_i(s', a') - α log π(a'|s')): [N]; and
+        """R + γⁿ (1 - termination) (min_i Q̄_i(s', a') - α log π(a'|s')): [N]; and
         metrics.
         """
-        next_features = self.world.features(self.world.successors(batch))
+        next_features = self.features(state.params, self.world.successors(batch))
         next_q, log_prob = next_value(self, state, next_features, key)
         if self.soft:
             next_q = next_q - alpha_of(state) * log_prob
         reward, cont = batch["reward"], batch["cont"]
-        return losses.bellman_target(reward, cont, next_q, self.gamma), {}
+        discount = self.gamma**self.steps
+        return losses.bellman_target(reward, cont, next_q, discount), {}
 
     def fit(self, out: Array, target: Array, state: TrainState, batch: Batch) -> Array:
         """The critics' errors, from their outputs [critics, N, outputs]: the sum over

@@ -13,6 +13,8 @@ from dreamer_leq.api import checks
 from dreamer_leq.api.environment import Environment
 from dreamer_leq.api.latents import Imagined, Latents
 from dreamer_leq.config import Config
+from dreamer_leq.data.entries import episode_firsts
+from dreamer_leq.data.frames import stacked
 from dreamer_leq.data.latents import encode_dataset
 from dreamer_leq.data.opening import AnyDataset, open_data_at
 from dreamer_leq.evaluation.agent import Agent, Carry
@@ -20,6 +22,7 @@ from dreamer_leq.evaluation.rollouts import score
 from dreamer_leq.evaluation.scores import Scores
 from dreamer_leq.run.folder import RunFolder
 from dreamer_leq.system.errors import UserError
+from dreamer_leq.world_models.frames import Frames
 from dreamer_leq.world_models.imagine import Trajectory, imagine
 from dreamer_leq.world_models.interface import WorldModel
 from dreamer_leq.world_models.latent import LatentWorldModel
@@ -92,7 +95,8 @@ class LoadedRun:
 
     def encode(self, episode: Mapping[str, Any], *, seed: int = 0) -> Latents:
         """The `Latents` of T entries, of shape (T,), each inferred from all that came
-        before it; of an ensemble of MLPs a state is the vector itself.
+        before it; of an ensemble of MLPs a state is the vector itself, of stacked
+        frames the last images.
 
         Args:
           episode: `image` uint8 [T, S, S, 3] or `vector` [T, D], and `action` [T, A].
@@ -101,7 +105,8 @@ class LoadedRun:
           seed: of the sample that is drawn from each posterior.
 
         Raises:
-          UserError: an array is missing, or of another type or shape.
+          UserError: an array is missing, or of another type or shape; or what encodes
+            stacked frames is a policy's, and the run has none yet.
 
         Example:
           latents = run.encode(episode)
@@ -112,6 +117,13 @@ class LoadedRun:
             key = jax.random.key(seed)
             return self._latents(
                 encode_dataset(self._world_model, entries, key, episodes=1)
+            )
+        if isinstance(self._world_model, Frames):
+            every = np.arange(len(entries["image"]))
+            first = episode_firsts(entries["is_first"] | (every == 0))
+            stack = self._world_model.net.config.stack
+            return self._latents(
+                {"image": stacked(entries["image"], every, first, stack)}
             )
         return self._latents({"vector": entries["vector"]})
 
@@ -328,7 +340,10 @@ class LoadedRun:
         return {n: x.reshape(-1, *x.shape[lead:]) for n, x in latents.state.items()}
 
     def _latents(self, states: dict[str, np.ndarray]) -> Latents:
-        return Latents(states, _in_parts(_features, self._world_model, states))
+        world = self._world_model
+        if isinstance(world, Frames):
+            world = self._agent.world_model
+        return Latents(states, _in_parts(_features, world, states))
 
 
 @partial(jax.jit, static_argnames="horizon")

@@ -54,10 +54,12 @@ def _evaluate(folder: RunFolder, args: Namespace, log: Callable[[str], None]) ->
     and an environment.
     """
     config, imagined = folder.config, args.imagine or args.open_loop
-    if imagined and not config.about.pixels:
+    if imagined and not (config.about.pixels and config.imagines):
+        why = f"{config.task} has state vectors, and its world model imagines no"
+        if config.about.pixels:
+            why = f"{args.logdir} has no world model that imagines"
         raise UserError(
-            f"--imagine and --open-loop: {config.task} has state vectors, and its "
-            "world model imagines no pictures; --video shows the policy"
+            f"--imagine and --open-loop: {why} pictures; --video shows the policy"
         )
     dataset = _dataset(folder, config, args, log) if imagined else None
     reason = _unscored(folder, config, args)

@@ -45,7 +45,7 @@ def _run_phases(run: Run, members: Sequence[Run]) -> None:
         fitted = fit_policy(run, new, world_model) if new else []
         pairs = zip(new, fitted, strict=True)
         agents = {member.folder.path: agent for member, agent in pairs}
-    if c.about.pixels:
+    if c.about.pixels and c.imagines:
         run.log("writing imagined videos")
         with run.breaking_off("the videos"):
             by_first(lambda: _write_films(run, members, world_model, agents))

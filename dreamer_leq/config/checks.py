@@ -21,6 +21,7 @@ from vd4rl_loader.paths import expanded
 Flat = dict[str, Any]
 
 _LONGEST_NAME = 100  # comparing longer ones takes long
+_SMALLEST_DRQ = 15  # pixels, of which four convolutions leave one
 
 
 def _leaves(kind: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -135,7 +136,9 @@ def _contradictions(config: Config) -> Iterator[str]:
     yield from _indivisible("latent.deter", latent.deter, latent.blocks)
     channels = latent.depth * latent.mults[-1]
     yield from _indivisible("latent.depth × last of mults", channels, latent.blocks)
-    if config.about.pixels:
+    if config.world_model == "frames":
+        yield from _wrong_frames(config)
+    elif config.about.pixels:
         yield from _wrong_image_side(config.data.image_size, latent)
     yield from _undivided_batches(config)
     if actor.min_std > actor.max_std:
@@ -176,6 +179,19 @@ def _wrong_image_side(size: int, latent: Latent) -> Iterator[str]:
         yield f"data.image_size: {size}, but latent.mults need at least {least}; {fit}"
 
 
+def _wrong_frames(config: Config) -> Iterator[str]:
+    """Encoders of stacked frames (world_models/frames.py)."""
+    size, frames = config.data.image_size, config.frames
+    side = 4 * 2 ** len(frames.mults)
+    if frames.image == "drq" and size < _SMALLEST_DRQ:
+        yield f"data.image_size: {size}, but frames.image drq needs {_SMALLEST_DRQ}"
+    elif frames.image == "patch" and (size % side or (size // 4).bit_count() != 1):
+        yield (
+            f"data.image_size: {size}, but frames.image patch with these frames.mults "
+            f"takes {side}, {2 * side}, {4 * side}, … pixels; drq takes any"
+        )
+
+
 def _mults_of(mults: tuple[int, ...], layers: int) -> str:
     """A flag with as many multiples, the last ones repeated or left out."""
     if not layers:
@@ -192,8 +208,11 @@ def _indivisible(key: str, number: int, blocks: int) -> Iterator[str]:
 def _wrong_world_model(config: Config) -> Iterator[str]:
     ensemble = config.ensemble
     name = config.world_model
-    if config.about.pixels and not WORLD_MODELS[name].pixels:
+    kind, pixels = WORLD_MODELS[name], config.about.pixels
+    if pixels and not kind.pixels:
         yield f"world_model: {name} reads state vectors, {config.task} has pixels"
+    if not pixels and not kind.vectors:
+        yield f"world_model: {name} reads images, {config.task} has state vectors"
     imagining = [k for k, kind in WORLD_MODELS.items() if kind.imagines]
     models = config.own.models or imagining
     if config.own.imagines and name not in models:

@@ -40,6 +40,7 @@ _YOUNGER = {
     **{"analysis.episodes": 10, "analysis.states": 500, "vectors.standardize": True},
     **{"data.alignment": "auto", "data.rewards": "auto"},
     **{"checkpoint.keep_best": False},
+    **{"td3_bc.n_step": 1, "rebrac.n_step": 1, "cql.n_step": 1},
     **{"algorithm": "leq", "leq.plain": False, "bc.gamma": 0.99, "fqe.gamma": 0.99},
 }
 
@@ -131,9 +132,9 @@ def read(path: str | Path) -> Config:
 
 
 def _unused(flat: Flat) -> Flat:
-    """The defaults of the algorithms' sections that a saved run has no keys of."""
+    """The defaults of the sections that a saved run has no keys of and doesn't use."""
     defaults, tops = open_book(CONFIGS).defaults, {key.split(".")[0] for key in flat}
-    missing = learners.sections().keys() - tops
+    missing = {*learners.sections(), "frames"} - tops
     return {k: v for k, v in defaults.items() if k.split(".")[0] in missing}
 
 

@@ -16,6 +16,7 @@ from dreamer_leq.config.values import (
     Lambda,
     Natural,
     Number,
+    OpenShare,
     Positive,
     Share,
     SomeShare,
@@ -149,9 +150,29 @@ class TD3BC(OwnRewards):
 
     alpha: several(Weight)
     gamma: Discount
+    n_step: Count
     noise: Weight
     noise_clip: Weight
     delay: Count
+    optimizer: Optimizer
+
+
+@dataclass(frozen=True)
+class DrQBC(OwnRewards):
+    """TD3+BC from pixels: DrQ-v2's noise and its lesser Q."""
+
+    learner = "dreamer_leq.algorithms.drq_bc:DrQBC"
+    title = "DrQ+BC"
+    varies = ("alpha",)
+    shows = ("q_policy", "q_data", "bc_mse")
+
+    alpha: several(Weight)
+    gamma: Discount
+    n_step: Count
+    noise: Weight
+    last_noise: Weight
+    noise_share: OpenShare
+    noise_clip: Weight
     optimizer: Optimizer
 
 
@@ -183,6 +204,7 @@ class ReBRAC(OwnRewards):
     actor_weight: several(Weight)
     critic_weight: several(Weight)
     gamma: Discount
+    n_step: Count
     noise: Weight
     noise_clip: Weight
     delay: Count
@@ -202,6 +224,7 @@ class CQL(OwnRewards):
     weight: several(Weight)
     samples: Count
     gamma: Discount
+    n_step: Count
     actor_optimizer: Optimizer
     critic_optimizer: Optimizer
     temperature_optimizer: Optimizer
@@ -332,6 +355,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "fqe": FQE,
     "leq": LEQ,
     "td3_bc": TD3BC,
+    "drq_bc": DrQBC,
     "iql": IQL,
     "rebrac": ReBRAC,
     "cql": CQL,

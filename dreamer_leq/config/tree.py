@@ -127,6 +127,18 @@ class Vectors:
 
 
 @dataclass(frozen=True)
+class Frames:
+    """Stacked frames and their encoder, without a world model."""
+
+    stack: Count
+    shift: Natural
+    image: Literal["drq", "patch"]
+    depth: Count
+    mults: Counts
+    projection: Natural
+
+
+@dataclass(frozen=True)
 class Actor:
     """The policy."""
 
@@ -228,12 +240,14 @@ class WorldModelKind:
       section: that says how it is built and trained.
       title: its name in sentences.
       pixels: whether it sees images.
+      vectors: whether it sees state vectors.
       imagines: whether there is a model to imagine in.
     """
 
     section: str
     title: str
     pixels: bool = False
+    vectors: bool = True
     imagines: bool = True
 
 
@@ -241,6 +255,9 @@ WORLD_MODELS = {
     "latent": WorldModelKind("latent", "RSSM", pixels=True),
     "mlp_ensemble": WorldModelKind("ensemble", "ensemble of MLPs"),
     "vectors": WorldModelKind("vectors", "state vectors", imagines=False),
+    "frames": WorldModelKind(
+        "frames", "stacked frames", pixels=True, vectors=False, imagines=False
+    ),
 }
 
 
@@ -258,7 +275,7 @@ class Config:
     seed: Natural
     seeds: Seeds
     pretrained: PathText
-    world_model: Literal["latent", "mlp_ensemble", "vectors"]
+    world_model: Literal["latent", "mlp_ensemble", "vectors", "frames"]
     precision: Literal["auto", "float32", "bfloat16"]
     mesh: Mesh
     data: Data
@@ -266,6 +283,7 @@ class Config:
     latent: Latent
     ensemble: Ensemble
     vectors: Vectors
+    frames: Frames
     actor: Actor
     critic: Critic
     expansion: Expansion

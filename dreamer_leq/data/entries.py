@@ -40,17 +40,26 @@ def extra_arrays(
 
 
 def transition_starts(
-    is_first: np.ndarray, is_terminal: np.ndarray, reads: Sequence[str] = ()
+    is_first: np.ndarray,
+    is_terminal: np.ndarray,
+    reads: Sequence[str] = (),
+    steps: int = 1,
 ) -> np.ndarray:
-    """All i whose successor i+1 belongs to the same episode: int32. With next_action,
-    without those whose successor is the last of an episode that was cut off: no
-    action followed it that the dataset knows.
+    """All i whose successor i + `steps` belongs to the same episode: int32. With
+    next_action, without those whose successor is the last of an episode that was cut
+    off: no action followed it that the dataset knows.
     """
-    inside = ~np.asarray(is_first)[1:]
+    inside = episode_firsts(is_first)[steps:] <= np.arange(len(is_first) - steps)
     if "next_action" in reads:
-        last = np.roll(np.asarray(is_first), -1)[1:]
-        inside &= ~last | np.asarray(is_terminal)[1:]
+        last = np.roll(np.asarray(is_first), -1)[steps:]
+        inside &= ~last | np.asarray(is_terminal)[steps:]
     return np.flatnonzero(inside).astype(np.int32)
+
+
+def episode_firsts(is_first: np.ndarray) -> np.ndarray:
+    """The first entry of each entry's episode: int32 [N]."""
+    firsts = np.flatnonzero(is_first).astype(np.int32)
+    return firsts[np.cumsum(is_first) - 1]
 
 
 def monte_carlo_returns(

@@ -26,6 +26,7 @@ from dreamer_leq.data.sampling import (
 from dreamer_leq.data.transitions import with_transitions
 from dreamer_leq.nn.parallel import divided, everywhere
 from dreamer_leq.system.devices import ONE_DEVICE, Devices
+from dreamer_leq.system.errors import UserError
 from dreamer_leq.system.processes import all_agree
 from dreamer_leq.world_models.latent import LatentWorldModel
 from dreamer_leq.world_models.rssm import RSSMState
@@ -177,11 +178,17 @@ class LatentData:
     def phase(self, learner: Any) -> Any:
         return learner if self.fits else Reencoding(learner)
 
-    def source(self, batch: int, reads: Sequence[str] = ()) -> Source:
-        extra = extra_arrays(self._entries, reads, self.gamma)
+    def source(self, batch: int, reads: Sequence[str] = (), steps: int = 1) -> Source:
         if self.fits:
             states = ("deter", "stoch")
-            return with_transitions(self._placed, self._entries, extra, batch, states)
+            sampler = Transitions(0, batch, states, steps, self.gamma)
+            return with_transitions(self._placed, self._entries, sampler, reads)
+        if steps > 1:
+            raise UserError(
+                "n_step: the latents fit neither on the device nor in host memory, and "
+                "what is encoded anew are single steps: set it to 1"
+            )
+        extra = extra_arrays(self._entries, reads, self.gamma)
         arrays = self._entries | self._observations | extra
         starts = self._window_starts(tuple(extra))
         windows = -(-batch // (self.length - 1))

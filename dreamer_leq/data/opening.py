@@ -45,7 +45,7 @@ def open_data(config: Config, log: Log) -> tuple[AnyDataset, str]:
         config.about.environment["task"],
         config.about.level,
         image_size=config.data.image_size,
-        min_length=config.latent.length,
+        min_length=config.latent.length if config.imagines else 2,
         skip_bad=config.data.skip_bad,
         cache_dir=config.data.cache_dir or None,
         log=log,

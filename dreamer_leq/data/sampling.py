@@ -78,31 +78,41 @@ class Transitions:
     `states` are the arrays that make up a state, such as deter and stoch. In arrival
     order: the action and reward of i -> i+1 are entry i+1's. Where arrays hold return
     [N] or next_action [N, A] (`entries.extra_arrays`), so does a batch.
+
+    With n `steps` it is i -> i+n with the action of the first and the rewards of all,
+    discounted by γ, up to an end among them: Σ_k γ^k r_{i+1+k}.
     """
 
     transitions: int
     batch: int
     states: tuple[str, ...]
+    steps: int = 1
+    gamma: float = 1.0  # of the rewards of a transition
 
     def draw(self, key: Array) -> Array:
         return jax.random.randint(key, (self.batch,), 0, self.transitions)
 
     def gather(self, arrays: Arrays, index: Any) -> dict[str, Any]:
         start = arrays["transition"][index]
-        after = start + 1
-        before_and_after = {name: arrays[name][start] for name in self.states} | {
-            f"next_{name}": arrays[name][after] for name in self.states
-        }
-        batch = before_and_after | {
-            "action": arrays["action"][after],
-            "reward": arrays["reward"][after],
-            "cont": 1.0 - arrays["is_terminal"][after],
-        }
+        after = start + self.steps
+        batch = self.gather_states(arrays, start, after)
+        batch["action"] = arrays["action"][start + 1]
+        reward, cont = arrays["reward"][start + 1], 1.0
+        for k in range(1, self.steps):
+            cont = cont * (1.0 - arrays["is_terminal"][start + k])
+            reward = reward + self.gamma**k * cont * arrays["reward"][start + 1 + k]
+        batch |= {"reward": reward, "cont": cont * (1.0 - arrays["is_terminal"][after])}
         if "return" in arrays:
             batch["return"] = arrays["return"][start]
         if "next_action" in arrays:
             batch["next_action"] = arrays["next_action"][after]
         return batch
+
+    def gather_states(self, arrays: Arrays, start: Any, after: Any) -> dict[str, Any]:
+        """The states of the entries in which transitions begin and end, [N] both."""
+        return {name: arrays[name][start] for name in self.states} | {
+            f"next_{name}": arrays[name][after] for name in self.states
+        }
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ class TransitionData(Protocol):
         """`learner` fit for what `source` gives: itself where a batch holds states."""
         ...
 
-    def source(self, batch: int, reads: Sequence[str] = ()) -> Source:
-        """About `batch` transitions per update, to be given to a `phase`, with the
-        extra arrays that the learner reads.
+    def source(self, batch: int, reads: Sequence[str] = (), steps: int = 1) -> Source:
+        """About `batch` transitions of so many steps per update, to be given to a
+        `phase`, with the extra arrays that the learner reads.
         """
         ...
 
@@ -45,9 +45,9 @@ class VectorData:
     def phase(self, learner: Any) -> Any:
         return learner
 
-    def source(self, batch: int, reads: Sequence[str] = ()) -> Source:
-        extra = extra_arrays(self._entries, reads, self.gamma)
-        return with_transitions(self._placed, self._entries, extra, batch, ("vector",))
+    def source(self, batch: int, reads: Sequence[str] = (), steps: int = 1) -> Source:
+        sampler = Transitions(0, batch, ("vector",), steps, self.gamma)
+        return with_transitions(self._placed, self._entries, sampler, reads)
 
     @cached_property
     def _entries(self) -> dict[str, np.ndarray]:
@@ -65,16 +65,15 @@ class VectorData:
 def with_transitions(
     placed: Source,
     entries: dict[str, np.ndarray],
-    extra: dict[str, np.ndarray],
-    batch: int,
-    states: tuple[str, ...],
+    sampler: Transitions,
+    reads: Sequence[str],
 ) -> Source:
-    """The source of transitions between entries that lie somewhere already, together
-    with `extra` arrays of theirs.
+    """The source of transitions between entries that lie somewhere already, as
+    `sampler` gathers them, together with the extra arrays that a learner reads.
     """
+    extra = extra_arrays(entries, reads, sampler.gamma)
     ends = entries["is_first"], entries["is_terminal"]
-    starts = transition_starts(*ends, tuple(extra))
+    starts = transition_starts(*ends, tuple(extra), sampler.steps)
     arrays = placed.also({"transition": starts} | extra)
-    return replace(
-        placed, arrays=arrays, sampler=Transitions(len(starts), batch, states)
-    )
+    sampler = replace(sampler, transitions=len(starts))
+    return replace(placed, arrays=arrays, sampler=sampler)

@@ -38,9 +38,12 @@ class Agent:
     @classmethod
     def of(cls, learner: Learner, params: dict[str, Params]) -> "Agent":
         """Without the learner's optimiser: agents of one run share their compiled
-        programs.
+        programs. An encoder that has learned is that of its world.
         """
-        return cls(learner.replace(optimizer=None), params)
+        world = learner.world
+        if "encoder" in params:
+            world = world.seen_by(params["encoder"])
+        return cls(learner.replace(world=world, optimizer=None), params)
 
     @property
     def world_model(self) -> WorldModel:

@@ -205,11 +205,34 @@ class PlainMLP(nn.Module):
         return precise(dense(self.outputs, "out")(x))
 
 
+def side_by_side(x: Array, beside: Array) -> Array:
+    """[..., I], [..., A] -> [..., I + A]; `beside` may have more leading axes."""
+    x = jnp.broadcast_to(x, (*beside.shape[:-1], x.shape[-1]))
+    return jnp.concatenate([x, beside], -1)
+
+
+class Projection(nn.Module):
+    """Linear -> LayerNorm -> tanh: a network's own small view of an encoder's many
+    numbers, [..., I] -> [..., size] (the trunk of arXiv 2107.09645).
+    """
+
+    size: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        init = nn.initializers.orthogonal()
+        x = Dense(self.size, init, dtype=self.dtype, name="linear")(x)
+        return jnp.tanh(LayerNorm(dtype=self.dtype, name="norm")(x))
+
+
 class Head(nn.Module):
     """What a policy or a value is read from: [..., I] -> [..., outputs].
 
     `network`: dreamer (RMS norm, SiLU; `scale` is that of its last layer, 0 makes all
-    outputs 0 at first) or mlp (the paper's for states: ReLU).
+    outputs 0 at first) or mlp (the paper's for states: ReLU). With a `projection` it
+    sees so many numbers of its input; what is given `beside` it, as [..., A], is not
+    projected, and its leading axes are those of the output.
     """
 
     network: str
@@ -218,10 +241,15 @@ class Head(nn.Module):
     layer_norm: bool
     outputs: int
     scale: float = 0.0
+    projection: int = 0
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, beside: Array | None = None) -> Array:
+        if self.projection:
+            x = Projection(self.projection, self.dtype, name="projection")(x)
+        if beside is not None:
+            x = side_by_side(x, beside)
         if self.network == "mlp":
             sizes = (self.layers, self.units, self.outputs, self.layer_norm)
             return PlainMLP(*sizes, self.dtype, name="trunk")(x)

@@ -20,11 +20,15 @@ LOG_STD_RANGE = (-5.0, 2.0)
 
 @dataclass(frozen=True)
 class Policy:
-    """The deterministic policy tanh(net(s)), and what the others share with it."""
+    """The deterministic policy tanh(net(s)), and what the others share with it.
+
+    `projection`: numbers to which the features come down first; 0: all of them.
+    """
 
     config: Any
     action_size: int
     dtype: jnp.dtype = jnp.float32
+    projection: int = 0
 
     @property
     def outputs(self) -> int:
@@ -42,7 +46,7 @@ class Policy:
     def _net(self) -> Head:
         c = self.config
         sizes = (c.network, c.layers, c.units, c.layer_norm, self.outputs)
-        return Head(*sizes, scale=0.01, dtype=self.dtype)
+        return Head(*sizes, 0.01, self.projection, self.dtype)
 
     def _out(self, params: Params, features: Array) -> Array:
         return self._net.apply({"params": params}, features)
@@ -60,11 +64,14 @@ class TanhNormal(Policy):
         return jnp.tanh(self._heads(params, features)[0])
 
     def sample(
-        self, params: Params, features: Array, key: Array
+        self, params: Params, features: Array, key: Array, count: int | None = None
     ) -> tuple[Array, Array]:
-        """An action and the logarithm of its density: [..., A], [...]."""
+        """An action and the logarithm of its density, [..., A], [...]; of `count` of
+        them [count, ..., A], [count, ...].
+        """
         mean, std = self._heads(params, features)
-        pre_tanh = mean + std * jax.random.normal(key, mean.shape, mean.dtype)
+        shape = mean.shape if count is None else (count, *mean.shape)
+        pre_tanh = mean + std * jax.random.normal(key, shape, mean.dtype)
         return jnp.tanh(pre_tanh), tanh_normal_log_prob(mean, std, pre_tanh)
 
     def _heads(self, params: Params, features: Array) -> tuple[Array, Array]:

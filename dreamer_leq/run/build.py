@@ -11,6 +11,7 @@ from dreamer_leq.algorithms.learner import Learner
 from dreamer_leq.config import Config, Optimizer, tasks
 from dreamer_leq.nn.actor_critic import ActorCritic
 from dreamer_leq.nn.optimizer import make_optimizer
+from dreamer_leq.world_models.frames import FrameNet
 from dreamer_leq.world_models.interface import Representation
 from dreamer_leq.world_models.latent import LatentNet, ObservationSpec
 from dreamer_leq.world_models.mlp_ensemble import EnsembleNet
@@ -27,6 +28,10 @@ def compute_dtype(config: Config) -> jnp.dtype:
 
 def latent_net(config: Config, spec: ObservationSpec) -> LatentNet:
     return LatentNet(config.latent, spec, compute_dtype(config))
+
+
+def frame_net(config: Config, spec: ObservationSpec) -> FrameNet:
+    return FrameNet(config.frames, spec.image_size, compute_dtype(config))
 
 
 def ensemble_net(config: Config, spec: ObservationSpec) -> EnsembleNet:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dreamer_leq.config import Config
+from dreamer_leq.data.frames import FrameData
 from dreamer_leq.data.latents import LatentData
 from dreamer_leq.data.opening import AnyDataset
 from dreamer_leq.data.sampling import named_key
@@ -17,6 +18,7 @@ from dreamer_leq.run.facts import DataFacts
 from dreamer_leq.system.devices import ONE_DEVICE, Devices
 from dreamer_leq.training.checkpoints import Checkpoints
 from dreamer_leq.world_models.ensemble_training import abstract_best, elites
+from dreamer_leq.world_models.frames import Frames
 from dreamer_leq.world_models.interface import Representation, WorldModel
 from dreamer_leq.world_models.latent import LatentWorldModel
 from dreamer_leq.world_models.vectors import Vectors
@@ -119,10 +121,27 @@ class StateVectors:
         return None
 
 
+class StackedFrames:
+    """No world model: stacks of images, and the encoder of each policy."""
+
+    def load(
+        self, config: Config, facts: DataFacts, checkpoints: Checkpoints
+    ) -> Frames:
+        return Frames(None, build.frame_net(config, facts.observation))
+
+    def transitions(self, world, config, dataset, reward, log, devices=ONE_DEVICE):
+        where = (config.data.placement, log, devices)
+        return FrameData(world, dataset, reward, config.gamma, *where)
+
+    def about_ends(self, config: Config) -> None:
+        return None
+
+
 KINDS: dict[str, Kind] = {
     "latent": Latent(),
     "mlp_ensemble": Ensemble(),
     "vectors": StateVectors(),
+    "frames": StackedFrames(),
 }
 
 

@@ -97,7 +97,8 @@ class LearnerPhase:
     def _source(self) -> Source:
         """The source of batches; UserError where several members can't share it."""
         with self.run.breaking_off("the encoding of the dataset"):
-            found = self.data.source(self.section.batch, self.learner.reads)
+            wanted = self.section.batch, self.learner.reads, self.learner.steps
+            found = self.data.source(*wanted)
         if len(self.members) > 1 and not found.on_device:
             raise UserError(
                 "grid: the dataset doesn't fit on the device, where its members share "

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from dreamer_leq.data.entries import training_data, transition_starts
@@ -15,6 +16,7 @@ from dreamer_leq.world_models.ensemble_training import (
     elites,
     end_epoch,
 )
+from dreamer_leq.world_models.frames import Frames
 from dreamer_leq.world_models.interface import Representation
 from dreamer_leq.world_models.latent import LatentWorldModel
 from dreamer_leq.world_models.latent_training import WorldModelTraining
@@ -90,8 +92,16 @@ def _fit_vectors(run: Run) -> Vectors:
     return run.phase("world_model", None, lambda: None, 0).run(vectors)
 
 
+def _fit_frames(run: Run) -> Frames:
+    """A phase without updates: the encoder is the policy's."""
+    run.log("stacked frames: an encoder learns with the policy; no model")
+    run.phase("world_model", None, lambda: None, 0).run({"none": jnp.zeros(())})
+    return Frames(None, build.frame_net(run.config, run.facts.observation))
+
+
 _FITS = {
     "latent": _fit_latent,
     "mlp_ensemble": _fit_ensemble,
     "vectors": _fit_vectors,
+    "frames": _fit_frames,
 }

@@ -16,12 +16,13 @@ N, D, A = 7, 3, 2  # rows, numbers of a state and of an action
 TINY = {"actor.units": 3, "critic.units": 3, "ensemble.reward": "model"}
 
 
-def make_learner(name, dtype=jnp.float32, ensemble=False, **keys):
+def make_learner(name, dtype=jnp.float32, ensemble=False, preset=None, **keys):
     """A learner on raw states, or on a random ensemble, its preset at debug size with
     tiny networks.
     """
     keys = {key.replace("__", "."): value for key, value in keys.items()}
-    config = from_presets("hopper", name, "debug", **TINY | keys)
+    keys = TINY | {"algorithm": name} | keys
+    config = from_presets("hopper", preset or name, "debug", **keys)
     kind = learner_class(name)
     nets = kind.nets_of(config, name, A, dtype)
     world = Vectors(jnp.zeros(D, dtype), jnp.ones(D, dtype))

@@ -74,7 +74,7 @@ def test_critics_learn_soft_values_and_to_differ(exact):
 
 def linear(ways):
     """EDAC's learner with critics Q_i = <way_i, a>."""
-    one = SimpleNamespace(mean=lambda way, x: x[..., D:] @ way)
+    one = SimpleNamespace(mean=lambda way, features, action: action @ way)
     nets = SimpleNamespace(critics=SimpleNamespace(one=one))
     learner = make_learner("edac").replace(nets=nets)
     ways, n = jnp.float32(ways), 4

@@ -264,8 +264,8 @@ def test_latents_are_encoded_once_and_only_when_asked_for(image_model):
     sources = [data.source(batch, ("return",)) for batch in (5, 9)]
     assert sum("encoded 40 entries" in line for line in log) == 1
     assert [source.sampler for source in sources] == [
-        Transitions(33, 5, STATES),
-        Transitions(33, 9, STATES),
+        Transitions(33, 5, STATES, 1, 0.9),
+        Transitions(33, 9, STATES, 1, 0.9),
     ]
     arrays = sources[0].arrays
     assert "image" not in arrays and sources[1].arrays["deter"] is arrays["deter"]
