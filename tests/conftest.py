@@ -11,11 +11,13 @@ from pathlib import Path
 
 FOLDER = "JAX_COMPILATION_CACHE_DIR"
 SHORTEST = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+QUICKLY = "JAX_DISABLE_MOST_OPTIMIZATIONS"  # most of the tests' time is the compiler's
 MAPPINGS = 20_000  # of memory; Linux allows a process 65,530
 
 
 def pytest_configure(config):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA on what it has loaded
+    os.environ.setdefault(QUICKLY, "1")
     if FOLDER not in os.environ:
         config.compiled_programs = tempfile.mkdtemp(prefix="pytest-jax-")
         os.environ[FOLDER] = config.compiled_programs

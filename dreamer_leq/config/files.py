@@ -143,11 +143,12 @@ def _with_lists(items: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def load_mapping(path: Path) -> Any:
-    """A file's mapping, in which each key knows its line."""
+    """A file's mapping, in which each key knows its line. Not to be changed: who reads
+    the same text gets the same mapping.
+    """
     text = read_text(path)
     try:
-        _refuse_bombs(text)
-        tree = YAML(typ="rt").load(text)
+        tree = _parsed(text)
     except MarkedYAMLError as error:
         at = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         problem = " ".join(str(error.problem).split())
@@ -158,6 +159,12 @@ def load_mapping(path: Path) -> Any:
     if not isinstance(tree, Mapping):
         raise UserError(f"{path}: expected keys with values")
     return tree
+
+
+@functools.lru_cache(maxsize=32)  # a run reads its own configuration in many places
+def _parsed(text: str) -> Any:
+    _refuse_bombs(text)
+    return YAML(typ="rt").load(text)
 
 
 def _refuse_bombs(text: str) -> None:

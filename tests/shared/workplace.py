@@ -19,6 +19,7 @@ ANALYSED = ("--analysis.sequences", "4", "--analysis.episodes", "2")
 SHARED = (
     "JAX_COMPILATION_CACHE_DIR",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS",
 )
 PATIENCE = 300  # seconds after which something hangs
 

@@ -17,6 +17,7 @@ from dreamer_leq.system.errors import UserError
 from dreamer_leq.training.metrics import read_metrics
 
 KEYS = {"algorithm": "mine", "mine.pull": [0.5, 2.0], "checkpoint.every": 10}
+KEYS |= {"task": "pointmaze-umaze"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,6 +36,16 @@ def place(tmp_path_factory):
         patch.chdir(path)
         train("grid", **KEYS)
     return path
+
+
+@pytest.fixture(scope="module")
+def alone(place):
+    """The keys of a run of one coefficient, trained in the folder `alone`."""
+    keys = KEYS | {"mine.pull": 2.0, "pretrained": "grid"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        train("alone", **keys)
+    return keys
 
 
 def train(logdir, **keys):
@@ -59,14 +70,12 @@ def test_it_is_trained_after_what_it_needs(place):
     assert list(json.loads((member / "scores.json").read_text())) == ["0", "20"]
 
 
-def test_a_member_of_its_grid_is_its_single_run(place, monkeypatch):
-    monkeypatch.chdir(place)
-    train("alone", **KEYS | {"mine.pull": 2.0}, pretrained="grid")
-    alone, member = state("alone"), state("grid/pull2-seed0")
+def test_a_member_of_its_grid_is_its_single_run(place, alone):
+    alone, member = state(place / "alone"), state(place / "grid/pull2-seed0")
     assert alone["hyper"]["pull"] == 2.0
     equal = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)  # noqa: E731
     jax.tree.map(equal, alone["params"], member["params"])
-    other = state("grid/pull0.5-seed0")["params"]["actor"]
+    other = state(place / "grid/pull0.5-seed0")["params"]["actor"]
     moved = jax.tree.map(
         lambda a, b: np.abs(a - b).max(), alone["params"]["actor"], other
     )
@@ -93,13 +102,12 @@ def test_a_coefficient_more_is_trained_alone(place, monkeypatch):
         train("more", **narrower)
 
 
-def test_it_goes_on_where_it_was_stopped(place, monkeypatch):
+def test_it_goes_on_where_it_was_stopped(place, alone, monkeypatch):
     monkeypatch.chdir(place)
-    train("whole", **KEYS | {"mine.pull": 2.0}, pretrained="grid")
-    shutil.copytree("whole", "stopped")
+    shutil.copytree("alone", "stopped")
     shutil.rmtree("stopped/checkpoints/mine/20")
-    train("stopped", **KEYS | {"mine.pull": 2.0}, pretrained="grid")
-    assert_equal(state("whole"), state("stopped"))
+    train("stopped", **alone)
+    assert_equal(state("alone"), state("stopped"))
 
 
 def test_it_is_scored_reported_and_compared(place, monkeypatch, capsys):
