@@ -243,10 +243,9 @@ def _eval_parser() -> argparse.ArgumentParser:
     )
     add(
         "--step",
-        type=int,
         metavar="N",
-        help="the policy after N updates, of which there is a checkpoint (default: the "
-        "last ones); its scores go to eval-N.json",
+        help="the policy after N updates, of which there is a checkpoint, or that "
+        "checkpoint's path (default: the last one); its scores go to eval-N.json",
     )
     add("--workers", type=int, default=0, help="processes (default: one per core)")
     add("--random", action="store_true", help="score uniform actions beside the policy")

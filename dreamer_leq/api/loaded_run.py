@@ -30,14 +30,16 @@ from dreamer_leq.world_models.latent import LatentWorldModel
 STATES_AT_ONCE = 256  # in one program: bounds the memory that decoding takes
 
 
-def load_run(logdir: str | Path, *, step: int | None = None) -> "LoadedRun":
+def load_run(
+    logdir: str | Path, *, step: int | str | Path | None = None
+) -> "LoadedRun":
     """The `LoadedRun` of a folder, as its last checkpoints have it; it may be in
     training. A grid's folder has a world model, but a policy have only the runs in it.
 
     Args:
       logdir: the folder.
       step: the policy after so many updates of the algorithm, of which there is a
-        checkpoint; by default the last one.
+        checkpoint, or that checkpoint's path; by default the last one.
 
     Raises:
       UserError: it is no run's folder, or it has no world model yet.
@@ -57,7 +59,9 @@ class LoadedRun:
         world model.
     """
 
-    def __init__(self, logdir: str | Path, step: int | None = None) -> None:
+    def __init__(
+        self, logdir: str | Path, step: int | str | Path | None = None
+    ) -> None:
         self._folder = RunFolder(logdir, step)
         self._facts = self._folder.facts
         self._world_model = self._folder.load_world_model()

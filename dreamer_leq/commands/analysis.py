@@ -136,11 +136,11 @@ def _value(run: RunFolder, world_model: WorldModel, workers: int) -> dict[str, A
     real = {"q": whole, "lambda_return": whole, "imagined_return": ahead}
     found = {n: calibration(x, real[n], episode) for n, x in promised.items()}
     hidden = float(calibrate.hidden(played, gamma)[at].mean())
-    tau = getattr(config.own, "tau", 0.5)
+    careful = _careful(config)
     imagined = found.get("imagined_return")
-    sentence = value_sentence(found["q"], imagined, tau, horizon, hidden)
+    sentence = value_sentence(found["q"], imagined, careful, horizon, hidden)
     return {
-        "tau": tau,
+        "varying": coefficients(config),
         "discount": gamma,
         "horizon": horizon,
         "episodes": c.episodes,
@@ -158,6 +158,17 @@ def _value(run: RunFolder, world_model: WorldModel, workers: int) -> dict[str, A
 def _horizon(config: Config) -> int:
     """Steps that the values are imagined over: the algorithm's, where it imagines."""
     return getattr(config.own, "horizon", config.analysis.horizon)
+
+
+def coefficients(config: Config) -> dict[str, float]:
+    """A single run's values of what a grid of its algorithm may vary."""
+    return {name: value for name, (value,) in config.varying.items()}
+
+
+def _careful(config: Config) -> str:
+    """Why the algorithm's values may be meant to be low; empty where they aren't."""
+    tau = coefficients(config).get("tau", 0.5)
+    return f"a lower expectile (τ = {tau:g}) is meant to be careful" * (tau < 0.5)
 
 
 def _has_critic(run: RunFolder) -> bool:
@@ -218,20 +229,20 @@ def _dispute(disagreement: Mapping[str, Any]) -> str:
 def value_sentence(
     q: Calibration,
     imagined: Calibration | None,
-    tau: float,
+    careful: str,
     horizon: int,
     hidden: float,
 ) -> str:
-    """Of the critic, of `horizon` imagined steps where there are such, and of how much
-    of the real return is a guess: `hidden`, the mean share of its weight behind the
-    clock's end.
+    """Of the critic, why it may be low (`careful`), of `horizon` imagined steps where
+    there are such, and of how much of the real return is a guess: `hidden`, the mean
+    share of its weight behind the clock's end.
     """
     scale = sum(map(abs, q.real)) / len(q.real)
     text = _bias("Q", q, scale)
     if q.low > 0 and q.bias > _SMALL * scale:
         text += ": the policy believes to be better than it is"
-    elif q.high < 0 and tau < 0.5:
-        text += f": a lower expectile (τ = {tau:g}) is meant to be careful"
+    elif q.high < 0 and careful:
+        text += f": {careful}"
     if imagined:
         scale = sum(map(abs, imagined.real)) / len(imagined.real)
         text += f". {_bias(f'What {horizon} imagined steps bring', imagined, scale)}"
@@ -244,6 +255,8 @@ def value_sentence(
 
 def _bias(name: str, found: Calibration, scale: float) -> str:
     span = f"95 % {_number(found.low)} … {_number(found.high)}"
+    if found.low == found.high:  # one episode, or all alike
+        span = "no interval: its episodes don't differ"
     if found.low <= 0 <= found.high:
         return f"{name} is right on the average: bias {_number(found.bias)} ({span})"
     side = "high" if found.bias > 0 else "low"

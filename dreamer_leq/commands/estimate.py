@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dreamer_leq.commands.analysis import coefficients
 from dreamer_leq.data.latents import LatentData
 from dreamer_leq.data.opening import AnyDataset
 from dreamer_leq.evaluation.offline import (
@@ -40,9 +41,8 @@ def write_offline(
     found = []
     for run, agent in zip(runs, agents, strict=True):
         nets = build.plain_networks(run.config, run.facts.action_size)
-        gamma, own = run.config.gamma, run.config.own
-        estimate = offline_estimate(split, agent, nets, gamma)
-        estimate = {"tau": getattr(own, "tau", 0.5), **estimate}
+        estimate = offline_estimate(split, agent, nets, run.config.gamma)
+        estimate = {"varying": coefficients(run.config), **estimate}
         estimate["sentence"] = sentence(estimate)
         write(run, OFFLINE, estimate)
         log(estimate["sentence"])
@@ -75,9 +75,11 @@ def sentence(found: dict[str, Any]) -> str:
     assumed = found["data_return"] - received
     where = f"from where {found['episodes']:,} held-out episodes begin"
     if fqe["converged"]:
+        alike = fqe["low"] == fqe["high"]  # one episode, or none differs
+        span = f"{fqe['low']:.1f} … {fqe['high']:.1f}" if not alike else "no interval"
         text = (
-            f"By the data alone the policy is worth {fqe['value']:.1f} "
-            f"({fqe['low']:.1f} … {fqe['high']:.1f}) {where}, give or take "
+            f"By the data alone the policy is worth {fqe['value']:.1f} ({span}) "
+            f"{where}, give or take "
             f"{abs(fqe['residual']):.1f} by which that fit misses their rewards; they"
         )
     else:

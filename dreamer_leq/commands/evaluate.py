@@ -29,7 +29,6 @@ _RANGES = {
     "episodes": (1, MAX_EPISODES),
     "seed": (0, LARGEST - MAX_EPISODES),
     "workers": (0, LARGEST),
-    "step": (0, LARGEST),
 }
 
 
@@ -73,7 +72,7 @@ def _evaluate(folder: RunFolder, args: Namespace, log: Callable[[str], None]) ->
     else:
         scores = _score(folder, config, agents, args, log)
         Console().print(score_table(scores, title=str(folder.path)))
-        _keep(folder, scores, args.step, log)
+        _keep(folder, scores, log)
     if args.imagine:
         write_video(args.imagine, dream_film(agents["policy"], dataset, config.video))
         log(f"wrote {args.imagine}")
@@ -95,10 +94,9 @@ def _unscored(folder: RunFolder, config: Config, args: Namespace) -> str | None:
     return None
 
 
-def _keep(
-    folder: RunFolder, scores: Mapping[str, Scores], step: int | None, log: Callable
-) -> None:
+def _keep(folder: RunFolder, scores: Mapping[str, Scores], log: Callable) -> None:
     """Into eval.json, or that of a step; not where the folder can't be written to."""
+    step = folder.step
     file = folder.path / ("eval.json" if step is None else f"eval-{step}.json")
     try:
         write_scores(file, scores)

@@ -196,12 +196,33 @@ class Statistics:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """How an environment's images are drawn."""
+
+    name: str
+    camera: int
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a policy is scored in; only dm_control's has an action repeat."""
+
+    suite: str
+    task: str | None = None
+    id: str | None = None
+    maze: str | None = None
+    action_repeat: int | None = None
+    render: Picture | None = None
+
+
+@dataclass(frozen=True)
 class Dataset:
     """The dataset of a run; runs of earlier versions have no histogram."""
 
     path: str
     statistics: Statistics
     return_histogram: Histogram | None = None
+    environment: Environment | None = None
 
 
 @dataclass(frozen=True)

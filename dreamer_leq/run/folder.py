@@ -59,14 +59,15 @@ _MEND = "put the file back as it was, or train the run again"
 class RunFolder:
     """The folder of one run, to be begun, gone on with or read."""
 
-    def __init__(self, path: str | Path, step: int | None = None) -> None:
+    def __init__(self, path: str | Path, step: int | str | Path | None = None) -> None:
         """With `step`, the policy is loaded as it was after so many updates of the
-        algorithm, instead of the last ones. Raises UserError for what is no path of
-        this machine.
+        algorithm, instead of the last ones; a checkpoint's path says the number, too.
+        Raises UserError for what is no path of this machine, and no step.
         """
         if not is_path(str(path)):
             raise UserError(f"{str(path)!r} is not {WORDS}")
-        self.path, self._step = Path(expanded(str(path))), step
+        self.path = Path(expanded(str(path)))
+        self.step = None if step is None else _step(str(step), self.path)
 
     def begin(self, config: Config, facts: DataFacts) -> None:
         """Write config.yaml and info.json, where `refuse_other` had no objection.
@@ -306,7 +307,7 @@ class RunFolder:
     def members(self) -> dict[str, "RunFolder"]:
         """The folders of a grid's members by name; empty for one run."""
         names = self.config.members
-        return {name: RunFolder(self.path / name, self._step) for name in names}
+        return {name: RunFolder(self.path / name, self.step) for name in names}
 
     @property
     def runs(self) -> list["RunFolder"]:
@@ -391,7 +392,7 @@ class RunFolder:
                 f"{self.path} is a grid; give one of its runs: {', '.join(members)}"
             )
         config, phase = self.config, self.policy_phase
-        if self._step is not None:
+        if self.step is not None:
             phase = config.algorithm
         if phase is None:
             raise UserError(f"{self.path} {self.without_policy}")
@@ -399,8 +400,22 @@ class RunFolder:
         learner = build.learner(config, phase, world, self.facts.action_size)
         expected = jax.eval_shape(learner.networks, jax.random.key(0))
         checkpoints = self.checkpoints(config.checkpoint.keep)
-        params, _ = checkpoints.restore(phase, expected, self._step, "params")
+        params, _ = checkpoints.restore(phase, expected, self.step, "params")
         return Agent.of(learner, jax.tree.map(jnp.asarray, params))
+
+
+def _step(given: str, folder: Path) -> int:
+    """The number of updates that is given, or that a checkpoint of the folder has."""
+    if given.isdecimal() and len(given) < 16:
+        return int(given)
+    checkpoint = Path(expanded(given)) if is_path(given) else Path()
+    home = checkpoint.parent.parent.parent.resolve()
+    if checkpoint.is_dir() and checkpoint.name.isdecimal() and home == folder.resolve():
+        return int(checkpoint.name)
+    raise UserError(
+        f"step {given[:100]}: give a number of updates, 0 or more, or the path of a "
+        f"checkpoint of the run, such as {folder}/checkpoints/leq/0"
+    )
 
 
 def _shared_networks(old: Config, new: Config) -> tuple[list[str], list[str]]:

@@ -12,6 +12,10 @@ MODEL_SENTENCE = "The model's errors stay < half of the baseline & then grow."
 VALUE_SENTENCE = "Q promises 12 % more than the policy gets."
 OFFLINE_SENTENCE = "FQE says 50 on held-out data."
 GIB = 2.0**30
+ENVIRONMENT = {
+    **{"suite": "dm_control", "task": "walker_walk", "action_repeat": 2},
+    **{"image_size": 64, "render": {"name": "fast", "camera": 0, "shadows": 0}},
+}
 
 
 def write_json(file, data):
@@ -30,7 +34,12 @@ def info(path="datasets/walker", version="0.10.1"):
     histogram = dict(edges=[0.0, 400.0, 765.0], counts=[20, 10])
     return dict(
         seed=0,
-        dataset=dict(path=path, statistics=statistics, return_histogram=histogram),
+        dataset=dict(
+            path=path,
+            statistics=statistics,
+            return_histogram=histogram,
+            environment=ENVIRONMENT,
+        ),
         python="3.11.7",
         platform="Linux x86_64",
         packages={"jax": version, "flax": None},
@@ -93,14 +102,14 @@ def value_analysis(tau=0.1, bias=4.0):
     one = dict(predicted=[x + bias for x in real], real=real, bias=bias)
     one |= dict(low=bias - 1.5, high=bias + 2.5, correlation=0.87)
     kinds = dict(q=one, lambda_return=one, imagined_return=one)
-    about = dict(tau=tau, discount=0.98, horizon=5, episodes=3)
+    about = dict(varying={"tau": tau}, discount=0.98, horizon=5, episodes=3)
     return dict(**about, **kinds, sentence=VALUE_SENTENCE)
 
 
 def offline_analysis(tau=0.1, value=50.0):
     fqe = dict(value=value, low=value - 5, high=value + 5, residual=-1.0)
     calibration = dict(bias=-0.5, low=-1.0, high=0.25)
-    about = dict(tau=tau, fqe=fqe, calibration=calibration)
+    about = dict(varying={"tau": tau}, fqe=fqe, calibration=calibration)
     return dict(**about, sentence=OFFLINE_SENTENCE)
 
 

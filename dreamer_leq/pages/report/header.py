@@ -8,7 +8,8 @@ from dreamer_leq.config.tree import WORLD_MODELS
 from dreamer_leq.pages.parts import Table, duration, interval, setting, shown, size
 from dreamer_leq.pages.report.returns import returns_chart
 from dreamer_leq.pages.report.scores import Scores, scores_of
-from dreamer_leq.pages.run_files import RunFiles, Score, spent
+from dreamer_leq.pages.run_files import Environment, RunFiles, Score, spent
+from vd4rl_loader.simulators.suite import EPISODE_STEPS
 
 Facts = list[tuple[str, str]]  # terms and texts
 
@@ -119,11 +120,25 @@ def _facts(run: RunFiles) -> Facts:
     return [
         facts[0],
         ("Dataset", info.dataset.path),
+        ("Environment", _environment(info.dataset.environment)),
         *facts[1:],
         ("Device", f"{counted}; {info.platform}"),
         ("Commit", f"{commit}{changed}" if commit else "not in a git repository"),
         ("Versions", ", ".join([f"Python {info.python}", *packages])),
     ]
+
+
+def _environment(about: Environment | None) -> str:
+    """What the policy is scored in, and how it sees it."""
+    if not about:
+        return "not recorded"
+    parts = [about.suite, *filter(None, (about.task, about.id, about.maze))]
+    if about.action_repeat:
+        repeat = f"each action for {about.action_repeat} control steps"
+        parts += [f"{repeat}, {EPISODE_STEPS:,} an episode"]
+    if style := about.render:
+        parts += [f"pictures of style {style.name} by camera {style.camera}"]
+    return "; ".join(parts)
 
 
 def _spent_facts(run: RunFiles) -> Facts:

@@ -11,8 +11,8 @@ def judged(bias, low, high, real=50.0):
 def test_a_sentence_says_which_way_the_value_is_wrong():
     fine = judged(0.1, -1.0, 1.0)
 
-    def say(q, tau=0.5, hidden=0.0):
-        return value_sentence(q, fine, tau, 5, hidden)
+    def say(q, careful="", hidden=0.0):
+        return value_sentence(q, fine, careful, 5, hidden)
 
     high, low = say(judged(12, 8, 16)), say(judged(-3, -4, -2))
     assert high.startswith(
@@ -20,7 +20,11 @@ def test_a_sentence_says_which_way_the_value_is_wrong():
         "believes to be better than it is. "
     )
     assert "too low by 3" in low and "careful" not in low
-    assert "lower expectile (τ = 0.1)" in say(judged(-3, -4, -2), tau=0.1)
+    assert (
+        say(judged(-3, -4, -2), "so it is meant").count("return: so it is meant") == 1
+    )
+    assert "meant" not in say(judged(3, 2, 4), "so it is meant")
+    assert "no interval: its episodes don't differ" in say(judged(3, 3, 3))
     assert "right on the average: bias 1 " in say(judged(1, -1, 3))
     assert "believes" not in say(judged(0.5, 0.4, 0.6))  # a hundredth
     assert "What 5 imagined steps bring is right" in say(fine)

@@ -83,17 +83,29 @@ def test_a_steps_scores_do_not_pass_for_the_last_ones(run, scored):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a - b, 1, 1e-5), last, first)
     with pytest.raises(UserError, match=r"no checkpoint of step 3 in .*; there are 0"):
         eval_run(run, step=3)
-    with pytest.raises(UserError, match="--step -1: give 0 to"):
-        eval_run(run, step=-1)
+    for wrong in (
+        -1,
+        "x",
+        run / "checkpoints/leq",
+        run / "checkpoints/leq/3",
+        "a" * 999,
+    ):
+        with pytest.raises(UserError, match="give a number of updates, 0 or more, or"):
+            eval_run(run, step=wrong)
+    other = run.parent / "other/checkpoints/leq/0"
+    other.mkdir(parents=True)
+    with pytest.raises(UserError, match="a checkpoint of the run, such as"):
+        eval_run(run, step=other)
 
 
 def test_a_loaded_run_can_be_of_a_step(run):
     seen = {"vector": np.zeros((1, 2), np.float32), "is_first": np.ones(1, bool)}
     actions = []
-    for step in (None, 7, 0):
+    for step in (None, 7, 0, run / "checkpoints/leq/0"):
         loaded = load_run(run, step=step)
         actions.append(loaded.act(loaded.initial(1), seen)[0])
     assert (actions[0] == actions[1]).all() and (actions[0] != actions[2]).any()
+    assert (actions[2] == actions[3]).all()
 
 
 def test_a_world_model_alone_says_so(data, tmp_path, scored):

@@ -63,6 +63,8 @@ def test_it_says_how_to_repeat_the_run_and_what_it_took(folder):
     assert "python train_offline.py --configs debug --seed 3" in found
     assert "2e76cb156615d40268be29b791b661edc4352fdb, with changes" in found
     assert "jax 0.10.1" in found and "flax" not in found
+    assert "walker_walk; each action for 2 control steps, 1,000 an episode; " in found
+    assert "pictures of style fast by camera 0" in found
     # 12 records 30 s apart, then LEQ until 520 s
     assert "8.7 min: world model 6.0 min, LEQ 2.7 min" in found
     assert "2.1 GB" in found
