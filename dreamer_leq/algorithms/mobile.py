@@ -2,6 +2,8 @@
 the members of the world model disagree about the next value (ICML 2023).
 """
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -18,6 +20,11 @@ from dreamer_leq.nn.actor_critic import Params
 class MOBILE(Mixture, SAC):
     """The weight of the disagreement is data: `hyper["penalty"]`."""
 
+    ddof: ClassVar[int] = 1  # of the standard deviation over members
+    own_states: ClassVar[bool] = (
+        True  # each sample has its own s', or a member's all one
+    )
+
     @property
     def trained(self) -> tuple[str, ...]:
         return ("actor", "critic") if self.config.alpha else super().trained
@@ -33,47 +40,41 @@ class MOBILE(Mixture, SAC):
         imagined: [N].
         """
         next_features = self.world.features(self.world.successors(batch))
-        next_q, log_prob = sac.next_value(self, state, next_features, key)
+        given = state.params["actor"], next_features, key
+        next_action, log_prob = self.nets.policy.sample(*given)
+        critics = {"critic": self.judges(state)}
+        next_q = self.value(critics, next_features, next_action)
         if self.config.soft:
             next_q = next_q - sac.alpha_of(state) * log_prob
         reward, about = batch["reward"], {}
         if (real := self.real(len(reward))) < len(reward):
-            start = self.world.starts(batch)[real:]
-            given = state, state.target["critic"], start, batch["action"][real:]
-            spread = inconsistency(self, *given, jax.random.fold_in(key, 1), ddof=1)
+            row = self.world.starts(batch)[real:], batch["action"][real:]
+            spread = self.inconsistency(state, *row, jax.random.fold_in(key, 1))
             reward = reward.at[real:].add(-state.hyper["penalty"] * spread)
             about = {"inconsistency": spread.mean()}
         target = losses.bellman_target(reward, batch["cont"], next_q, self.gamma)
         return jnp.maximum(target, 0.0) if self.config.positive else target, about
 
+    def judges(self, state: TrainState) -> Params:
+        """The critics of which targets are made."""
+        return state.target["critic"]
 
-def inconsistency(
-    learner: Mixture,
-    state: TrainState,
-    critics: Params,
-    start: Array,
-    action: Array,
-    key: Array,
-    ddof: int,
-    each: bool = True,
-) -> Array:
-    """u(s, a), the standard deviation over members of the mean of min_i Q_i(s', a')
-    over `samples` pairs of s' ~ member and a' ~ policy: [N].
-
-    Args:
-      critics: parameters of Q_i.
-      ddof: 1 for the unbiased variance, 0 for that of the members themselves.
-      each: whether every pair has a sample of s' of its own, or a member's share one.
-    """
-    world, k = learner.world, learner.config.samples
-    state_key, action_key = jax.random.split(key)
-    mean, std = world.moments(start, action)  # [E, N, D + 1]
-    noise = jax.random.normal(state_key, (k if each else 1, *mean.shape), mean.dtype)
-    successor, _, _ = world.outcome(start, mean + std * noise)
-    features = world.features(successor)  # [K or 1, E, N, F]
-    shape = (k, *features.shape[1:-1])
-    features = jnp.broadcast_to(features, (*shape, features.shape[-1]))
-    rows = features.reshape(-1, features.shape[-1])
-    next_action, _ = learner.nets.policy.sample(state.params["actor"], rows, action_key)
-    q = learner.value({"critic": critics}, rows, next_action)
-    return q.reshape(shape).mean(0).std(0, ddof=ddof)
+    def inconsistency(
+        self, state: TrainState, start: Array, action: Array, key: Array
+    ) -> Array:
+        """u(s, a), the standard deviation over members of the mean of min_i Q_i(s', a')
+        over `samples` pairs of s' ~ member and a' ~ policy: [N].
+        """
+        k = self.config.samples
+        state_key, action_key = jax.random.split(key)
+        mean, std = self.world.moments(start, action)  # [E, N, D + 1]
+        shape = (k if self.own_states else 1, *mean.shape)
+        noise = jax.random.normal(state_key, shape, mean.dtype)
+        successor, _, _ = self.world.outcome(start, mean + std * noise)
+        features = self.world.features(successor)
+        shape = (k, *features.shape[1:])
+        rows = jnp.broadcast_to(features, shape).reshape(-1, shape[-1])
+        given = state.params["actor"], rows, action_key
+        next_action, _ = self.nets.policy.sample(*given)
+        q = self.value({"critic": self.judges(state)}, rows, next_action)
+        return q.reshape(shape[:-1]).mean(0).std(0, ddof=self.ddof)

@@ -330,6 +330,23 @@ class RAMBO(Mixed, OwnRewards):
 
 
 @dataclass(frozen=True)
+class MOBILEStar(Mixed):
+    """MOBILE with LEQ's critic."""
+
+    learner = "dreamer_leq.algorithms.mobile_star:MOBILEStar"
+    title = "MOBILE*"
+    varies = ("penalty",)
+    shows = ("q_policy", "q_data", "inconsistency")
+    positive: ClassVar[bool] = False
+    soft: ClassVar[bool] = False
+    alpha: ClassVar[float] = 0.0
+
+    penalty: several(Weight)
+    samples: Count
+    beta: Share
+
+
+@dataclass(frozen=True)
 class CBOP(OwnRewards):
     """EDAC whose targets are a posterior over imagined returns."""
 
@@ -362,6 +379,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "edac": EDAC,
     "mopo": MOPO,
     "mobile": MOBILE,
+    "mobile_star": MOBILEStar,
     "combo": COMBO,
     "rambo": RAMBO,
     "cbop": CBOP,
