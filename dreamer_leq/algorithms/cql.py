@@ -12,6 +12,8 @@ from dreamer_leq.algorithms.losses import stop
 from dreamer_leq.algorithms.sac import SAC
 from dreamer_leq.nn.actor_critic import Params
 
+LARGEST_MULTIPLIER = 1e6
+
 
 @struct.dataclass
 class Conservative(SAC):
@@ -77,4 +79,53 @@ class Conservative(SAC):
 
 @struct.dataclass
 class CQL(Conservative):
-    """The algorithm from the dataset alone."""
+    """With a `threshold` the term also has a multiplier, which rises where the term is
+    above it (the paper's Lagrange version); the first `cloning` updates of the policy
+    clone the data's actions.
+    """
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        own = ("multiplier",) if self.config.threshold else ()
+        return ("actor", "critic", "temperature", *own)
+
+    def networks(self, key: Array) -> dict[str, Params]:
+        own = {"multiplier": {"log": jnp.zeros(())}} if self.config.threshold else {}
+        return super().networks(key) | own
+
+    def added(
+        self,
+        params: dict[str, Params],
+        state: TrainState,
+        batch: Batch,
+        q: Array,
+        key: Array,
+    ) -> tuple[Losses, Metrics]:
+        """The term as it is, or α' (w · gap - threshold) with the multiplier α'."""
+        found, metrics = super().added(params, state, batch, q, key)
+        if not self.config.threshold:
+            return found, metrics
+        surplus = found["critic"] - len(q) * self.config.threshold  # of all critics
+        current, learned = (
+            jnp.minimum(jnp.exp(p["multiplier"]["log"]), LARGEST_MULTIPLIER)
+            for p in (state.params, params)
+        )
+        found = {
+            "critic": current * surplus,
+            "multiplier": -learned * stop(surplus) / len(q),
+        }
+        return found, metrics | {"multiplier": current}
+
+    def worth(
+        self,
+        params: dict[str, Params],
+        state: TrainState,
+        batch: Batch,
+        features: Array,
+        q: Array,
+    ) -> Array:
+        if not self.config.cloning:
+            return q
+        given = params["actor"], features, batch["action"]
+        likely = self.nets.policy.log_prob(*given)
+        return jnp.where(state.step < self.config.cloning, likely, q)

@@ -39,7 +39,7 @@ _YOUNGER = {
     **{"analysis.sequences": 64, "analysis.horizon": 15, "analysis.seed": 3000},
     **{"analysis.episodes": 10, "analysis.states": 500, "vectors.standardize": True},
     **{"data.alignment": "auto", "data.rewards": "auto"},
-    **{"checkpoint.keep_best": False},
+    **{"checkpoint.keep_best": False, "cql.threshold": 0.0, "cql.cloning": 0},
     **{"td3_bc.n_step": 1, "rebrac.n_step": 1, "cql.n_step": 1},
     **{"algorithm": "leq", "leq.plain": False, "bc.gamma": 0.99, "fqe.gamma": 0.99},
 }

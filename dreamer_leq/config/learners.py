@@ -222,6 +222,8 @@ class CQL(OwnRewards):
     shows = ("q_policy", "q_data", "gap")
 
     weight: several(Weight)
+    threshold: Weight
+    cloning: Natural
     samples: Count
     gamma: Discount
     n_step: Count

@@ -16,6 +16,7 @@ from dreamer_leq.nn.layers import Head
 
 Params = Any
 LOG_STD_RANGE = (-5.0, 2.0)
+LARGEST_ACTION = 1 - 1e-5  # of which tanh(u) is asked for u
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,14 @@ class TanhNormal(Policy):
         shape = mean.shape if count is None else (count, *mean.shape)
         pre_tanh = mean + std * jax.random.normal(key, shape, mean.dtype)
         return jnp.tanh(pre_tanh), tanh_normal_log_prob(mean, std, pre_tanh)
+
+    def log_prob(self, params: Params, features: Array, action: Array) -> Array:
+        """Logarithm of the density of `action`, which is kept off ±1, where there is
+        none: [..., F], [..., A] -> [...].
+        """
+        mean, std = self._heads(params, features)
+        inside = jnp.clip(action, -LARGEST_ACTION, LARGEST_ACTION)
+        return tanh_normal_log_prob(mean, std, jnp.arctanh(inside))
 
     def _heads(self, params: Params, features: Array) -> tuple[Array, Array]:
         mean, log_std = jnp.split(self._out(params, features), 2, -1)

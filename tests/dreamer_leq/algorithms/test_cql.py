@@ -148,3 +148,67 @@ def test_densities_of_the_policy():
         mean, std = learner.nets.policy._heads(*given)
         expected = tanh_normal_log_prob(mean, std, jnp.arctanh(action))
         np.testing.assert_allclose(log_prob, expected, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def lagrangian(exact):
+    """AntMaze's form of the same networks: gradients while cloning, and later."""
+    with jax.enable_x64(True):
+        keys = {"cql__threshold": 0.3, "cql__cloning": 5}
+        learner = make_learner("cql", jnp.float64, **keys)
+        state = make_state(learner, np.float64, weight=2.0)
+        state = state.replace(params=state.params | exact[0].params)
+        batch = make_batch(np.float64)
+        names = ("critic", "multiplier", "actor")
+
+        @jax.jit
+        def all_of(state):
+            def losses(params):
+                found, metrics = learner.losses(params, state, batch, KEY)
+                return jnp.stack([found[name] for name in names]), metrics["gap"]
+
+            values, gap = losses(state.params)
+            return values, gap, jax.jacrev(losses, has_aux=True)(state.params)[0]
+
+        found = [all_of(state.replace(step=jnp.asarray(step))) for step in (4, 5)]
+        return jax.device_get((state, batch, found))
+
+
+def test_a_multiplier_holds_the_term_at_its_threshold(lagrangian, exact):
+    """α' Σ_i (w g_i - 0.3) for the critics; α' itself rises with the mean of that."""
+    state, _, ((values, gap, grads), _) = lagrangian
+    multiplier = np.exp(state.params["multiplier"]["log"])
+    fit = exact[-1]["critic"][0] - 2 * 2 * gap  # what is not the term
+    surplus = 2 * gap - 0.3
+    assert values[0] == pytest.approx(fit + multiplier * 2 * surplus)
+    assert values[1] == pytest.approx(-multiplier * surplus)
+    slopes = grads["multiplier"]["log"]
+    assert slopes[0] == 0 and slopes[2] == 0
+    assert slopes[1] == pytest.approx(-multiplier * surplus)
+    assert is_zero(jax.tree.map(lambda g: g[1], grads["critic"]))
+
+
+def test_the_policy_begins_with_cloning(lagrangian, exact):
+    """α log π - log π(a) of the data's action in the first five updates."""
+    state, batch, ((early, _, grads), (late, _, late_grads)) = lagrangian
+    value, expected = exact[-1]["actor"]
+    assert late[2] == pytest.approx(value)
+    same(jax.tree.map(lambda g: g[2], late_grads["actor"]), expected["actor"], 1e-9)
+
+    seen, alpha = batch["vector"], np.exp(state.params["temperature"]["log"])
+    with jax.enable_x64(True):
+        noise = np.asarray(jax.random.normal(sac.split(KEY)[1], (N, A), jnp.float64))
+
+    def density(params, x=None):
+        mean, log_std = np.split(net(params["actor"], seen), 2, -1)
+        log_std = log_std.clip(-5, 2)
+        x = mean + np.exp(log_std) * noise if x is None else x
+        each = -0.5 * ((x - mean) / np.exp(log_std)) ** 2 - log_std
+        return (each - 0.5 * np.log(2 * np.pi) + 2 * np.log(np.cosh(x))).sum(-1)
+
+    def loss(params):
+        data = density(params, np.arctanh(batch["action"]))
+        return (alpha * density(params) - data).mean()
+
+    assert early[2] == pytest.approx(loss(state.params))
+    assert_slope(jax.tree.map(lambda g: g[2], grads), loss, state.params)

@@ -34,20 +34,22 @@ def exact(name):
         state = make_state(learner, np.float64, penalty=0.3)
         batch = make_batch(np.float64)
         slope = gradient(learner, state, batch, "critic", KEY)
-        drawn = jax.jit(lambda *given: draw(learner, *given))(state, batch)
+        drawn = jax.jit(lambda *given: draw(learner, *given, name))(state, batch)
         return learner.world, *jax.device_get((state, batch, slope, drawn))
 
 
-def draw(learner, state, batch):
-    """The target's next action; next states and actions of imagined rows."""
-    actor, own = state.params["actor"], type(learner).own_states
+def draw(learner, state, batch, name):
+    """The target's next action; next states and actions of imagined rows, a member of
+    MOBILE*'s having one state for all samples.
+    """
+    actor = state.params["actor"]
     world, sample = learner.world, learner.nets.policy.sample
     value_key = sac.split(KEY)[0]
     after = world.features(batch["next_vector"])
     state_key, action_key = jax.random.split(jax.random.fold_in(value_key, 1))
     start, action = batch["vector"][REAL:], batch["action"][REAL:]
     mean, std = world.moments(start, action)
-    shape = (2 if own else 1, *mean.shape)
+    shape = (2 if name == "mobile" else 1, *mean.shape)
     noise = jnp.broadcast_to(jax.random.normal(state_key, shape), (2, *mean.shape))
     next_state = start + (mean + std * noise)[..., :-1]
     rows = next_state.reshape(-1, D)
