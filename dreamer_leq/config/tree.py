@@ -242,6 +242,8 @@ class WorldModelKind:
       pixels: whether it sees images.
       vectors: whether it sees state vectors.
       imagines: whether there is a model to imagine in.
+      own_rewards: whether it learns rewards as the run's algorithm sees them, and not
+        as the data have them.
     """
 
     section: str
@@ -249,10 +251,11 @@ class WorldModelKind:
     pixels: bool = False
     vectors: bool = True
     imagines: bool = True
+    own_rewards: bool = False
 
 
 WORLD_MODELS = {
-    "latent": WorldModelKind("latent", "RSSM", pixels=True),
+    "latent": WorldModelKind("latent", "RSSM", pixels=True, own_rewards=True),
     "mlp_ensemble": WorldModelKind("ensemble", "ensemble of MLPs"),
     "vectors": WorldModelKind("vectors", "state vectors", imagines=False),
     "frames": WorldModelKind(

@@ -27,6 +27,7 @@ from dreamer_leq.config import Config
 from dreamer_leq.config.checks import optimizers
 from dreamer_leq.config.free_keys import FREE_KEYS
 from dreamer_leq.config.shared_keys import WORLD_MODEL_KEYS, begins
+from dreamer_leq.config.tree import WORLD_MODELS
 from dreamer_leq.evaluation.agent import Agent
 from dreamer_leq.run import build
 from dreamer_leq.run.facts import DataFacts
@@ -211,8 +212,10 @@ class RunFolder:
         """
         keys = configs.difference(self.config, config)
         differing = [key for key in keys if begins(key, WORLD_MODEL_KEYS)]
-        differing += self._differing(facts) if facts else []
-        if differing:
+        data = self._differing(facts) if facts else []
+        if not WORLD_MODELS[config.world_model].own_rewards:
+            data = [name for name in data if name != "reward"]
+        if differing := differing + data:
             raise UserError(
                 f"--pretrained {self.path}: it has another {', '.join(differing)}; "
                 "only what comes after the world model may differ"
@@ -238,6 +241,8 @@ class RunFolder:
         written again.
         """
         networks, differing = _shared_networks(other.config, config)
+        if networks and other.facts.reward != self.facts.reward:
+            networks, differing = [], ["reward"]
         networks = [phase for phase in networks if other._is_over(phase)]
         for phase in (*networks, "world_model"):  # the last one says that all are here
             old, new = (run.path / "checkpoints" / phase for run in (other, self))

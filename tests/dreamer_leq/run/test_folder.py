@@ -278,3 +278,30 @@ def test_an_earlier_configuration_says_that_it_is_one(folder):
     rewrite(folder, format=None)
     with pytest.raises(UserError, match=r"missing key precision; .* earlier version"):
         _ = folder.config
+
+
+@pytest.mark.parametrize(
+    ("presets", "shares"), [(("hopper", "mopo"), True), (("d4rl_rssm",), False)]
+)
+def test_who_may_see_other_rewards_than_their_world_model(tmp_path, presets, shares):
+    """An ensemble learns them raw, so that algorithms with rewards of their own share
+    it; what an RSSM learns depends on them. Networks always do.
+    """
+    facts = replace(FACTS, vector_size=11, image_size=0)
+    first = RunFolder(tmp_path / "leq")
+    first.begin(configs.from_presets(presets[0], "debug"), facts)
+    with first.checkpoints(1) as checkpoints:
+        for phase in ("world_model", "bc", "leq"):
+            checkpoints.save(phase, 0, {"x": jnp.zeros(1)}, {"over": True})
+    other = replace(facts, reward={"scale": 0.1, "bias": 0.0})
+    config = configs.from_presets(*presets, "debug")
+    if not shares:
+        with pytest.raises(UserError, match="has another reward"):
+            first.refuse_to_pretrain(config, other)
+        return
+    first.refuse_to_pretrain(config, other)
+    last = RunFolder(tmp_path / "rambo")
+    config = configs.from_presets("hopper", "debug", **{"leq.tau": 0.3})
+    last.begin(config, other)
+    assert "not its policy, which has another reward" in last.take_over(first, config)
+    assert last.has_world_model and last.checkpoints(1).latest("bc") is None
