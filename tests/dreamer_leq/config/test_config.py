@@ -605,5 +605,6 @@ def test_advice_on_image_sizes_works(kind, size):
         if flag[1] == "data.image_size":
             keys[flag[1]] = keys[flag[1]][0]
         with contextlib.suppress(UserError):
-            return config.from_presets(**keys)
+            config.from_presets(**keys)
+            return
     raise AssertionError(keys)
