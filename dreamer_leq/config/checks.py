@@ -63,6 +63,12 @@ def keys() -> Mapping[str, Any]:
     return _kinds(config_class())
 
 
+def choices(key: str) -> list[str]:
+    """The names that a key takes; none where its rule is another."""
+    rules = getattr(_hints(config_class())[key], "__metadata__", ())
+    return [name for rule in rules for name in rule.choices()]
+
+
 def key_sections() -> frozenset[str]:
     """What stands before the dots of keys: "leq", "leq.actor_optimizer"."""
     return _sections(config_class())

@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from dreamer_leq.config.checks import (
     Flat,
+    choices,
     did_you_mean,
     field_hints,
     flatten,
@@ -124,6 +125,7 @@ def _explained(key: str, book: Book, value: Any, names: list[str]) -> Any:
     return tyro.conf.arg(
         help=book.comments.get(key, ""),
         help_behavior_hint=f"({hint})",
+        metavar="|".join(choices(key)) or None,
         aliases=[f"--{short}" for short, long in ALIASES.items() if long == key],
     )
 

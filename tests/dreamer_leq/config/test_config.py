@@ -14,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from dreamer_leq import config
-from dreamer_leq.config import files
+from dreamer_leq.config import files, learners
 from dreamer_leq.config.tree import config_class
 from dreamer_leq.system.errors import UserError
 
@@ -295,7 +295,9 @@ def test_help_explains_every_key_with_its_default(capsys, monkeypatch):
         shown = " ".join(map(str, default)) if isinstance(default, list) else default
         about = f"{book.comments[key]} (default: {shown if shown != '' else 'empty'}"
         assert book.comments[key]
-        assert re.search(rf"--{re.escape(key)}[ ,].{{0,60}}{re.escape(about)}", text)
+        assert re.search(rf"--{re.escape(key)}[ ,].{{0,300}}{re.escape(about)}", text)
+    names = "|".join(learners.sections())
+    assert f"--algorithm{names}" in text.replace(" ", "")
     for name in PRESETS:
         assert f"{name} {book.about[name]}" in re.sub(" +", " ", text)
     assert "(default: 0.0; demo: 0.3)" in text  # what the embedded preset changes
