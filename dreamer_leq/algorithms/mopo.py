@@ -2,7 +2,6 @@
 largest standard deviation that a member of the world model predicts (arXiv 2005.13239).
 """
 
-import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
@@ -19,6 +18,6 @@ class MOPO(Mixture, SAC):
     def imagined_reward(
         self, state: TrainState, start: State, action: Array, reward: Array
     ) -> Array:
-        """r - c max_i ||σ_i(s, a)||, σ_i being that of [s' - s, r] (Eq. 6)."""
-        _, std = self.world.moments(start, action)
-        return reward - state.hyper["penalty"] * jnp.linalg.norm(std, axis=-1).max(0)
+        """r - c u(s, a) (Eq. 6), u as the world model has it."""
+        uncertainty = self.world.uncertainty(start, action)
+        return reward - state.hyper["penalty"] * uncertainty

@@ -39,3 +39,19 @@ def lambda_return(
 
     _, y = jax.lax.scan(step, q[-1], (share, reward, cont, q[:-1]), reverse=True)
     return jnp.concatenate([y, q[-1:]])
+
+
+def discounted_return(
+    reward: Array, cont: Array, value: Array, gamma: float, lam: float
+) -> Array:
+    """λ-returns R_t = r_{t+1} + γ c_{t+1} ((1 - λ) V_{t+1} + λ R_{t+1}), R_H = V_H:
+    [H, ...] of t < H, from reward, cont [H, ...] and V(s_t) [H+1, ...] (DreamerV2).
+    """
+
+    def step(later, xs):
+        reward, cont, value = xs
+        later = reward + gamma * cont * ((1 - lam) * value + lam * later)
+        return later, later
+
+    xs = reward, cont, value[1:]
+    return jax.lax.scan(step, value[-1], xs, reverse=True)[1]

@@ -93,8 +93,11 @@ def difference(a: Config, b: Config) -> list[str]:
 
 
 def relevant(config: Config) -> Flat:
-    """The configuration without the sections of algorithms that its run leaves out."""
-    others = learners.sections().keys() - set(config.phases)
+    """The configuration without the sections that its run leaves out: of algorithms,
+    and of frames where there are none.
+    """
+    used = {*config.phases, config.world_model_section}
+    others = {*learners.sections(), "frames"} - used
     flat = flatten(config).items()
     return {key: value for key, value in flat if key.split(".")[0] not in others}
 
@@ -220,10 +223,11 @@ def _wrong_world_model(config: Config) -> Iterator[str]:
     if not pixels and not kind.vectors:
         yield f"world_model: {name} reads images, {config.task} has state vectors"
     imagining = [k for k, kind in WORLD_MODELS.items() if kind.imagines]
-    models = config.own.models or imagining
-    if config.own.imagines and name not in models:
+    models = config.own.models or (imagining if config.own.imagines else WORLD_MODELS)
+    if name not in models:
+        verb = "imagines" if config.own.imagines else "learns an encoder"
         given = " or ".join(models)
-        yield f"world_model: {config.algorithm} imagines, give it {given}"
+        yield f"world_model: {config.algorithm} {verb}, give it {given}"
     if ensemble.elites > ensemble.members:
         yield (
             f"ensemble.elites: {ensemble.elites} of ensemble.members, "

@@ -258,18 +258,25 @@ class Rollouts:
 
 
 @dataclass(frozen=True)
-class Mixed(Section):
-    """SAC on the dataset's rows and on imagined ones."""
+class MixedRows(Section):
+    """The dataset's rows and imagined ones."""
 
     sizes = ("batch", "rollouts.starts", "rollouts.retain")
     imagines = True
-    models = ("mlp_ensemble",)
 
     real_share: SomeShare
     rollouts: Rollouts
     gamma: Discount
     actor_optimizer: Optimizer
     critic_optimizer: Optimizer
+
+
+@dataclass(frozen=True)
+class Mixed(MixedRows):
+    """SAC on the dataset's rows and on imagined ones."""
+
+    models = ("mlp_ensemble",)
+
     temperature_optimizer: Optimizer
 
 
@@ -280,6 +287,7 @@ class MOPO(Mixed, OwnRewards):
     learner = "dreamer_leq.algorithms.mopo:MOPO"
     title = "MOPO"
     varies = ("penalty",)
+    models = ("mlp_ensemble", "latent")
     shows = ("q_policy", "q_data", "imagined_reward")
 
     penalty: several(Weight)
@@ -369,6 +377,61 @@ class CBOP(OwnRewards):
     optimizer: Optimizer
 
 
+@dataclass(frozen=True)
+class Dreamer(Section):
+    """Offline DreamerV2: the gradient of imagined returns, less a penalty."""
+
+    learner = "dreamer_leq.algorithms.dreamer:Dreamer"
+    title = "Dreamer"
+    varies = ("penalty",)
+    sizes = ("batch", "horizon")
+    shows = ("imagined_return", "imagined_reward", "spread")
+    imagines = True
+    models = ("latent",)
+
+    horizon: Count
+    penalty: several(Weight)
+    gamma: Discount
+    lam: Share
+    entropy: Weight
+    copy_every: Count
+    actor_optimizer: Optimizer
+    critic_optimizer: Optimizer
+
+
+@dataclass(frozen=True)
+class ROSMO(Section):
+    """Own actions by their advantage one imagined step ahead, and the data's better."""
+
+    learner = "dreamer_leq.algorithms.rosmo:ROSMO"
+    title = "ROSMO"
+    varies = ("behaviour",)
+    sizes = ("batch", "samples")
+    shows = ("value", "advantage", "bc_mse")
+    imagines = True
+
+    behaviour: several(Weight)
+    samples: Count
+    gamma: Discount
+    n_step: Count
+    actor_optimizer: Optimizer
+    critic_optimizer: Optimizer
+
+
+@dataclass(frozen=True)
+class LOMPO(MixedRows):
+    """A deterministic policy on the dataset's latents and on imagined ones."""
+
+    learner = "dreamer_leq.algorithms.lompo:LOMPO"
+    title = "LOMPO"
+    varies = ("penalty",)
+    shows = ("q_policy", "q_data", "imagined_reward")
+    models = ("latent",)
+
+    penalty: several(Weight)
+    noise: Weight
+
+
 _SECTIONS: dict[str, type[Section]] = {
     "bc": BC,
     "fqe": FQE,
@@ -385,6 +448,9 @@ _SECTIONS: dict[str, type[Section]] = {
     "combo": COMBO,
     "rambo": RAMBO,
     "cbop": CBOP,
+    "dreamer": Dreamer,
+    "rosmo": ROSMO,
+    "lompo": LOMPO,
 }
 
 

@@ -101,6 +101,16 @@ class NormalAroundTanh(Policy):
 
     def log_prob(self, params: Params, features: Array, action: Array) -> Array:
         """Logarithm of the density of `action`: [..., F], [..., A] -> [...]."""
-        log_std = jnp.clip(params["log_std"], *LOG_STD_RANGE)
+        log_std = self._log_std(params)
         z = (action - self.mode(params, features)) / jnp.exp(log_std)
         return (-0.5 * z**2 - log_std - 0.5 * jnp.log(2 * jnp.pi)).sum(-1)
+
+    def sample(self, params: Params, features: Array, key: Array, count: int) -> Array:
+        """`count` actions, kept in [-1, 1]: [..., F] -> [count, ..., A]."""
+        mean = self.mode(params, features)
+        noise = jax.random.normal(key, (count, *mean.shape), mean.dtype)
+        return jnp.clip(mean + jnp.exp(self._log_std(params)) * noise, -1, 1)
+
+    @staticmethod
+    def _log_std(params: Params) -> Array:
+        return jnp.clip(params["log_std"], *LOG_STD_RANGE)

@@ -87,6 +87,10 @@ class WorldModel(Representation, Protocol):
         """
         ...
 
+    def uncertainty(self, state: State, action: Array) -> Array:
+        """How little the model knows of what follows: [N]; the penalty of MOPO."""
+        ...
+
     def pack(self, state: State) -> dict[str, Array]:
         """The states as arrays with the same leading axes, as `starts` reads them."""
         ...

@@ -359,12 +359,34 @@ class LatentWorldModel:
         their mean less the mean of their entropies, in nats, meaned over latents: [N].
         It is what a latent would tell of the member that predicted it; at most log E.
         """
-        rssm, params = self.net.rssm, self.params["rssm"]
-        action_input = rssm.apply(params, "action_input", action)
-        deter = rssm.advance(params, state, action_input)
-        probs = jnp.exp(rssm.priors(params, deter))
+        deter = self._deter_after(state, action)
+        probs = jnp.exp(self.net.rssm.priors(self.params["rssm"], deter))
         entropy = lambda p: jax.scipy.special.entr(p).sum(-1)  # noqa: E731
         return (entropy(probs.mean(0)) - entropy(probs).mean(0)).mean(-1)
+
+    def uncertainty(self, state: RSSMState, action: Array) -> Array:
+        """`spread` in the states to which the actions lead: [N]."""
+        return self.spread(RSSMState(self._deter_after(state, action), state.stoch))
+
+    def _deter_after(self, state: RSSMState, action: Array) -> Array:
+        rssm, params = self.net.rssm, self.params["rssm"]
+        action_input = rssm.apply(params, "action_input", action)
+        return rssm.advance(params, state, action_input)
+
+    def spread(self, state: RSSMState) -> Array:
+        """How far apart the members' probabilities are of what an imagined state's
+        stoch could be: the mean over members of |p_j - p̄|, over all latents and classes
+        [N], at most √(S (1 - 1/E)) (the penalty of V-D4RL's Offline DreamerV2).
+        """
+        probs = jnp.exp(self.net.rssm.priors(self.params["rssm"], state.deter))
+        return optax.safe_norm(probs - probs.mean(0), 0.0, axis=(-2, -1)).mean(0)
+
+    def log_probs(self, state: RSSMState) -> Array:
+        """How likely each member finds an imagined state's stoch, as a logarithm:
+        [E, N].
+        """
+        priors = self.net.rssm.priors(self.params["rssm"], state.deter)
+        return (priors * state.stoch).sum((-2, -1))
 
     def features(self, state: RSSMState) -> Array:
         return self.net.state_features(state)

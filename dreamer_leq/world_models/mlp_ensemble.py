@@ -183,6 +183,13 @@ class MLPEnsemble(VectorStates):
         mean, logvar = self.net.predict(self.params, x)
         return mean, jnp.exp(0.5 * logvar)
 
+    def uncertainty(self, state: Array, action: Array) -> Array:
+        """max_i ||σ_i(s, a)||, σ_i being a member's standard deviation of [s' - s, r]:
+        [N].
+        """
+        _, std = self.moments(state, action)
+        return jnp.linalg.norm(std, axis=-1).max(0)
+
     def disagreement(self, state: Array, action: Array) -> Array:
         """Standard deviation over members of the mean successor, in units of the
         dataset's standard deviation; the root of the mean square over D: [N].
