@@ -14,6 +14,7 @@ from dreamer_leq.config.values import (
     Discount,
     Expectile,
     Lambda,
+    Layers,
     Natural,
     Number,
     OpenShare,
@@ -432,6 +433,32 @@ class LOMPO(MixedRows):
     noise: Weight
 
 
+@dataclass(frozen=True)
+class ACROEncoder(Section):
+    """The encoder of ACRO: which action leads to what is seen later."""
+
+    learner = "dreamer_leq.algorithms.acro:ActionPrediction"
+    title = "ACRO's encoder"
+    shows = ("cosine", "predictor_loss")
+    models = ("frames",)
+
+    reach: Count
+    layers: Layers
+    units: Count
+    gamma: Discount
+    optimizer: Optimizer
+
+
+@dataclass(frozen=True)
+class ACRO(DrQBC):
+    """DrQ+BC on an encoder that has learned to predict actions."""
+
+    learner = "dreamer_leq.algorithms.acro:ACRO"
+    title = "ACRO"
+    after = ("acro_encoder",)
+    models = ("frames",)
+
+
 _SECTIONS: dict[str, type[Section]] = {
     "bc": BC,
     "fqe": FQE,
@@ -451,6 +478,8 @@ _SECTIONS: dict[str, type[Section]] = {
     "dreamer": Dreamer,
     "rosmo": ROSMO,
     "lompo": LOMPO,
+    "acro_encoder": ACROEncoder,
+    "acro": ACRO,
 }
 
 

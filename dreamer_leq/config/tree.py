@@ -135,6 +135,7 @@ class Frames:
     image: Literal["drq", "patch"]
     depth: Count
     mults: Counts
+    features: Natural
     projection: Natural
 
 

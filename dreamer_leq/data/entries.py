@@ -62,6 +62,12 @@ def episode_firsts(is_first: np.ndarray) -> np.ndarray:
     return firsts[np.cumsum(is_first) - 1]
 
 
+def episode_lasts(is_first: np.ndarray) -> np.ndarray:
+    """The last entry of each entry's episode: int32 [N]."""
+    lasts = np.append(np.flatnonzero(is_first)[1:], len(is_first)).astype(np.int32) - 1
+    return lasts[np.cumsum(is_first) - 1]
+
+
 def monte_carlo_returns(
     reward: np.ndarray, is_first: np.ndarray, is_terminal: np.ndarray, gamma: float
 ) -> np.ndarray:

@@ -3,16 +3,17 @@ single images and are never stored.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import Array
 
-from dreamer_leq.data.entries import entry_arrays, episode_firsts
+from dreamer_leq.data.entries import entry_arrays, episode_firsts, episode_lasts
 from dreamer_leq.data.sampling import Arrays, Source, Transitions, place
 from dreamer_leq.data.transitions import with_transitions
 from dreamer_leq.system.devices import ONE_DEVICE, Devices
@@ -33,6 +34,30 @@ class StackedTransitions(Transitions):
     def gather_states(self, arrays: Arrays, start: Any, after: Any) -> dict[str, Any]:
         stacks = lambda end: stacked(arrays["image"], end, arrays["first"], self.stack)  # noqa: E731
         return {"image": stacks(start), "next_image": stacks(after)}
+
+
+@dataclass(frozen=True)
+class LaterFrames(StackedTransitions):
+    """Pairs i, i + k of one episode with the action played in i, k uniform from 1 to
+    `steps` or to the episode's end. `last` in arrays holds the last entry of each one's
+    episode, int32.
+    """
+
+    def draw(self, key: Array) -> Array:
+        """Transitions, and of each 16 random bits for k: [batch, 2]."""
+        start_key, ahead_key = jax.random.split(key)
+        ahead = jax.random.randint(ahead_key, (self.batch,), 0, 1 << 16)
+        return jnp.stack([super().draw(start_key), ahead], -1)
+
+    def gather(self, arrays: Arrays, index: Any) -> dict[str, Any]:
+        start = arrays["transition"][index[:, 0]]
+        most = (arrays["last"][start] - start).clip(0, self.steps)
+        batch = self.gather_states(
+            arrays, start, start + 1 + (index[:, 1] * most >> 16)
+        )
+        numbers = ("action", "reward")
+        batch |= {name: arrays[name][start + 1] for name in numbers}
+        return batch | {"cont": 1.0 - arrays["is_terminal"][start + 1]}
 
 
 def stacked(image: Any, end: Any, first: Any, stack: int) -> Any:
@@ -78,9 +103,18 @@ class FrameData:
         return Shifted(learner, self.world.net.config.shift)
 
     def source(self, batch: int, reads: Sequence[str] = (), steps: int = 1) -> Source:
-        settings = (steps, self.gamma, self.world.net.config.stack)
-        sampler = StackedTransitions(0, batch, ("image",), *settings)
-        return with_transitions(self._placed, self._entries, sampler, reads)
+        stack = self.world.net.config.stack
+        settings = dict(batch=batch, states=("image",), gamma=self.gamma, stack=stack)
+        if "later" not in reads:
+            sampler = StackedTransitions(0, steps=steps, **settings)
+            return with_transitions(self._placed, self._entries, sampler, reads)
+        plain = StackedTransitions(0, **settings)
+        found = with_transitions(self._placed, self._entries, plain, reads)
+        starts = found.sampler.transitions
+        arrays = found.also({"last": episode_lasts(self.dataset.is_first)})
+        return replace(
+            found, arrays=arrays, sampler=LaterFrames(starts, steps=steps, **settings)
+        )
 
     @cached_property
     def _entries(self) -> dict[str, np.ndarray]:

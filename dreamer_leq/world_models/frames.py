@@ -16,6 +16,7 @@ from flax import struct
 from jax import Array
 
 from dreamer_leq.nn.distributions import precise
+from dreamer_leq.nn.layers import Projection
 from dreamer_leq.world_models.vision import PatchEncoder, to_nested
 
 Params = Any
@@ -41,6 +42,21 @@ class DrQEncoder(nn.Module):
             conv = nn.Conv(self.depth, (3, 3), kernel_init=init, **sizes)
             x = jax.nn.relu(conv(x))
         return x.reshape(len(x), -1)
+
+
+class FrameEncoder(nn.Module):
+    """What `body` sees, as `features` numbers (linear, LayerNorm, tanh); 0: all of
+    them.
+    """
+
+    body: nn.Module
+    features: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: Array) -> Array:
+        x = self.body(image)
+        return Projection(self.features, self.dtype)(x) if self.features else x
 
 
 @dataclass(frozen=True)
@@ -87,9 +103,10 @@ class FrameNet:
     @property
     def _encoder(self) -> nn.Module:
         c = self.config
+        body = DrQEncoder(c.depth, self.dtype)
         if c.image == "patch":
-            return PatchEncoder(c.depth, c.mults, self.dtype)
-        return DrQEncoder(c.depth, self.dtype)
+            body = PatchEncoder(c.depth, c.mults, self.dtype)
+        return FrameEncoder(body, c.features, self.dtype)
 
 
 @struct.dataclass

@@ -5,8 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamer_leq.data.entries import episode_firsts, transition_starts
-from dreamer_leq.data.frames import Shifted, StackedTransitions, stacked
+from dreamer_leq.data.entries import episode_firsts, episode_lasts, transition_starts
+from dreamer_leq.data.frames import (
+    LaterFrames,
+    Shifted,
+    StackedTransitions,
+    stacked,
+)
 
 LENGTHS = (5, 1, 8)  # entries of the episodes
 FIRST = np.concatenate([np.arange(n) == 0 for n in LENGTHS])
@@ -92,3 +97,31 @@ def test_a_phase_sees_both_states_moved_each_by_itself():
     assert (seen["image"] != seen["next_image"]).any()
     _, same = Shifted(Phase(), 0).update(None, batch, jax.random.key(0))
     np.testing.assert_array_equal(same["next_image"], image)
+
+
+def test_a_later_state_is_of_the_same_episode_and_at_most_so_far():
+    """Each distance that an episode has is as likely as the others."""
+    starts = transition_starts(FIRST, TERMINAL)
+    arrays = {
+        "image": IMAGE,
+        "first": episode_firsts(FIRST),
+        "last": episode_lasts(FIRST),
+        "action": np.float32(COLOUR)[:, None],
+        "reward": np.float32(COLOUR),
+        "is_terminal": TERMINAL,
+        "transition": starts,
+    }
+    sampler = LaterFrames(len(starts), 4000, ("image",), 4, stack=3)
+    index = np.asarray(sampler.draw(jax.random.key(0)))
+    batch = sampler.gather(arrays, index)
+    begin = starts[index[:, 0]]
+    np.testing.assert_array_equal(colours(batch["image"]), of_entries(begin))
+    np.testing.assert_array_equal(batch["action"][:, 0], COLOUR[begin + 1])
+    newest = colours(batch["next_image"])[:, -1].astype(int)
+    ahead = newest - COLOUR[begin]
+    most = np.minimum(4, arrays["last"][begin] - begin)
+    assert (ahead >= 1).all() and (ahead <= most).all()
+    for reach in range(1, 5):
+        counts = np.bincount(ahead[most == reach], minlength=reach + 1)[1:]
+        expected = (most == reach).sum() / reach
+        assert (np.abs(counts - expected) < 5 * expected**0.5).all()
