@@ -410,6 +410,7 @@ class ROSMO(Section):
     sizes = ("batch", "samples")
     shows = ("value", "advantage", "bc_mse")
     imagines = True
+    models = ("latent",)
 
     behaviour: several(Weight)
     samples: Count

@@ -428,9 +428,11 @@ def _shared_networks(old: Config, new: Config) -> tuple[list[str], list[str]]:
     which there are none.
     """
     phases = [name for name in new.phases[1:-1] if name in old.phases[1:-1]]
+    if not phases:
+        return [], []
     names = (*_NETWORK_KEYS, *(f"{phase}." for phase in phases))
     differing = [key for key in configs.difference(old, new) if begins(key, names)]
-    if phases and old.gamma != new.gamma:
+    if old.gamma != new.gamma:
         differing.append(f"{new.algorithm}.gamma")
     return ([] if differing else phases), differing
 

@@ -143,9 +143,6 @@ class Frames:
         """The action itself."""
         return action
 
-    def pack(self, state: Array) -> dict[str, Array]:
-        return {"image": state}
-
     def decode(self, state: Array) -> dict[str, Array]:
         """The newest frame."""
         return {"image": state[..., -COLOURS:]}
