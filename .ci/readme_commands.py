@@ -46,6 +46,8 @@ def small(words: list[str]) -> list[str] | None:
         return _with_small_sizes(words)
     if words[:2] == ["-m", "vd4rl_loader"]:
         return _small_loader(words)
+    if words[:3] == ["-m", "dreamer_leq", "sweep"]:
+        return [*words[:3], str(ROOT / words[3]), "--dry-run"]
     raise ValueError(f"what is this command in the README? {shlex.join(words)}")
 
 

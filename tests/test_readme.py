@@ -13,6 +13,7 @@ import pytest
 
 from dreamer_leq import UserError, cli
 from dreamer_leq import config as configs
+from dreamer_leq.sweeps import file as sweep_file
 from vd4rl_loader.__main__ import _COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,6 +62,9 @@ def accept(words):
         configs.load(words[1:])
     elif words[0] == "eval.py":
         cli._eval_parser().parse_args(words[1:])
+    elif words[:3] == ["-m", "dreamer_leq", "sweep"]:
+        told = cli._sweep_parser().parse_args(words[3:])
+        assert sweep_file.read(ROOT / told.file).tasks
     elif words[:2] == ["-m", "vd4rl_loader"]:
         parser = argparse.ArgumentParser(exit_on_error=False)
         home, _ = _COMMANDS[words[2]]
