@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cases import CASES
+from correctness import checks
 from measuring import Program, measure
 from peak import matmul_peak
 from profiling import profile
@@ -70,24 +71,35 @@ def profiled(
     return rows
 
 
-JOBS = {job.__name__: job for job in (device, measured, profiled)}
+def correct(preset: str) -> list[dict[str, Any]]:
+    """What the device computes, beside what it should; pixels at the preset's size."""
+    return checks(preset)
+
+
+JOBS = {job.__name__: job for job in (device, measured, profiled, correct)}
 
 
 class JobFailed(Exception):
     """A job's process has ended with an error, which it has shown."""
 
 
-def in_process(job: str, **arguments: Any) -> Any:
-    """The job's result. Raises JobFailed, and UserError for flags that can't be."""
+def in_process(job: str, timeout: float | None = None, **arguments: Any) -> Any:
+    """The job's result. Raises JobFailed, also after `timeout` seconds, and UserError
+    for flags that can't be.
+    """
     # what is compiled has to be compiled here, and not be taken from a cache
     keep = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
-    child = subprocess.run(
-        [sys.executable, __file__],
-        input=json.dumps({"job": job, "arguments": arguments}),
-        env={"TF_CPP_MIN_LOG_LEVEL": "3"} | keep,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    try:
+        child = subprocess.run(
+            [sys.executable, __file__],
+            input=json.dumps({"job": job, "arguments": arguments}),
+            env={"TF_CPP_MIN_LOG_LEVEL": "3"} | keep,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=timeout,
+        )
+    except subprocess.TimeoutExpired:
+        raise JobFailed(f"not done after {timeout:.0f} s") from None
     if child.returncode:
         raise JobFailed(f"exit code {child.returncode}")
     result = json.loads(child.stdout)
