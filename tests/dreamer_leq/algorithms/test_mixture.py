@@ -44,9 +44,8 @@ class Counting:
         after = state.at[:, 0].add(1.0)
         return after, action[:, 0], jnp.float32(after[:, 0] != state[:, 1])
 
-    def moments(self, state, action):
-        std = jnp.broadcast_to(state[:, :1], (len(state), D + 1))
-        return jnp.zeros_like(std)[None], jnp.stack([std, 0.5 * std])
+    def uncertainty(self, state, action):
+        return state[:, 0] * (D + 1) ** 0.5
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +70,7 @@ def test_rows_are_the_transitions_up_to_an_end(ring):
     assert sorted(zip(who.tolist(), steps.tolist(), strict=True)) == expected
     np.testing.assert_array_equal(rows["next_vector"][:, 0], steps + 1)
     np.testing.assert_array_equal(rows["cont"], steps + 1 != ends)
-    penalty = 0.1 * steps * np.sqrt(D + 1)  # of the member that knows less
+    penalty = 0.1 * steps * np.sqrt(D + 1)
     np.testing.assert_allclose(rows["reward"], rows["action"][:, 0] - penalty, 1e-5)
     assert len(np.unique(rows["action"], axis=0)) == len(rows["action"])
 
