@@ -18,12 +18,14 @@ from workplace import (
     films,
     records,
     refused,
+    run_here,
     scalars,
     scores,
 )
 
 import dreamer_leq as dl
 from dreamer_leq import config as configs
+from dreamer_leq.cli import eval_main, train_main
 from dreamer_leq.data.opening import open_data
 from dreamer_leq.evaluation.videos import dream_grid, open_loop_grid
 from dreamer_leq.training.checkpoints import Checkpoints
@@ -325,7 +327,7 @@ def test_its_videos_are_the_same(trained, disturbed):
 def test_training_refuses(fresh, flags, said):
     if "--configs" not in flags:
         flags = ["--configs", "debug", *flags]
-    assert said in refused(fresh, "train_offline.py", *flags)
+    assert said in refused(fresh, train_main, *flags)
 
 
 @pytest.mark.parametrize(
@@ -341,27 +343,27 @@ def test_training_refuses(fresh, flags, said):
     ],
 )
 def test_evaluation_refuses(fresh, flags, said):
-    assert said in refused(fresh, "eval.py", *flags)
+    assert said in refused(fresh, eval_main, *flags)
 
 
 def test_a_run_without_a_policy_can_not_be_scored(trained, fresh):
     shutil.copytree(trained.path / RUN, fresh.path / "run")
     for phase in ("bc", "fqe", "leq"):
         shutil.rmtree(fresh.path / "run/checkpoints" / phase)
-    said = refused(fresh, "eval.py", "--logdir", "run")
+    said = refused(fresh, eval_main, "--logdir", "run")
     assert "no policy yet" in said
 
 
 def test_imagined_videos_without_their_dataset_are_refused_first(trained, fresh):
     shutil.copytree(trained.path / RUN, fresh.path / "run")
-    said = refused(fresh, "eval.py", "--logdir", "run", "--imagine", "dream.mp4")
+    said = refused(fresh, eval_main, "--logdir", "run", "--imagine", "dream.mp4")
     assert "datasets/fast" in said
 
 
 def test_another_configuration_in_the_same_folder(trained):
     before = (trained.path / RUN / "config.yaml").read_bytes()
     flags = ("--configs", "debug", "--leq.tau", "0.4", "--collect.episodes", "3")
-    said = refused(trained, "train_offline.py", *flags)
+    said = refused(trained, train_main, *flags)
     assert str(RUN) in said and "leq.tau" in said and "--logdir" in said
     assert (trained.path / RUN / "config.yaml").read_bytes() == before
 
@@ -372,7 +374,7 @@ def test_a_damaged_file_is_named(dataset, fresh):
     damaged = max(folder.glob("*.npz"))
     damaged.write_bytes(damaged.read_bytes()[:10_000])
     flags = ("--configs", "debug", "--data", "data/64px", "--logdir", "run")
-    code, _, errors = fresh.run("train_offline.py", *flags)
+    code, _, errors = run_here(fresh, train_main, *flags)
     assert code == 2 and errors.startswith("error: ")
     assert "Traceback" not in errors and damaged.name in errors
     assert max(folder.glob("*.npz"), default=None) == damaged  # nobody's to delete

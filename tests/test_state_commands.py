@@ -2,8 +2,6 @@
 here.
 """
 
-import contextlib
-import io
 import json
 import re
 import shutil
@@ -15,7 +13,16 @@ import imageio.v3 as imageio
 import jax
 import numpy as np
 import pytest
-from workplace import ANALYSED, PATIENCE, Workplace, free_address, records, scores
+from workplace import (
+    ANALYSED,
+    PATIENCE,
+    Workplace,
+    free_address,
+    records,
+    refused,
+    run_here,
+    scores,
+)
 
 from dreamer_leq.cli import eval_main, train_main
 from dreamer_leq.commands.analysis import analyse
@@ -57,22 +64,6 @@ def train(place, *flags):
     code, output, errors = place.run("train_offline.py", *flags)
     assert code == 0, errors
     return output
-
-
-def run_here(place, main, *flags):
-    """(exit code, stdout, stderr) of a command in this process, where JAX is loaded;
-    one episode is filmed.
-    """
-    output, errors = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
-        patch.chdir(place.path)
-        patch.setattr("dreamer_leq.run.scores.FILMED", 1)
-        for name in ("JAX_COMPILATION_CACHE_DIR", "TF_CPP_MIN_LOG_LEVEL"):
-            patch.setenv(name, "3")  # what the commands set ends here
-        stack.enter_context(contextlib.redirect_stdout(output))
-        stack.enter_context(contextlib.redirect_stderr(errors))
-        code = main([str(flag) for flag in flags])
-    return code, output.getvalue(), errors.getvalue()
 
 
 def train_here(place, *flags):
@@ -495,16 +486,8 @@ def test_antmaze(place):
 
 @pytest.fixture
 def said(place):
-    """The one line with which a command is refused that leaves nothing behind."""
-
-    def said(main, *flags):
-        before = place.files()
-        code, _, errors = run_here(place, main, *flags)
-        assert code == 2 and place.files() == before
-        assert errors.startswith("error: ") and errors.count("\n") == 1, errors
-        return errors
-
-    return said
+    """The one line with which a command is refused."""
+    return partial(refused, place)
 
 
 def test_data_of_another_environment(said):

@@ -1,5 +1,7 @@
 """Commands run as people run them, and what they left behind."""
 
+import contextlib
+import io
 import json
 import os
 import socket
@@ -10,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import imageio.v3 as imageio
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dreamer_leq.training.metrics import read_metrics
@@ -120,10 +123,26 @@ def films(path):
     return [imageio.imread(path.with_suffix(suffix)) for suffix in (".mp4", ".gif")]
 
 
-def refused(place, *command):
-    """The one line of a refusal, which leaves nothing behind."""
+def run_here(place, main, *flags):
+    """(exit code, stdout, stderr) of a command in this process, where JAX is loaded;
+    one episode is filmed.
+    """
+    output, errors = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
+        patch.chdir(place.path)
+        patch.setattr("dreamer_leq.run.scores.FILMED", 1)
+        for name in ("JAX_COMPILATION_CACHE_DIR", "TF_CPP_MIN_LOG_LEVEL"):
+            patch.setenv(name, "3")  # what the commands set ends here
+        stack.enter_context(contextlib.redirect_stdout(output))
+        stack.enter_context(contextlib.redirect_stderr(errors))
+        code = main([str(flag) for flag in flags])
+    return code, output.getvalue(), errors.getvalue()
+
+
+def refused(place, main, *flags):
+    """The one line with which a command is refused that leaves nothing behind."""
     before = place.files()
-    code, _, errors = place.run(*command)
+    code, _, errors = run_here(place, main, *flags)
     assert code == 2, errors
     assert errors.startswith("error: ") and errors.count("\n") == 1, errors
     assert place.files() == before
