@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -110,6 +111,7 @@ def _lock(path: Path, log: Callable[[str], None]) -> Iterator[bool]:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 log(f"waiting for another process that builds {path.with_suffix('')}")
+                sys.stdout.flush()  # a pipe would keep it until the wait is over
                 fcntl.flock(stream, fcntl.LOCK_EX)
             alone = True
         except OSError:  # also a lock file of another user

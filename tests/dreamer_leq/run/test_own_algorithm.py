@@ -25,6 +25,7 @@ def known():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(learners, "_SECTIONS", dict(learners._SECTIONS))
         configs.register("mine", MineSection)
+        patch.setattr("dreamer_leq.run.scores.FILMED", 0)
         yield
 
 

@@ -75,7 +75,7 @@ def one_update(keys, plain, dtype=jnp.float32):
     names of what its rollout keeps.
     """
     learner, params, state, batch = setup(keys, plain, dtype)
-    rollout = learner.imagine(state, batch["state"], jax.random.key(1))
+    rollout = jax.eval_shape(learner.imagine, state, batch["state"], jax.random.key(1))
     kept = getattr(rollout, "kept", None)
     after, metrics = jax.jit(learner.update)(state, batch, jax.random.key(1))
     moved = jax.tree.map(jnp.subtract, after.params, params)
@@ -125,7 +125,8 @@ def test_it_saves_passes(keys, left):
         nets = ActorCritic(config.actor, config.critic, ACTIONS)
         learner = LEQ.create(config, "leq", world, nets)
         state = learner.init(jax.random.key(0), {"tau": jnp.float32(0.2)}, {})
-        rollout = learner.imagine(state, jnp.ones((N, STATE)), jax.random.key(1))
+        given = state, jnp.ones((N, STATE)), jax.random.key(1)
+        rollout = jax.eval_shape(learner.imagine, *given)
 
         def losses(params, rollout):
             batch, scale = Imagined({}, rollout), jnp.ones(())
