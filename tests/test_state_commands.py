@@ -267,7 +267,9 @@ def test_pretraining_is_taken_over(whole, taken_over):
         assert f"{phase} " not in output  # nothing of it is run again
         assert_same(parameters(folder, phase), parameters(whole, phase))
     assert {record["phase"] for record in records(folder)} == {"leq"}
-    assert scores(folder)["0"] == scores(whole)["0"]
+    # up to rounding: the commands choose how XLA computes before JAX is loaded
+    ours, theirs = (scores(path)["0"]["returns"] for path in (folder, whole))
+    assert ours == pytest.approx(theirs, rel=1e-6)
 
 
 # --- a grid of expectiles and seeds
