@@ -27,7 +27,7 @@ def as_users_compile():
     """With all optimisations, which other tests leave out; and where matrix products
     use few bits, rounding must not look like the fault.
     """
-    quickly = jax.config.jax_disable_most_optimizations
+    quickly = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
     with jax.default_matmul_precision("highest"):
         yield
