@@ -140,7 +140,7 @@ def _value(run: RunFolder, world_model: WorldModel, workers: int) -> dict[str, A
     imagined = found.get("imagined_return")
     sentence = value_sentence(found["q"], imagined, careful, horizon, hidden)
     return {
-        "varying": coefficients(config),
+        "varying": config.coefficients,
         "discount": gamma,
         "horizon": horizon,
         "episodes": c.episodes,
@@ -160,14 +160,9 @@ def _horizon(config: Config) -> int:
     return getattr(config.own, "horizon", config.analysis.horizon)
 
 
-def coefficients(config: Config) -> dict[str, float]:
-    """A single run's values of what a grid of its algorithm may vary."""
-    return {name: value for name, (value,) in config.varying.items()}
-
-
 def _careful(config: Config) -> str:
     """Why the algorithm's values may be meant to be low; empty where they aren't."""
-    tau = coefficients(config).get("tau", 0.5)
+    tau = config.coefficients.get("tau", 0.5)
     return f"a lower expectile (τ = {tau:g}) is meant to be careful" * (tau < 0.5)
 
 

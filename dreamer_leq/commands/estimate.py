@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from dreamer_leq.commands.analysis import coefficients
 from dreamer_leq.data.latents import LatentData
 from dreamer_leq.data.opening import AnyDataset
 from dreamer_leq.evaluation.offline import (
@@ -42,7 +41,7 @@ def write_offline(
     for run, agent in zip(runs, agents, strict=True):
         nets = build.plain_networks(run.config, run.facts.action_size)
         estimate = offline_estimate(split, agent, nets, run.config.gamma)
-        estimate = {"varying": coefficients(run.config), **estimate}
+        estimate = {"varying": run.config.coefficients, **estimate}
         estimate["sentence"] = sentence(estimate)
         write(run, OFFLINE, estimate)
         log(estimate["sentence"])

@@ -358,6 +358,11 @@ class Config:
         return {k: v if isinstance(v, tuple) else (v,) for k, v in values.items()}
 
     @property
+    def coefficients(self) -> dict[str, Any]:
+        """A single run's values of the keys in `varying`."""
+        return {name: value for name, (value,) in self.varying.items()}
+
+    @property
     def members(self) -> dict[str, "Config"]:
         """The runs of a grid of the algorithm's keys and seeds by the names of their
         folders, as if each were trained alone; empty where the configuration is that of

@@ -56,12 +56,11 @@ def row(run: RunFiles, method: str, grid: RunFiles | None = None) -> Row:
     config, scores, info = run.config, run.scores, run.info
     last = scores.get(run.updates)
     took, commit = spent(grid or run), info.git if info else None
-    varying = {k: v for k, v in config.varying.items()}
     return Row(
         config.task,
         method,
         config.algorithm,
-        " ".join(f"{k}={v[0]:g}" for k, v in varying.items()),
+        " ".join(f"{k}={v:g}" for k, v in config.coefficients.items()),
         str(config.seed),
         *_score(last, config),
         str(last.episodes or "") if last else "",

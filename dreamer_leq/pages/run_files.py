@@ -127,7 +127,7 @@ class RunFiles:
         except OSError as error:
             self.problems.append(f"{file}: cannot be read: {error.strerror}")
             return []
-        found = [record for line in lines if (record := _record(line))]
+        found = [record for line in lines if (record := record_of(line))]
         if lost := len(lines) - len(found):
             self._leave_out(f"{file}: {lost} lines are no records")
         return found
@@ -160,7 +160,8 @@ class RunFiles:
             yield from dict.fromkeys(member.problems)
 
 
-def _record(line: bytes) -> Record | None:
+def record_of(line: bytes) -> Record | None:
+    """The record in a line of metrics.jsonl; None where there is none."""
     try:
         record = json.loads(line)
         fits = isinstance(record["phase"], str) and isinstance(record["step"], int)

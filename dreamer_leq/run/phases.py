@@ -134,7 +134,7 @@ class LearnerPhase:
 
 def _hyper(member: Run) -> dict[str, Array]:
     """The member's values of what a grid varies."""
-    return {name: jnp.float32(v) for name, (v,) in member.config.varying.items()}
+    return {name: jnp.float32(v) for name, v in member.config.coefficients.items()}
 
 
 # `state` is donated: a ring of imagined rows is changed in place.

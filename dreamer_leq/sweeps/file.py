@@ -120,8 +120,8 @@ class _Reader:
 
     def refusal(self, node: Any, key: Any, text: str) -> UserError:
         """The error for a key of a mapping, with its line."""
-        lines = getattr(getattr(node, "lc", None), "data", None) or {}
-        at = f", line {lines[key][0] + 1}" if key in lines else ""
+        line = _line(node, key)
+        at = f", line {line}" if line else ""
         return UserError(f"{self.path}{at}: {shown(str(key))}: {text}")
 
     def _name(self) -> str:
@@ -264,17 +264,13 @@ class _Reader:
                 raise self.refusal(node, name, "the sweep gives this to each job")
             if key not in keys():
                 raise self.refusal(node, name, f"unknown key{_near(key, keys())}")
-            self._remember(node, name, key)
+            if line := _line(node, name):
+                self.lines[key] = line
             self._put(part, node, name, key, value)
-
-    def _remember(self, node: Any, name: str, key: str) -> None:
-        lines = getattr(getattr(node, "lc", None), "data", None) or {}
-        if name in lines:
-            self.lines[key] = lines[name][0] + 1
 
     def _put(self, part: Part, node: Any, name: str, key: str, value: Any) -> None:
         where = str(self.path)
-        if name in self.lines or key in self.lines:
+        if key in self.lines:
             where += f", line {self.lines[key]}"
         is_list = get_origin(keys()[key]) is tuple
         several = isinstance(value, list) and (
@@ -287,6 +283,12 @@ class _Reader:
         if not values or not _distinct(values):
             raise self.refusal(node, name, "needs values that are different")
         part.axes[key] = values
+
+
+def _line(node: Any, key: Any) -> int | None:
+    """Where a key of a mapping stands, from 1; None where that isn't known."""
+    lines = getattr(getattr(node, "lc", None), "data", None) or {}
+    return lines[key][0] + 1 if key in lines else None
 
 
 def _distinct(values: Iterable[Any]) -> bool:

@@ -121,6 +121,17 @@ class JobProcess:
             with contextlib.suppress(ProcessLookupError):
                 self._process.terminate()
 
+    def wait(self) -> Outcome:
+        """The outcome, when it has come."""
+        while (outcome := self.poll()) is None:
+            time.sleep(POLL_SECONDS)
+        return outcome
+
+    def save(self) -> None:
+        """Stop, and wait until that is over."""
+        self.stop()
+        self.wait()
+
     def kill(self) -> None:
         """End it at once."""
         self._stopping = True
@@ -203,13 +214,9 @@ def run_to_end(work: Work) -> Outcome:
     """
     process = JobProcess(work)
     try:
-        while (outcome := process.poll()) is None:
-            time.sleep(POLL_SECONDS)
-        return outcome
+        return process.wait()
     except BaseException:
-        process.stop()
-        while process.poll() is None:
-            time.sleep(POLL_SECONDS)
+        process.save()
         raise
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from dreamer_leq.pages.run_files import RunFiles, spent
+from dreamer_leq.pages.run_files import RunFiles, record_of, spent
 from dreamer_leq.sweeps.plan import TRAIN, Job
 from dreamer_leq.sweeps.process import Work, seconds_of
 
@@ -63,15 +63,7 @@ def _records(file: Path) -> list[dict[str, Any]]:
             lines = opened.read().split(b"\n")[1 if size > _TAIL else 0 : -1]
     except OSError:
         return []
-    found = []
-    for line in lines:
-        try:
-            record = json.loads(line)
-            if isinstance(record["phase"], str) and isinstance(record["step"], int):
-                found.append(record)
-        except (ValueError, KeyError, TypeError):
-            continue
-    return found
+    return [record for line in lines if (record := record_of(line)) is not None]
 
 
 def _time(record: Mapping[str, Any], name: str) -> float | None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from dreamer_leq.config import Config
 from dreamer_leq.pages.comparison.page import Note
 from dreamer_leq.pages.comparison.runs import ScoredRun, scored
 from dreamer_leq.pages.parts import NONE, Table
@@ -55,19 +54,15 @@ def names(jobs: Sequence[Job]) -> dict[str, tuple[str, str, Setting]]:
     ]
     values = defaultdict(set)
     for _, method, config in runs:
-        for key, value in _coefficients(config).items():
+        for key, value in config.coefficients.items():
             values[method, key].add(value)
     found = {}
     for folder, method, config in runs:
-        own = _coefficients(config).items()
+        own = config.coefficients.items()
         setting = tuple((k, v) for k, v in own if len(values[method, k]) > 1)
         told = [f"{key} {value:g}" for key, value in setting]
         found[folder] = method, " ".join([method, *told]), setting
     return found
-
-
-def _coefficients(config: Config) -> dict[str, float]:
-    return {key: value for key, (value,) in config.varying.items()}
 
 
 def results(jobs: Sequence[Job], log: Callable[[str], None]) -> list[Result]:

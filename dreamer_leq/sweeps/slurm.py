@@ -3,12 +3,11 @@ Slurm's jobs, which are queued again when their time is over or they are preempt
 """
 
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
 from dreamer_leq.sweeps.missing import needed
-from dreamer_leq.sweeps.process import POLL_SECONDS, JobProcess, Outcome, Work
+from dreamer_leq.sweeps.process import JobProcess, Outcome, Work
 from dreamer_leq.system.errors import UserError
 
 SIGNAL_SECONDS = 120  # before the end of a job's time, to save in
@@ -25,22 +24,15 @@ class Task:
     def __call__(self, work: Work) -> Outcome:
         self._process = process = JobProcess(work)
         try:
-            while (outcome := process.poll()) is None:
-                time.sleep(POLL_SECONDS)
-            return outcome
+            return process.wait()
         finally:
-            self._save()
-
-    def _save(self) -> None:
-        self._process.stop()
-        while self._process.poll() is None:
-            time.sleep(POLL_SECONDS)
+            process.save()
 
     def checkpoint(self, work: Work) -> Any:
         """What submitit queues again: the same job, whose folder is its state."""
         import submitit
 
-        self._save()
+        self._process.save()
         return submitit.helpers.DelayedSubmission(Task(), work)
 
 
