@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from dreamer_leq.algorithms import losses, sac
+from dreamer_leq.algorithms import sac
 from dreamer_leq.algorithms.edac import EDAC
 from dreamer_leq.algorithms.learner import Batch, Metrics, TrainState
 from dreamer_leq.world_models.interface import State
@@ -31,9 +31,7 @@ class CBOP(EDAC):
         )
         mean, std = posterior(returns, valid)
         value = mean - state.hyper["psi"] * std - sac.alpha_of(state) * log_prob
-        reward, cont = batch["reward"], batch["cont"]
-        target = losses.bellman_target(reward, cont, value, self.gamma)
-        return target, {"value_std": std.mean()}
+        return self.bellman_target(batch, value), {"value_std": std.mean()}
 
     def returns(
         self, state: TrainState, start: State, key: Array

@@ -21,17 +21,19 @@ class Conservative(SAC):
     `hyper["weight"]`.
     """
 
-    soft = False
+    @property
+    def soft(self) -> bool:
+        return False
 
     def added(
         self,
         params: dict[str, Params],
         state: TrainState,
         batch: Batch,
+        features: Array,
         q: Array,
         key: Array,
     ) -> tuple[Losses, Metrics]:
-        features = self.features(params, self.world.starts(batch))
         next_features = self.features(state.params, self.world.successors(batch))
         candidates = self.candidates(state, stop(features), next_features, key)
         gap = self.conservative_gap(params["critic"], features, *candidates, q)
@@ -98,11 +100,12 @@ class CQL(Conservative):
         params: dict[str, Params],
         state: TrainState,
         batch: Batch,
+        features: Array,
         q: Array,
         key: Array,
     ) -> tuple[Losses, Metrics]:
         """The term as it is, or α' (w · gap - threshold) with the multiplier α'."""
-        found, metrics = super().added(params, state, batch, q, key)
+        found, metrics = super().added(params, state, batch, features, q, key)
         if not self.config.threshold:
             return found, metrics
         surplus = found["critic"] - len(q) * self.config.threshold  # of all critics

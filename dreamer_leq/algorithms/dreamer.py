@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from dreamer_leq.algorithms.learner import Batch, Learner, Losses, Metrics, TrainState
+from dreamer_leq.algorithms.learner import Batch, Losses, Metrics, TrainState
 from dreamer_leq.algorithms.losses import stop
 from dreamer_leq.algorithms.returns import discounted_return
+from dreamer_leq.algorithms.state_value import StateValue
 from dreamer_leq.config import Config
 from dreamer_leq.nn.actor_critic import Params
 from dreamer_leq.nn.critics import PolicyCritics
@@ -19,7 +20,7 @@ from dreamer_leq.world_models.imagine import Trajectory, imagine
 
 
 @struct.dataclass
-class Dreamer(Learner):
+class Dreamer(StateValue):
     """A policy and V(s), the critic. The weight of the penalty is data:
     `hyper["penalty"]`.
     """
@@ -31,14 +32,6 @@ class Dreamer(Learner):
         cls, config: Config, name: str, action_size: int, dtype: jnp.dtype
     ) -> PolicyCritics:
         return PolicyCritics.of(TanhNormal, config, action_size, dtype)
-
-    def networks(self, key: Array) -> dict[str, Params]:
-        policy_key, value_key = jax.random.split(key)
-        size = self.world.feature_size
-        return {
-            "actor": self.nets.policy.init(policy_key, size),
-            "critic": self.nets.critics.one.init(value_key, size),
-        }
 
     def losses(
         self, params: dict[str, Params], state: TrainState, batch: Batch, key: Array
@@ -85,7 +78,3 @@ class Dreamer(Learner):
         newest = {"critic": new.params["critic"]}
         target = jax.tree.map(lambda x, y: jnp.where(due, x, y), newest, state.target)
         return new.replace(target=target), metrics
-
-    def value(self, params: dict[str, Params], features: Array, action: Array) -> Array:
-        """V(s), whatever the action."""
-        return self.nets.critics.one.mean(params["critic"], features)

@@ -7,50 +7,24 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from dreamer_leq.algorithms import losses, td3
-from dreamer_leq.algorithms.learner import Batch, Learner, Losses, Metrics, TrainState
+from dreamer_leq.algorithms import td3
+from dreamer_leq.algorithms.learner import Batch, Metrics, TrainState
 from dreamer_leq.algorithms.losses import stop
-from dreamer_leq.config import Config
 from dreamer_leq.nn.actor_critic import Params
-from dreamer_leq.nn.critics import PolicyCritics
-from dreamer_leq.nn.policies import Policy
 
 
 @struct.dataclass
-class DrQBC(Learner):
+class DrQBC(td3.DeterministicActorCritic):
     """Two critics; α is data: `hyper["alpha"]`."""
-
-    averaged = ("critic",)
-
-    @classmethod
-    def nets_of(
-        cls, config: Config, name: str, action_size: int, dtype: jnp.dtype
-    ) -> PolicyCritics:
-        return PolicyCritics.of(Policy, config, action_size, dtype)
-
-    def losses(
-        self, params: dict[str, Params], state: TrainState, batch: Batch, key: Array
-    ) -> tuple[Losses, Metrics]:
-        target_key, policy_key = jax.random.split(key)
-        features = self.features(params, self.world.starts(batch))
-        target = self.target(state, batch, target_key)
-        seen = self.world.action_features(batch["action"])
-        out = self.nets.critics.out(params["critic"], features, seen)
-        critic = self.nets.critics.values.loss(out, target).mean(-1).sum()
-        given = stop(features), batch["action"], policy_key
-        actor, metrics = self.actor_loss(params, state, *given)
-        q_data = self.nets.critics.values.mean(out).mean()
-        metrics |= {"q_data": q_data, "q_target": target.mean()}
-        return {"critic": critic, "actor": actor}, metrics
 
     def target(self, state: TrainState, batch: Batch, key: Array) -> Array:
         """R + γⁿ (1 - termination) min_i Q̄_i(s', ã'), ã' being π(s') and noise: [N]."""
         next_features = self.features(state.params, self.world.successors(batch))
         next_action = self.policy(state.params, next_features)
-        next_action = self.noisy(next_action, state.step, key)
+        target_key, _ = jax.random.split(key)
+        next_action = self.noisy(next_action, state.step, target_key)
         next_q = self.value(state.target, next_features, next_action)
-        reward, cont = batch["reward"], batch["cont"]
-        return losses.bellman_target(reward, cont, next_q, self.gamma**self.steps)
+        return self.bellman_target(batch, next_q)
 
     def actor_loss(
         self,
@@ -63,7 +37,8 @@ class DrQBC(Learner):
         """-λ min_i Q_i(s, ã) with λ = α / mean |Q|, plus the mean squared distance of ã
         = π(s) and noise to the data's action.
         """
-        action = self.noisy(self.policy(params, features), state.step, key)
+        _, policy_key = jax.random.split(key)
+        action = self.noisy(self.policy(params, features), state.step, policy_key)
         q = self.value(state.params, features, action)
         scale = stop(state.hyper["alpha"] / td3.size(q))
         distance = jnp.square(action - data_action).mean()

@@ -21,10 +21,10 @@ class EDAC(SAC):
         params: dict[str, Params],
         state: TrainState,
         batch: Batch,
+        features: Array,
         q: Array,
         key: Array,
     ) -> tuple[Losses, Metrics]:
-        features = self.features(params, self.world.starts(batch))
         similarity = self.similarity(params["critic"], features, batch["action"])
         weighted = state.hyper["eta"] * similarity
         return {"critic": weighted}, {"similarity": similarity}

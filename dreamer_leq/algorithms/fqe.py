@@ -3,7 +3,6 @@
 from flax import struct
 from jax import Array
 
-from dreamer_leq.algorithms import losses
 from dreamer_leq.algorithms.learner import Batch, Learner, Losses, Metrics, TrainState
 from dreamer_leq.nn.actor_critic import Params
 
@@ -26,9 +25,7 @@ class FQE(Learner):
         next_features = self.features(state.params, world.successors(batch))
         next_action = self.policy(state.params, next_features)
         next_q = self.value(state.params, next_features, next_action)
-        target = losses.bellman_target(
-            batch["reward"], batch["cont"], next_q, self.gamma
-        )
+        target = self.bellman_target(batch, next_q)
         seen = features, world.action_features(batch["action"])
         out = self.nets.critic_out(params["critic"], *seen)
         slow = self.nets.q(state.target["critic"], *seen)

@@ -53,8 +53,7 @@ class IQL(Learner):
         value = losses.expectile_loss(fit, values.mean(out), slow, tau).mean()
 
         next_value = net.mean(state.params["value"], next_features)
-        reward, cont = batch["reward"], batch["cont"]
-        target = losses.bellman_target(reward, cont, next_value, self.gamma)
+        target = self.bellman_target(batch, next_value)
         seen = self.world.action_features(batch["action"])
         out = self.nets.critics.out(params["critic"], features, seen)
         critic = values.loss(out, target).mean(-1).sum()

@@ -14,6 +14,7 @@ import optax
 from flax import struct
 from jax import Array
 
+from dreamer_leq.algorithms import losses
 from dreamer_leq.config import Config, Section
 from dreamer_leq.nn.actor_critic import ActorCritic, Params
 from dreamer_leq.nn.critics import PolicyCritics
@@ -165,9 +166,9 @@ class Learner:
         state, batch = self.prepare(state, batch, key)
 
         def total(params):
-            losses, metrics = self.losses(params, state, batch, key)
-            named = {f"{name}_loss": loss for name, loss in losses.items()}
-            return sum(losses.values()), metrics | named
+            found, metrics = self.losses(params, state, batch, key)
+            named = {f"{name}_loss": loss for name, loss in found.items()}
+            return sum(found.values()), metrics | named
 
         grads, metrics = jax.grad(total, has_aux=True)(state.params)
         updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
@@ -186,6 +187,12 @@ class Learner:
     ) -> tuple[TrainState, Metrics]:
         """What is done more rarely than an update, from `refresh_rows` transitions."""
         return state, {}
+
+    def bellman_target(self, batch: Batch, next_value: Array) -> Array:
+        """R + γⁿ (1 - termination) V(s') of the batch's transitions: [N]."""
+        reward, cont = batch["reward"], batch["cont"]
+        discount = self.gamma**self.steps
+        return losses.bellman_target(reward, cont, next_value, discount)
 
     @property
     def ema_decay(self) -> float:

@@ -9,11 +9,9 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from dreamer_leq.algorithms import losses, sac
 from dreamer_leq.algorithms.learner import Batch, Metrics, TrainState
 from dreamer_leq.algorithms.mixture import Mixture
 from dreamer_leq.algorithms.sac import SAC
-from dreamer_leq.nn.actor_critic import Params
 
 
 @struct.dataclass
@@ -30,6 +28,10 @@ class MOBILE(Mixture, SAC):
         return ("actor", "critic") if self.config.alpha else super().trained
 
     @property
+    def soft(self) -> bool:
+        return self.config.soft
+
+    @property
     def first_alpha(self) -> float:
         return self.config.alpha or super().first_alpha
 
@@ -39,25 +41,14 @@ class MOBILE(Mixture, SAC):
         """SAC's target, with or without entropy, lowered by c u(s, a) where the row was
         imagined: [N].
         """
-        next_features = self.world.features(self.world.successors(batch))
-        given = state.params["actor"], next_features, key
-        next_action, log_prob = self.nets.policy.sample(*given)
-        critics = {"critic": self.judges(state)}
-        next_q = self.value(critics, next_features, next_action)
-        if self.config.soft:
-            next_q = next_q - sac.alpha_of(state) * log_prob
         reward, about = batch["reward"], {}
         if (real := self.real(len(reward))) < len(reward):
             row = self.world.starts(batch)[real:], batch["action"][real:]
             spread = self.inconsistency(state, *row, jax.random.fold_in(key, 1))
             reward = reward.at[real:].add(-state.hyper["penalty"] * spread)
             about = {"inconsistency": spread.mean()}
-        target = losses.bellman_target(reward, batch["cont"], next_q, self.gamma)
+        target, _ = super().target(state, batch | {"reward": reward}, key)
         return jnp.maximum(target, 0.0) if self.config.positive else target, about
-
-    def judges(self, state: TrainState) -> Params:
-        """The critics of which targets are made."""
-        return state.target["critic"]
 
     def inconsistency(
         self, state: TrainState, start: Array, action: Array, key: Array

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from dreamer_leq.algorithms import losses
-from dreamer_leq.algorithms.learner import Batch, Learner, Losses, Metrics, TrainState
+from dreamer_leq.algorithms.learner import Batch, Losses, Metrics, TrainState
 from dreamer_leq.algorithms.losses import stop
+from dreamer_leq.algorithms.state_value import StateValue
 from dreamer_leq.config import Config
 from dreamer_leq.nn.actor_critic import Params
 from dreamer_leq.nn.critics import PolicyCritics
@@ -20,7 +20,7 @@ LARGEST_ADVANTAGE = 5.0
 
 
 @struct.dataclass
-class ROSMO(Learner):
+class ROSMO(StateValue):
     """A policy and V(s), the critic; all advantages are by their averages. The weight
     of the data's better actions is data: `hyper["behaviour"]`.
     """
@@ -33,14 +33,6 @@ class ROSMO(Learner):
     ) -> PolicyCritics:
         return PolicyCritics.of(NormalAroundTanh, config, action_size, dtype)
 
-    def networks(self, key: Array) -> dict[str, Params]:
-        policy_key, value_key = jax.random.split(key)
-        size = self.world.feature_size
-        return {
-            "actor": self.nets.policy.init(policy_key, size),
-            "critic": self.nets.critics.one.init(value_key, size),
-        }
-
     def losses(
         self, params: dict[str, Params], state: TrainState, batch: Batch, key: Array
     ) -> tuple[Losses, Metrics]:
@@ -50,9 +42,7 @@ class ROSMO(Learner):
         successors = self.features(state.params, self.world.successors(batch))
         slow = one.mean(state.target["critic"], features)
         ahead = one.mean(state.target["critic"], successors)
-        discount = self.gamma**self.steps
-        given = batch["reward"], batch["cont"], ahead, discount
-        target = losses.bellman_target(*given)
+        target = self.bellman_target(batch, ahead)
         out = one.out(params["critic"], features)
 
         actions, advantage = self.look_ahead(state, batch, slow, key)
@@ -92,10 +82,6 @@ class ROSMO(Learner):
         )
         total = (reward + self.gamma * cont * ahead).reshape(k, -1)
         return actions, total - value
-
-    def value(self, params: dict[str, Params], features: Array, action: Array) -> Array:
-        """V(s), whatever the action."""
-        return self.nets.critics.one.mean(params["critic"], features)
 
 
 def relative_weights(advantage: Array) -> Array:

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from dreamer_leq.algorithms import losses
 from dreamer_leq.algorithms.learner import Batch, Learner, Losses, Metrics, TrainState
 from dreamer_leq.algorithms.losses import stop
 from dreamer_leq.config import Config
@@ -28,7 +27,6 @@ class SAC(Learner):
     trained = ("actor", "critic", "temperature")
     inherits = ("actor",)
     critics: ClassVar[int] = 2  # where its section doesn't say
-    soft: ClassVar[bool] = True  # whether targets count the next action's entropy
 
     @classmethod
     def nets_of(
@@ -40,6 +38,11 @@ class SAC(Learner):
     def networks(self, key: Array) -> dict[str, Params]:
         log = jnp.log(jnp.float32(self.first_alpha))
         return super().networks(key) | {"temperature": {"log": log}}
+
+    @property
+    def soft(self) -> bool:
+        """Whether targets count the next action's entropy."""
+        return True
 
     @property
     def first_alpha(self) -> float:
@@ -57,7 +60,7 @@ class SAC(Learner):
         seen = self.world.action_features(batch["action"])
         out = self.nets.critics.out(params["critic"], features, seen)
         q, fit = self.nets.critics.values.mean(out), self.fit(out, target, state, batch)
-        added, more = self.added(params, state, batch, q, own_key)
+        added, more = self.added(params, state, batch, features, q, own_key)
         metrics |= {"q_data": q.mean(), "q_target": target.mean()} | about | more
         return found | added | {"critic": fit + added.get("critic", 0.0)}, metrics
 
@@ -68,12 +71,22 @@ class SAC(Learner):
         metrics.
         """
         next_features = self.features(state.params, self.world.successors(batch))
-        next_q, log_prob = next_value(self, state, next_features, key)
+        next_q, log_prob = self.next_value(state, next_features, key)
         if self.soft:
             next_q = next_q - alpha_of(state) * log_prob
-        reward, cont = batch["reward"], batch["cont"]
-        discount = self.gamma**self.steps
-        return losses.bellman_target(reward, cont, next_q, discount), {}
+        return self.bellman_target(batch, next_q), {}
+
+    def next_value(
+        self, state: TrainState, features: Array, key: Array
+    ) -> tuple[Array, Array]:
+        """min_i Q̄_i(s, a) of a sampled action, and log π(a|s): [N], [N]."""
+        actor, critics = state.params["actor"], {"critic": self.judges(state)}
+        action, log_prob = self.nets.policy.sample(actor, features, key)
+        return self.value(critics, features, action), log_prob
+
+    def judges(self, state: TrainState) -> Params:
+        """The critics of which targets are made."""
+        return state.target["critic"]
 
     def fit(self, out: Array, target: Array, state: TrainState, batch: Batch) -> Array:
         """The critics' errors, from their outputs [critics, N, outputs]: the sum over
@@ -86,11 +99,13 @@ class SAC(Learner):
         params: dict[str, Params],
         state: TrainState,
         batch: Batch,
+        features: Array,
         q: Array,
         key: Array,
     ) -> tuple[Losses, Metrics]:
-        """What an algorithm adds to SAC's losses, by network, from Q_i(s, a) of the
-        batch [critics, N] and more.
+        """What an algorithm adds to SAC's losses, by network, from the batch's features
+        in s [N, F], through which an encoder learns, from Q_i(s, a) [critics, N] and
+        more.
         """
         return {}, {}
 
@@ -127,14 +142,6 @@ class SAC(Learner):
     ) -> Array:
         """What the policy seeks beside entropy: [N], here Q of its action."""
         return q
-
-
-def next_value(
-    learner: Learner, state: TrainState, features: Array, key: Array
-) -> tuple[Array, Array]:
-    """min_i Q̄_i(s, a) of a sampled action, and log π(a|s): [N], [N]."""
-    action, log_prob = learner.nets.policy.sample(state.params["actor"], features, key)
-    return learner.value(state.target, features, action), log_prob
 
 
 def alpha_of(state: TrainState) -> Array:

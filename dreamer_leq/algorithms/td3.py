@@ -1,14 +1,82 @@
-"""What TD3's descendants share: a noisy target action, and a policy that learns more
-rarely than its critics (arXiv 1802.09477).
+"""What TD3's descendants share: critics and a deterministic policy, a noisy target
+action, and a policy that learns more rarely than its critics (arXiv 1802.09477).
 """
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 from jax import Array
 
-from dreamer_leq.algorithms.learner import TrainState
+from dreamer_leq.algorithms.learner import Batch, Learner, Losses, Metrics, TrainState
+from dreamer_leq.algorithms.losses import stop
+from dreamer_leq.config import Config
+from dreamer_leq.nn.actor_critic import Params
+from dreamer_leq.nn.critics import PolicyCritics
+from dreamer_leq.nn.policies import Policy
+
+
+@struct.dataclass
+class DeterministicActorCritic(Learner):
+    """Two critics and a policy without a distribution. What an algorithm makes of them
+    is in two methods: `target` and `actor_loss`.
+    """
+
+    averaged = ("critic",)
+
+    @classmethod
+    def nets_of(
+        cls, config: Config, name: str, action_size: int, dtype: jnp.dtype
+    ) -> PolicyCritics:
+        return PolicyCritics.of(Policy, config, action_size, dtype)
+
+    def losses(
+        self, params: dict[str, Params], state: TrainState, batch: Batch, key: Array
+    ) -> tuple[Losses, Metrics]:
+        features = self.features(params, self.world.starts(batch))
+        target = self.target(state, batch, key)
+        seen = self.world.action_features(batch["action"])
+        out = self.nets.critics.out(params["critic"], features, seen)
+        critic = self.nets.critics.values.loss(out, target).mean(-1).sum()
+        given = stop(features), batch["action"], key
+        actor, metrics = self.actor_loss(params, state, *given)
+        q_data = self.nets.critics.values.mean(out).mean()
+        metrics |= {"q_data": q_data, "q_target": target.mean()}
+        return {"critic": critic, "actor": actor}, metrics
+
+    def target(self, state: TrainState, batch: Batch, key: Array) -> Array:
+        """What the critics learn: [N]."""
+        raise NotImplementedError
+
+    def actor_loss(
+        self,
+        params: dict[str, Params],
+        state: TrainState,
+        features: Array,
+        data_action: Array,
+        key: Array,
+    ) -> tuple[Array, Metrics]:
+        """The policy's loss, a scalar, and metrics; `key` is the target's, too."""
+        raise NotImplementedError
+
+
+@struct.dataclass
+class TD3(DeterministicActorCritic):
+    """Its policy and all averages learn at every `delay`-th update."""
+
+    averaged = ("actor", "critic")
+
+    def update(
+        self, state: TrainState, batch: Batch, key: Array
+    ) -> tuple[TrainState, Metrics]:
+        new, metrics = super().update(state, batch, key)
+        return delayed(state, new, self.config.delay), metrics
+
+    def next_action(self, state: TrainState, next_features: Array, key: Array) -> Array:
+        """The policy's average in s', with noise: [N, A]."""
+        action = self.policy(state.target, next_features)
+        return smoothed(action, key, self.config.noise, self.config.noise_clip)
 
 
 def smoothed(action: Array, key: Array, noise: float, clip: float) -> Array:

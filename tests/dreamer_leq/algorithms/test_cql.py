@@ -130,7 +130,7 @@ def test_without_its_term_it_is_sac():
 
     def plain(params, state, batch):
         after = batch["next_vector"]
-        next_q, _ = sac.next_value(learner, state, after, sac.split(KEY)[0])
+        next_q, _ = learner.next_value(state, after, sac.split(KEY)[0])
         target = batch["reward"] + 0.99 * batch["cont"] * next_q
         given = params["critic"], batch["vector"], batch["action"]
         return jnp.square(learner.nets.critics.q(*given) - target).mean(-1).sum()

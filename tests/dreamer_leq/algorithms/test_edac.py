@@ -97,7 +97,7 @@ def test_without_diversity_it_is_sac():
 
     def plain(params, state, batch):
         after, key = batch["next_vector"], sac.split(KEY)[0]
-        next_q, log_prob = sac.next_value(learner, state, after, key)
+        next_q, log_prob = learner.next_value(state, after, key)
         soft = next_q - jnp.exp(state.params["temperature"]["log"]) * log_prob
         target = batch["reward"] + 0.99 * batch["cont"] * soft
         given = params["critic"], batch["vector"], batch["action"]

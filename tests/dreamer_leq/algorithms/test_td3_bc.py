@@ -145,7 +145,7 @@ def bandit_loss(scale=1.0):
     learner = make_learner("td3_bc").replace(nets=Bandit(scale))
     state = SimpleNamespace(hyper={"alpha": 2.5}, params={"critic": None})
     features, data = jnp.zeros((4, 3)), jnp.zeros((4, 1))
-    return lambda x: learner.actor_loss({"actor": x}, state, features, data)
+    return lambda x: learner.actor_loss({"actor": x}, state, features, data, None)
 
 
 def test_the_best_action_of_a_bandit():
