@@ -266,6 +266,13 @@ def _eval_parser() -> argparse.ArgumentParser:
     )
     add("--report", action="store_true", help="write LOGDIR/report.html, with --random")
     add(
+        "--export",
+        type=path_argument,
+        metavar="FILE",
+        help="write the policy as one file that JAX alone runs, and nothing else "
+        "(docs/share-and-export.md)",
+    )
+    add(
         "--data",
         type=path_argument,
         help="the dataset for imagined videos, if it has moved",
@@ -336,6 +343,11 @@ def _evaluate(argv: Sequence[str]) -> None:
         from dreamer_leq.commands.compare import compare
 
         return compare(args, _log)
+    if args.export:
+        from dreamer_leq.api.loaded_run import load_run
+
+        run = load_run(args.logdir, step=args.step)
+        return _log(f"wrote {run.export(args.export)}")
 
     def drawn() -> bool:
         return bool(args.video) or RunFolder(args.logdir).config.about.pixels

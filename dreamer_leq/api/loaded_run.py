@@ -11,6 +11,12 @@ from jax import Array
 
 from dreamer_leq.api import checks
 from dreamer_leq.api.environment import Environment
+from dreamer_leq.api.export import (
+    decoder_program,
+    policy_program,
+    step_program,
+    write_program,
+)
 from dreamer_leq.api.latents import Imagined, Latents
 from dreamer_leq.config import Config
 from dreamer_leq.data.entries import episode_firsts
@@ -274,7 +280,60 @@ class LoadedRun:
             workers=_given(0, "workers", workers, c.workers),
         )[0]
 
+    # --- without this library
+
+    def export(
+        self,
+        path: str | Path,
+        part: Literal["policy", "step", "decoder"] = "policy",
+    ) -> Path:
+        """Writes a part of the run, weights and all, as one file that JAX alone loads
+        and runs (docs/share-and-export.md), on CPUs, CUDA's GPUs and TPUs; returns its
+        path. All parts take and give dicts of arrays with a leading axis n, of any
+        length.
+
+        `policy(observation, memory)` gives the action [n, A] and the next memory, as
+        `act` does; before the first entry all of the memory is zero, as after
+        `initial(n, seed=0)`. `step(state, action, member, key)` gives the next state,
+        reward [n] and cont [n], as `imagine` does; a state is that of `Latents`, key
+        uint32 [2]. `decoder(state)` gives what `decode` does.
+
+        Args:
+          path: the file.
+          part: which part.
+
+        Raises:
+          UserError: the run lacks this part, the package flatbuffers is missing, or
+            the file can't be written.
+
+        Example:
+          run.export("policy.stablehlo")
+          run.export("step.stablehlo", part="step")
+        """
+        world, actions = self._world_model, self.action_size
+        transform = self._facts.reward_transform
+        parts: dict[str, Callable[[], bytearray]] = {
+            "policy": lambda: policy_program(self._agent, self._observed),
+            "step": lambda: step_program(world, actions, transform),
+            "decoder": lambda: decoder_program(world),
+        }
+        if part not in parts:
+            raise UserError(f"part {part!r}: give one of {', '.join(parts)}")
+        if part != "policy" and not self.members:
+            raise UserError(f"{self.path} has no world model to export")
+        return write_program(path, parts[part])
+
     # --- what is behind it
+
+    @property
+    def _observed(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """What the policy is shown, of one environment."""
+        spec = self._facts.observation
+        image, vector = (spec.image_size, spec.image_size, 3), (spec.vector_size,)
+        kinds = {"image": (image, np.uint8), "vector": (vector, np.float32)}
+        wanted = {name: kinds[name] for name in self.observations}
+        wanted["is_first"] = ((), np.bool_)
+        return {name: jax.ShapeDtypeStruct(*kind) for name, kind in wanted.items()}
 
     @cached_property
     def _agent(self) -> Agent:

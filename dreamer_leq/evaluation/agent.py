@@ -64,6 +64,15 @@ class Agent:
         carry = _act(self, carry, {name: obs[name] for name in names})
         return np.asarray(carry.action), carry
 
+    def after(self, carry: Carry, obs: Mapping[str, Array]) -> Carry:
+        """The memory after stacked observations: what `act` compiles."""
+        key, sample_key = jax.random.split(carry.key)
+        batch = {**obs, "action": carry.action}
+        state = self.world_model.filter(carry.state, batch, sample_key)
+        policy_key = jax.random.fold_in(sample_key, 1)
+        action = self.policy(self.world_model.features(state), policy_key)
+        return Carry(state, action, key)
+
     def policy(self, features: Array, key: Array | None = None) -> Array:
         """The action in [-1, 1]: [n, F] -> [n, A]; key: for policies that sample."""
         return self.learner.policy(self.params, features, key)
@@ -73,14 +82,7 @@ class Agent:
         return self.learner.value(self.params, features, action)
 
 
-@jax.jit
-def _act(agent: Agent, carry: Carry, obs: dict[str, Array]) -> Carry:
-    key, sample_key = jax.random.split(carry.key)
-    batch = obs | {"action": carry.action}
-    state = agent.world_model.filter(carry.state, batch, sample_key)
-    policy_key = jax.random.fold_in(sample_key, 1)
-    action = agent.policy(agent.world_model.features(state), policy_key)
-    return Carry(state, action, key)
+_act = jax.jit(Agent.after)
 
 
 class RandomAgent:

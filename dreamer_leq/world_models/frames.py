@@ -41,7 +41,7 @@ class DrQEncoder(nn.Module):
             sizes = dict(strides=1 if i else 2, padding="VALID", dtype=self.dtype)
             conv = nn.Conv(self.depth, (3, 3), kernel_init=init, **sizes)
             x = jax.nn.relu(conv(x))
-        return x.reshape(len(x), -1)
+        return x.reshape(x.shape[0], -1)
 
 
 class FrameEncoder(nn.Module):
@@ -142,6 +142,9 @@ class Frames:
     def action_features(self, action: Array) -> Array:
         """The action itself."""
         return action
+
+    def pack(self, state: Array) -> dict[str, Array]:
+        return {"image": state}
 
     def decode(self, state: Array) -> dict[str, Array]:
         """The newest frame."""

@@ -42,6 +42,10 @@ class Representation(Protocol):
         """The states of n episodes before their first observation."""
         ...
 
+    def pack(self, state: State) -> dict[str, Array]:
+        """The states as arrays with the same leading axes, as `starts` reads them."""
+        ...
+
     def filter(self, state: State, batch: dict[str, Array], key: Array) -> State:
         """The states [N] after one observation each: batch holds it, the action that
         led to it and is_first [N].
@@ -55,8 +59,9 @@ class WorldModel(Representation, Protocol):
     bounded: bool  # whether no state can grow without bound
     disagreement_unit: str
 
-    def noise(self, key: Array, n: int) -> Noise:
-        """All that is random in one imagined step of `n` states.
+    def noise(self, key: Array, n: int, dealt: bool = True) -> Noise:
+        """All that is random in one imagined step of `n` states; with `dealt` False but
+        for the members that take it: what `member_step` needs.
 
         It depends on neither state nor action, so that a rollout's can be drawn before
         its first step.
@@ -89,10 +94,6 @@ class WorldModel(Representation, Protocol):
 
     def uncertainty(self, state: State, action: Array) -> Array:
         """How little the model knows of what follows: [N]; the penalty of MOPO."""
-        ...
-
-    def pack(self, state: State) -> dict[str, Array]:
-        """The states as arrays with the same leading axes, as `starts` reads them."""
         ...
 
     def decode(self, state: State) -> dict[str, Array]:

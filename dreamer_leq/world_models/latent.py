@@ -330,8 +330,8 @@ class LatentWorldModel:
     def observations(self) -> tuple[str, ...]:
         return tuple(self.net.encoders)
 
-    def noise(self, key: Array, n: int) -> StepNoise:
-        return self.net.rssm.noise(key, n)
+    def noise(self, key: Array, n: int, dealt: bool = True) -> StepNoise:
+        return self.net.rssm.noise(key, n, dealt)
 
     def step(
         self, state: RSSMState, action: Array, noise: StepNoise
@@ -435,5 +435,5 @@ class LatentWorldModel:
             rssm.apply(params, "action_input", action),
             rssm.apply(params, "token_input", tokens),
             batch["is_first"],
-            rssm.gumbel(key, len(tokens)),
+            rssm.gumbel(key, tokens.shape[0]),
         )[0]

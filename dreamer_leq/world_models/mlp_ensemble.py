@@ -122,7 +122,7 @@ class EnsembleNet:
 class StepNoise:
     """What is random in a step of N states."""
 
-    deal: Deal
+    deal: Deal | None  # who takes the step; None: a given member
     normal: Array  # [N, D + 1] of the outcome
 
 
@@ -152,10 +152,11 @@ class MLPEnsemble(VectorStates):
     def feature_size(self) -> int:
         return self.net.vector_size
 
-    def noise(self, key: Array, n: int) -> StepNoise:
+    def noise(self, key: Array, n: int, dealt: bool = True) -> StepNoise:
         deal_key, normal_key = jax.random.split(key)
         normal = jax.random.normal(normal_key, (n, self.net.outputs))
-        return StepNoise(Deal.random(deal_key, n, self.members), normal)
+        deal = Deal.random(deal_key, n, self.members) if dealt else None
+        return StepNoise(deal, normal)
 
     def step(
         self, state: Array, action: Array, noise: StepNoise

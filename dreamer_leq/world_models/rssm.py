@@ -48,7 +48,7 @@ class RSSMState:
 class StepNoise:
     """What is random in an imagined step of N states."""
 
-    deal: Deal
+    deal: Deal | None  # who takes the step; None: a given member
     gumbel: Array  # [N, S, C] of the latents
 
 
@@ -297,10 +297,10 @@ class RSSM:
         """What makes a step's latents random: [N, S, C]."""
         return jax.random.gumbel(key, (n, self.stoch, self.classes))
 
-    def noise(self, key: Array, n: int) -> StepNoise:
+    def noise(self, key: Array, n: int, dealt: bool = True) -> StepNoise:
         """What makes an imagined step of `n` states random."""
         member_key, sample_key = jax.random.split(key)
-        deal = Deal.random(member_key, n, self.members)
+        deal = Deal.random(member_key, n, self.members) if dealt else None
         return StepNoise(deal, self.gumbel(sample_key, n))
 
     def observe(

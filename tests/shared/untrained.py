@@ -11,6 +11,7 @@ from dreamer_leq.run import build
 from dreamer_leq.run.facts import DataFacts
 from dreamer_leq.run.folder import RunFolder
 from dreamer_leq.world_models.ensemble_training import Best
+from dreamer_leq.world_models.frames import Frames
 from dreamer_leq.world_models.vectors import Vectors
 
 
@@ -23,8 +24,7 @@ def write_run(logdir, data, *presets, **keys):
     facts = DataFacts.of(dataset, path, config.about, transform)
     folder = RunFolder(logdir)
     folder.begin(config, facts)
-    world_model, features = _world_model(config, facts)
-    world = SimpleNamespace(feature_size=features)
+    world_model, world = _world_model(config, facts)
     learner = build.learner(config, config.algorithm, world, facts.action_size)
     networks = drawn(learner.networks)
     with folder.checkpoints(keep=1) as checkpoints:
@@ -46,15 +46,19 @@ def drawn(init):
 
 
 def _world_model(config, facts):
-    """The state that is saved, and how many features its world model has."""
+    """The state that is saved, and what its learner has to know of the world model."""
     if config.world_model == "latent":
         net = build.latent_net(config, facts.observation)
-        return {"params": drawn(net.init)}, net.features
+        return {"params": drawn(net.init)}, SimpleNamespace(feature_size=net.features)
+    if config.world_model == "frames":
+        net = build.frame_net(config, facts.observation)
+        return {"none": np.zeros((), np.float32)}, Frames(None, net)
+    size = SimpleNamespace(feature_size=facts.vector_size)
     if not config.imagines:
         vectors = np.zeros((1, facts.vector_size), np.float32)
-        return Vectors.of(vectors, standardize=False), facts.vector_size
+        return Vectors.of(vectors, standardize=False), size
     net = build.ensemble_net(config, facts.observation)
     inputs = net.vector_size + net.action_size
     errors = np.arange(net.config.members, dtype=np.float32)
     spread = np.zeros(inputs, np.float32), np.ones(inputs, np.float32)
-    return {"best": Best(drawn(net.init), errors, *spread)}, net.vector_size
+    return {"best": Best(drawn(net.init), errors, *spread)}, size
