@@ -5,6 +5,7 @@ here.
 import json
 import re
 import shutil
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from dreamer_leq.evaluation.statistics import wilson_interval
 from dreamer_leq.run.folder import RunFolder
 from dreamer_leq.system.processes import VARIABLES
 from dreamer_leq.training.checkpoints import Checkpoints
+from dreamer_leq.training.metrics import read_metrics
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples/ask_a_run.py"
 PHASES = ("world_model", "bc", "fqe", "leq")
@@ -91,8 +93,8 @@ def assert_trained(folder, phases=PHASES):
     assert list(dict.fromkeys(record["phase"] for record in found)) == list(phases)
     values = [x for record in found for x in record.values() if not isinstance(x, str)]
     assert np.isfinite(values).all()
-    assert list(scores(folder)) == ["0", "20"]
-    assert parameters(folder, "leq")[0] == 20
+    updates = parameters(folder, phases[-1])[0]
+    assert list(scores(folder)) == ["0", str(updates)]
 
 
 def film(path):
@@ -252,6 +254,47 @@ def test_eval_repeats_the_score_of_training(place, whole):
     assert found["policy"]["returns"] == scores(whole)["20"]["returns"]
     assert found["random"]["returns"] != found["policy"]["returns"]
     assert f"{found['policy']['mean']:.1f}" in output
+
+
+@pytest.fixture(scope="module")
+def disturbed(place, whole):
+    """The same run in another folder, stopped twice: how each try ended."""
+    folder = place.path / "disturbed"
+
+    def recorded(phase, step):
+        return lambda: any(
+            (record["phase"], record["step"]) == (phase, step) and len(record) > 8
+            for record in read_metrics(folder / "metrics.jsonl")
+        )
+
+    def printed():
+        return "transitions and" in place.output.read_text()
+
+    command = ("train_offline.py", *HOPPER, "--logdir", folder)
+    stopped = place.stop(place.start(*command), signal.SIGTERM, printed)
+    kept = Checkpoints(folder / "checkpoints").steps("world_model")
+    reached = recorded("leq", 15)
+    killed = place.stop(place.start(*command), signal.SIGKILL, reached)
+    return folder, (*stopped, kept), killed, place.run(*command)
+
+
+def test_sigterm_saves_and_exits(disturbed):
+    _, (code, output, errors, kept), *_ = disturbed
+    assert (code, errors) == (143, "")
+    (step,) = re.findall(
+        r"stopped by SIGTERM at world_model update (\d+); saved", output
+    )
+    assert kept[-1] == int(step)
+
+
+def test_the_disturbed_run_ends_like_the_undisturbed_one(whole, disturbed):
+    folder, _, killed, (code, output, errors) = disturbed
+    assert killed[0] == -signal.SIGKILL and (code, errors) == (0, "")
+    assert "world_model" not in output  # finished before; not run again
+    for found in (records, scores):
+        assert found(folder) == found(whole)
+    for phase in PHASES:
+        assert_same(parameters(folder, phase), parameters(whole, phase))
 
 
 @pytest.fixture(scope="module")
@@ -437,8 +480,8 @@ def test_one_process_reads_what_two_have_written(together):
 
 def test_the_rssm_learns_from_the_same_file(place):
     flags = ("--configs", "d4rl_rssm", "debug", *HOPPER[3:7], "--logdir", "rssm")
-    output = train_here(place, *flags)
-    assert_trained(place.path / "rssm")
+    output = train_here(place, *flags, "--algorithm", "bc")
+    assert_trained(place.path / "rssm", ("world_model", "bc"))
     assert "latents: encoded" in output and "ensemble" not in output
     losses = [r["vector_loss"] for r in records(place.path / "rssm")[:4]]
     assert losses[-1] < losses[0]
@@ -447,11 +490,12 @@ def test_the_rssm_learns_from_the_same_file(place):
 def test_neorl(place):
     collect(place, "random", "neorl.npz", "neorl")
     flags = ("--task", "Hopper-low", "--data", "neorl.npz", "--logdir", "neorl")
+    flags += ("--algorithm", "bc", "--world_model", "vectors")
     train_here(place, "--configs", "neorl", "debug", *flags)
     folder = RunFolder(place.path / "neorl")
-    assert_trained(folder.path)
+    assert_trained(folder.path, ["bc"])
     assert folder.facts.vector_size == 12  # with x
-    score = scores(folder.path)["20"]
+    score = scores(folder.path)["10"]
     expected = (score["mean"] - 5) / (3294 - 5) * 100  # Qin et al. 2022
     assert score["normalized"] == pytest.approx(expected, rel=1e-6)
 
@@ -475,9 +519,10 @@ def write_antmaze(path, episodes=6, steps=60):
 def test_antmaze(place):
     write_antmaze(place.path / "ant.hdf5")
     flags = ("--task", "antmaze-umaze", "--data", "ant.hdf5", "--logdir", "ant")
+    flags += ("--bc.updates", 0, "--fqe.updates", 0)
     output = train_here(place, "--configs", "d4rl_antmaze", "debug", *flags)
     folder = RunFolder(place.path / "ant")
-    assert_trained(folder.path)
+    assert_trained(folder.path, ("world_model", "leq"))
     assert folder.facts.reward == {"scale": 1.0, "bias": -1.0}
     assert "imagined ends: within 0.25 m of (0.75, 8.75)" in output
     assert scores(folder.path)["20"]["lengths"] == [700, 700]

@@ -101,7 +101,9 @@ def _flag_class(kind: type, book: Book, names: list[str], prefix: str = "") -> t
         key = prefix + name
         if dataclasses.is_dataclass(hint):
             hint = _flag_class(hint, book, names, f"{key}.")
-            default: Any = dataclasses.field(default=hint())
+            # a help of its own: else tyro looks for one in sources, half of its time
+            metadata = {"help": book.comments.get(key, "")}
+            default: Any = dataclasses.field(default=hint(), metadata=metadata)
         else:
             hint, default = keys()[key], values[key]
             if get_origin(hint) is UnionType:  # one or several
