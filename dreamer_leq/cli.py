@@ -273,9 +273,19 @@ def _eval_parser() -> argparse.ArgumentParser:
         "(docs/share-and-export.md)",
     )
     add(
+        "--explore",
+        nargs="?",
+        const="",
+        type=path_argument,
+        metavar="FILE.html",
+        help="see and steer its dreams on a page of this machine; with a file: a page "
+        "with some of them that needs no server",
+    )
+    add("--port", type=int, default=8765, help="of that page; 0: any that is free")
+    add(
         "--data",
         type=path_argument,
-        help="the dataset for imagined videos, if it has moved",
+        help="the dataset for imagined videos and dreams, if it has moved",
     )
     return parser
 
@@ -343,6 +353,10 @@ def _evaluate(argv: Sequence[str]) -> None:
         from dreamer_leq.commands.compare import compare
 
         return compare(args, _log)
+    if args.explore is not None:
+        from dreamer_leq.commands.explore import explore
+
+        return explore(args, _log)
     if args.export:
         from dreamer_leq.api.loaded_run import load_run
 

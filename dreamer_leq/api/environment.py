@@ -64,6 +64,16 @@ class Environment:
         self._over = bool(entry["is_last"])
         return entry
 
+    def get_state(self) -> np.ndarray:
+        """All that moves, float64 [P], for `set_state` of this environment or another
+        one of its seed. An episode's goal and clock are not in it.
+        """
+        return self._inner.get_state()
+
+    def set_state(self, state: np.ndarray) -> None:
+        """Goes on from where `get_state` was called, within the present episode."""
+        self._inner.set_state(state)
+
     def close(self) -> None:
         """The end: simulation and rendering are freed, as by leaving `with`."""
         self._inner.close()

@@ -206,7 +206,37 @@ class LoadedRun:
         seen = _in_parts(_decode, self._world_model, states)
         return {n: x.reshape(*latents.shape, *x.shape[1:]) for n, x in seen.items()}
 
+    def disagreement(self, latents: Latents, action: Any) -> np.ndarray:
+        """How far apart the members' predictions are of what follows actions [..., A]
+        in states of shape [...]: float32 [...], in nats of an RSSM, in standard
+        deviations of the dataset of MLPs.
+
+        Raises:
+          UserError: a shape or an action doesn't fit, or the run has no world model.
+        """
+        if not self.members:
+            raise UserError(f"{self.path} has no world model to imagine with")
+        rows = self._with_action(latents, action)
+        found = _in_parts(_disagreement, self._world_model, rows)
+        return found.reshape(latents.shape)
+
     # --- the policy
+
+    def value(self, latents: Latents, action: Any = None) -> np.ndarray:
+        """The critic's Q of actions [..., A] in states of shape [...]: float32 [...],
+        discounted, of rewards as the algorithm sees them.
+
+        Args:
+          latents: the states.
+          action: None: the policy's own.
+
+        Raises:
+          UserError: a shape or an action doesn't fit, or the run has no policy yet.
+        """
+        rows = self._states(latents)
+        if action is not None:
+            rows = self._with_action(latents, action)
+        return _in_parts(_value, self._agent, rows).reshape(latents.shape)
 
     def initial(self, n: int = 1, *, seed: int = 0) -> Carry:
         """The policy's memory before the first entry of n episodes, for `act`.
@@ -402,6 +432,15 @@ class LoadedRun:
         lead = len(latents.shape)
         return {n: x.reshape(-1, *x.shape[lead:]) for n, x in latents.state.items()}
 
+    def _with_action(self, latents: Latents, action: Any) -> dict[str, np.ndarray]:
+        """`_states` and the actions in them, [B, A]."""
+        states = self._states(latents)
+        found = checks.actions("action", action, self.action_size)
+        expected = (*latents.shape, self.action_size)
+        if found.shape != expected:
+            raise UserError(f"action: shape {found.shape}, expected {expected}")
+        return states | {"action": found.reshape(-1, self.action_size)}
+
     def _latents(self, states: dict[str, np.ndarray]) -> Latents:
         world = self._world_model
         if isinstance(world, Frames):
@@ -447,9 +486,23 @@ def _features(world_model: WorldModel, states: dict[str, Array]) -> Array:
     return world_model.features(world_model.starts(states))
 
 
+@jax.jit
+def _disagreement(world_model: WorldModel, rows: dict[str, Array]) -> Array:
+    return world_model.disagreement(world_model.starts(rows), rows["action"])
+
+
+@jax.jit
+def _value(agent: Agent, rows: dict[str, Array]) -> Array:
+    features = agent.world_model.features(agent.world_model.starts(rows))
+    action = rows.get("action")
+    if action is None:
+        action = agent.policy(features, jax.random.key(0))
+    return agent.value(features, action)
+
+
 def _in_parts(
-    function: Callable[[WorldModel, dict[str, Array]], Any],
-    world_model: WorldModel,
+    function: Callable[[Any, dict[str, Array]], Any],
+    model: WorldModel | Agent,
     states: dict[str, np.ndarray],
 ) -> Any:
     """`function` of states [B, ...] as NumPy arrays, some at a time.
@@ -461,7 +514,7 @@ def _in_parts(
     parts = []
     for first in range(0, count, size):
         rows = np.arange(first, first + size).clip(max=count - 1)
-        part = function(world_model, {name: x[rows] for name, x in states.items()})
+        part = function(model, {name: x[rows] for name, x in states.items()})
         parts.append(jax.tree.map(np.asarray, part))
     return jax.tree.map(lambda *x: np.concatenate(x)[:count], *parts)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dreamer_leq.envs import physics
 from dreamer_leq.envs.maze_model import CAMERA, ant_model, place_goal
 from dreamer_leq.envs.observation import Observation, make_observation
 from dreamer_leq.envs.picture import Picture
@@ -89,6 +90,14 @@ class AntMaze:
             last=self._steps >= self._maze.steps,
             terminal=success,
         )
+
+    def get_state(self) -> np.ndarray:
+        """The physics' whole state, float64 [P], for `set_state`; without the goal."""
+        return physics.get_state(self.model, self.data)
+
+    def set_state(self, state: np.ndarray) -> None:
+        """Puts the physics into a state. Goal and clock are not touched."""
+        physics.set_state(self.model, self.data, state)
 
     def close(self) -> None:
         """Frees the rendering context."""

@@ -43,6 +43,14 @@ class DMCEnv:
         """Takes an action, float32 [A] in [-1, 1]."""
         return self._observe(self._env.step(action))
 
+    def get_state(self) -> np.ndarray:
+        """The physics' whole state, float64 [P], for `set_state`."""
+        return self._env.get_state()
+
+    def set_state(self, state: np.ndarray) -> None:
+        """Puts the physics into a state. The episode's clock is not touched."""
+        self._env.set_state(state)
+
     def close(self) -> None:
         """Frees the simulation."""
         self._env.close()

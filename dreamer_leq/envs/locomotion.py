@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dreamer_leq.envs import physics
 from dreamer_leq.envs.observation import Observation, make_observation
 from dreamer_leq.envs.picture import Picture
 from vd4rl_loader.simulators.locomotion import make_locomotion
@@ -59,6 +60,15 @@ class Locomotion:
         return make_observation(
             vector, self._image(), reward=reward, last=self._over, terminal=terminal
         )
+
+    def get_state(self) -> np.ndarray:
+        """The physics' whole state, float64 [P], for `set_state`."""
+        return physics.get_state(self._env.unwrapped.model, self._env.unwrapped.data)
+
+    def set_state(self, state: np.ndarray) -> None:
+        """Puts the physics into a state. The episode's clock is not touched."""
+        inner = self._env.unwrapped
+        physics.set_state(inner.model, inner.data, state)
 
     def close(self) -> None:
         """Frees the simulation and its rendering context."""

@@ -58,6 +58,14 @@ class PointMaze:
             terminal=terminal,
         )
 
+    def get_state(self) -> np.ndarray:
+        """Where the point is, float64 [2], for `set_state`."""
+        return self._simulation.xy.astype(np.float64)
+
+    def set_state(self, state: np.ndarray) -> None:
+        """Puts the point somewhere. The episode's clock is not touched."""
+        self._simulation.xy = np.asarray(state, np.float32)
+
     def close(self) -> None:
         """Frees the rendering context."""
         if self._picture:

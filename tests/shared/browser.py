@@ -15,6 +15,7 @@ FLAGS = (
     *("--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--hide-scrollbars"),
     "--disable-dev-shm-usage",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # no network
 )
 PATIENCE = 60  # seconds
 DESKTOP, PHONE = (1280, 900), (390, 844)
@@ -44,12 +45,14 @@ class Browser:
         self.script = driver.execute_script
 
     def open(self, file, size=DESKTOP, theme="light"):
+        """A file, or an address."""
+        address = file if isinstance(file, str) else file.as_uri()
         self.look(size, theme)
-        self.driver.get(file.as_uri())
+        self.driver.get(address)
         self.wait(
             "return location.href === arguments[0] && document.readyState === "
             "'complete' && !!document.querySelector('body > script')",
-            file.as_uri(),
+            address,
         )
 
     def wait(self, script, *arguments):
@@ -92,6 +95,12 @@ class Browser:
         urls = [message["params"]["request"]["url"] for message in sent]
         inside = ("data:", "blob:", "chrome:", "chrome-untrusted:")
         return [url for url in urls if not url.startswith(inside)]
+
+    def save_into(self, folder):
+        """Where downloads go."""
+        self._command(
+            "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder)
+        )
 
     def complaints(self):
         """What the console has said since the last call."""

@@ -6,16 +6,13 @@ from functools import cache
 
 import numpy as np
 import pytest
-import vd4rl_files
-from untrained import write_run
+from small_runs import maze_run, pixel_run
 
 import dreamer_leq as dl
-from vd4rl_loader.collection.pointmaze import collect_pointmaze
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 KINDS = ("pixels", "mlps")
-IMAGES = {"data.image_size": 16, "latent.image": "patch", "latent.mults": (2, 3)}
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +22,8 @@ def runs(tmp_path_factory):
 
     @cache
     def loaded(kind):
-        if kind == "pixels":
-            data = place / "images/main/walker_walk/expert/64px"
-            episodes = [vd4rl_files.episode(seed, length=20) for seed in (0, 1)]
-            vd4rl_files.write_folder(data, episodes)
-            keys = IMAGES | {"task": "walker_walk-expert"}
-            write_run(place / kind, data, **keys)
-        else:
-            data = collect_pointmaze("umaze", 300, 0, place / "maze.hdf5")
-            write_run(place / kind, data, "maze", task="pointmaze-umaze")
-        return dl.load_run(place / kind)
+        make = pixel_run if kind == "pixels" else maze_run
+        return dl.load_run(make(place))
 
     return loaded
 
@@ -128,6 +117,19 @@ def test_shapes_of_what_is_imagined(run, shape):
     seen = run.decode(imagined.latents[0])[run.observations[0]]
     entry = an_episode(run)[run.observations[0]]
     assert seen.shape == (*shape, 3, *entry.shape[1:]) and seen.dtype == entry.dtype
+
+
+def test_values_and_disagreement_of_states_of_any_shape(maze):
+    states = encoded(maze)[np.arange(4).reshape(2, 2)]
+    zero = np.zeros((2, 2, maze.action_size), np.float32)
+    own, held = maze.value(states), maze.value(states, zero)
+    assert own.shape == held.shape == (2, 2) and (own != held).any()
+    policy = maze.imagine(states, horizon=1).action[..., 0, :]
+    same(maze.value(states, policy), own, rtol=1e-3)
+    apart = maze.disagreement(states, zero)
+    assert apart.shape == (2, 2) and (apart >= 0).all() and apart.max() > 0
+    with pytest.raises(dl.UserError, match="action: shape"):
+        maze.disagreement(states, zero[0])
 
 
 def test_decoding_in_parts_is_decoding_at_once(runs, monkeypatch):

@@ -95,3 +95,20 @@ def test_importing_the_suites_imports_no_simulator():
     code = f"import sys, dreamer_leq.envs.suites; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "set()", done.stderr
+
+
+@pytest.mark.parametrize("environment", [HOPPER, ANT, POINT, WALKER])
+def test_an_environment_goes_on_from_a_state_that_another_was_in(environment):
+    one, other = (environment_factory(environment, seed=3)() for _ in range(2))
+    action = np.full(one.action_size, 0.4, np.float32)
+    for env in (one, other):
+        env.reset()
+    one.step(action), one.step(-action)
+    state = one.get_state()
+    assert state.dtype == np.float64 and state.ndim == 1
+    other.set_state(state)
+    for _ in range(3):
+        a, b = one.step(action), other.step(action)
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name])
+    one.close(), other.close()

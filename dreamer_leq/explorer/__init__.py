@@ -1,0 +1,1 @@
+"""Looking into a run's imagination and steering it: moments, dreams, and their page."""

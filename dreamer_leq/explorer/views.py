@@ -1,0 +1,153 @@
+"""How what a run observes is drawn: pictures [..., S, S, 3] of images or of states.
+
+A view says with `rows` what it draws of a dream: a row for each member, or one for all.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from dreamer_leq.envs.picture import Picture
+from dreamer_leq.pages.charts import MEMBER_COLOURS
+from vd4rl_loader.simulators.locomotion import make_locomotion
+from vd4rl_loader.simulators.mazes import CELL, Maze, find_maze
+
+BODY_SIDE, MAZE_SIDE = 96, 240  # pixels
+_ZOOMS = (12.0, 24.0)  # sides of what is shown of a maze, in metres, or all of it
+_WALL, _GROUND, _GOAL = (58, 69, 84), (219, 222, 225), (47, 158, 92)
+_REAL = (20, 22, 26)
+
+
+class View(Protocol):
+    """Draws observations of one kind of run."""
+
+    def shown(self, seen: np.ndarray) -> np.ndarray:
+        """Pictures of observations [..., D] or [..., S, S, 3]."""
+        ...
+
+    def dreamt(
+        self, start: np.ndarray, seen: np.ndarray, real: np.ndarray
+    ) -> np.ndarray:
+        """Pictures [R, H, S, S, 3] of a dream [M, H, ...] that began with `start`,
+        beside what really followed, [h, ...].
+        """
+        ...
+
+
+def view_of(environment: Mapping[str, Any], pixels: bool) -> View | None:
+    """The view of an environment's description; None: states that can't be drawn.
+
+    Raises DataError where nothing here can render.
+    """
+    if pixels:
+        return Images()
+    if environment.get("maze"):
+        return Paths(find_maze(environment["maze"]))
+    if environment.get("suite") == "gymnasium":
+        return Bodies(environment["id"], bool(environment.get("x_position")))
+    return None
+
+
+class Images:
+    """What is seen already."""
+
+    def shown(self, seen: np.ndarray) -> np.ndarray:
+        return seen
+
+    def dreamt(
+        self, start: np.ndarray, seen: np.ndarray, real: np.ndarray
+    ) -> np.ndarray:
+        return seen
+
+
+class Bodies:
+    """Locomotion in MuJoCo's picture; where a state lacks the position x, it is 0."""
+
+    def __init__(self, task: str, x_position: bool) -> None:
+        self._env = make_locomotion(task, x_position)
+        self._model = self._env.unwrapped.model
+        self._missing = 0 if x_position else 1
+        self._picture: Picture | None = None
+
+    def shown(self, seen: np.ndarray) -> np.ndarray:
+        # the rendering context is of the thread that draws first
+        self._picture = self._picture or Picture(self._model, "track", BODY_SIDE)
+        flat = seen.reshape(-1, seen.shape[-1])
+        positions = np.zeros((len(flat), self._model.nq))
+        positions[:, self._missing :] = flat[:, : self._model.nq - self._missing]
+        drawn = [self._picture.draw(np.nan_to_num(qpos)) for qpos in positions]
+        return np.stack(drawn).reshape(*seen.shape[:-1], BODY_SIDE, BODY_SIDE, 3)
+
+    def dreamt(
+        self, start: np.ndarray, seen: np.ndarray, real: np.ndarray
+    ) -> np.ndarray:
+        return self.shown(seen)
+
+
+class Paths:
+    """A maze from above: all members' ways so far in their colours, the real one
+    black.
+    """
+
+    def __init__(self, maze: Maze) -> None:
+        self._maze = maze
+        rows, columns = maze.walls.shape
+        self._middle = CELL * np.array([columns - 3, rows - 3]) / 2
+        self._whole = CELL * (max(rows, columns) - 1)
+
+    def shown(self, seen: np.ndarray) -> np.ndarray:
+        flat = seen.reshape(-1, seen.shape[-1])
+        drawn = [self._drawn(xy, {_REAL: xy[None]}, self._whole) for xy in flat[:, :2]]
+        return np.stack(drawn).reshape(*seen.shape[:-1], MAZE_SIDE, MAZE_SIDE, 3)
+
+    def dreamt(
+        self, start: np.ndarray, seen: np.ndarray, real: np.ndarray
+    ) -> np.ndarray:
+        start = start[:2]
+        ways = {_REAL: np.concatenate([start[None], real[:, :2]])}
+        for member, way in enumerate(seen[..., :2]):
+            way = np.where(np.isfinite(way), way, start)
+            ways[_rgb(member)] = np.concatenate([start[None], way])
+        reach = 2.4 * max(np.abs(way - start).max() for way in ways.values())
+        side = next((zoom for zoom in _ZOOMS if reach < zoom), self._whole)
+        steps = range(2, 2 + seen.shape[1])
+        return np.stack(
+            [
+                self._drawn(start, {c: way[:h] for c, way in ways.items()}, side)
+                for h in steps
+            ]
+        )[None]
+
+    def _drawn(
+        self, centre: np.ndarray, ways: Mapping[tuple, np.ndarray], side: float
+    ) -> np.ndarray:
+        """Ways [n, 2] in metres, in what is `side` wide around a point, or in all."""
+        if side >= self._whole:
+            centre, side = self._middle, self._whole
+        scale = 2 * MAZE_SIDE / side  # drawn at twice the size, and made smooth
+
+        def at(xy: np.ndarray) -> np.ndarray:
+            offset = (np.asarray(xy) - centre) * (1, -1)  # y is up
+            return np.clip((offset + side / 2) * scale, -1e4, 1e4)
+
+        image = Image.new("RGB", (2 * MAZE_SIDE, 2 * MAZE_SIDE), _GROUND)
+        draw = ImageDraw.Draw(image)
+        half = np.array([CELL / 2, CELL / 2]) * scale
+        for wall in self._maze.wall_boxes():
+            draw.rectangle([*(at(wall) - half), *(at(wall) + half)], _WALL)
+        goal = at(self._maze.xy(self._maze.goal_cell))
+        draw.ellipse([*(goal - half / 3), *(goal + half / 3)], _GOAL)
+        for colour, way in ways.items():
+            points = [tuple(point) for point in at(way)]
+            if len(points) > 1:
+                draw.line(points, colour, width=5, joint="curve")
+            dot = np.array(points[-1])
+            draw.ellipse([*(dot - 8), *(dot + 8)], colour)
+        return np.asarray(image.reduce(2))
+
+
+def _rgb(member: int) -> tuple[int, int, int]:
+    colour = MEMBER_COLOURS[member % len(MEMBER_COLOURS)]
+    return tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))

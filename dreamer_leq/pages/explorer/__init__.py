@@ -1,0 +1,1 @@
+"""The explorer's page, its style and script: filled by `pages.templates`."""
