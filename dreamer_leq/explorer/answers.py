@@ -17,7 +17,14 @@ from PIL import Image
 from dreamer_leq.evaluation.videos import dream_grid, write_video
 from dreamer_leq.explorer.joints import joint_names
 from dreamer_leq.explorer.script import python_lines
-from dreamer_leq.explorer.session import KINDS, LONGEST, Dream, DreamSession, Moment
+from dreamer_leq.explorer.session import (
+    KINDS,
+    LONGEST,
+    Dream,
+    DreamSession,
+    Moment,
+    Real,
+)
 from dreamer_leq.explorer.views import View
 from dreamer_leq.pages.charts import MEMBER_COLOURS
 from dreamer_leq.system.errors import UserError
@@ -91,6 +98,7 @@ class Answers:
         dream = self.session.dream(moment, actions, seed)
         real = self.session.real(moment, len(dream.action))
         pictures = self._pictures(moment, dream)
+        apart = pictures is None or len(pictures) == len(dream.reward)
         return {
             "actions": dream.action.astype(float).tolist(),
             "strip": self._strip(pictures),
@@ -99,7 +107,7 @@ class Answers:
             "value": _plain(dream.value),
             "disagreement": _plain(dream.disagreement),
             "going": _plain(dream.cont),
-            "real": self._real(real),
+            "real": self._real(real, drawn=apart),  # else it is in the same picture
         }
 
     def simulate(self, body: Body) -> dict[str, Any]:
@@ -194,9 +202,9 @@ class Answers:
         real = self.session.real(moment, len(dream.action)).seen
         return self.view.dreamt(start, dream.seen, real)
 
-    def _real(self, real: Any) -> dict[str, Any]:
+    def _real(self, real: Real, drawn: bool = True) -> dict[str, Any]:
         return {
-            "strip": self._strip(self._shown(real.seen[None])),
+            "strip": self._strip(self._shown(real.seen[None]) if drawn else None),
             "numbers": self._numbers(real.seen[None]),
             "reward": _plain(real.reward),
         }

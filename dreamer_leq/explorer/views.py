@@ -4,6 +4,7 @@ A view says with `rows` what it draws of a dream: a row for each member, or one 
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from vd4rl_loader.simulators.locomotion import make_locomotion
 from vd4rl_loader.simulators.mazes import CELL, Maze, find_maze
 
 BODY_SIDE, MAZE_SIDE = 96, 240  # pixels
+BODIES_KEPT = 1024  # pictures
 _ZOOMS = (12.0, 24.0)  # sides of what is shown of a maze, in metres, or all of it
 _WALL, _GROUND, _GOAL = (58, 69, 84), (219, 222, 225), (47, 158, 92)
 _REAL = (20, 22, 26)
@@ -68,17 +70,23 @@ class Bodies:
     def __init__(self, task: str, x_position: bool) -> None:
         self._env = make_locomotion(task, x_position)
         self._model = self._env.unwrapped.model
+        self._model.vis.quality.offsamples = 0  # smooth edges would take most time
         self._missing = 0 if x_position else 1
         self._picture: Picture | None = None
+        # an edit leaves the states before it as they were
+        self._drawn = lru_cache(BODIES_KEPT)(self._draw)
 
     def shown(self, seen: np.ndarray) -> np.ndarray:
-        # the rendering context is of the thread that draws first
-        self._picture = self._picture or Picture(self._model, "track", BODY_SIDE)
         flat = seen.reshape(-1, seen.shape[-1])
         positions = np.zeros((len(flat), self._model.nq))
         positions[:, self._missing :] = flat[:, : self._model.nq - self._missing]
-        drawn = [self._picture.draw(np.nan_to_num(qpos)) for qpos in positions]
+        drawn = [self._drawn(qpos.tobytes()) for qpos in np.nan_to_num(positions)]
         return np.stack(drawn).reshape(*seen.shape[:-1], BODY_SIDE, BODY_SIDE, 3)
+
+    def _draw(self, qpos: bytes) -> np.ndarray:
+        # the rendering context is of the thread that draws first
+        self._picture = self._picture or Picture(self._model, "track", BODY_SIDE)
+        return self._picture.draw(np.frombuffer(qpos))
 
     def dreamt(
         self, start: np.ndarray, seen: np.ndarray, real: np.ndarray
@@ -96,6 +104,7 @@ class Paths:
         rows, columns = maze.walls.shape
         self._middle = CELL * np.array([columns - 3, rows - 3]) / 2
         self._whole = CELL * (max(rows, columns) - 1)
+        self._empty = lru_cache(4)(self._draw_empty)
 
     def shown(self, seen: np.ndarray) -> np.ndarray:
         flat = seen.reshape(-1, seen.shape[-1])
@@ -112,13 +121,11 @@ class Paths:
             ways[_rgb(member)] = np.concatenate([start[None], way])
         reach = 2.4 * max(np.abs(way - start).max() for way in ways.values())
         side = next((zoom for zoom in _ZOOMS if reach < zoom), self._whole)
-        steps = range(2, 2 + seen.shape[1])
-        return np.stack(
-            [
-                self._drawn(start, {c: way[:h] for c, way in ways.items()}, side)
-                for h in steps
-            ]
-        )[None]
+        so_far = [
+            {colour: way[:h] for colour, way in ways.items()}
+            for h in range(2, 2 + seen.shape[1])
+        ]
+        return np.stack([self._drawn(start, some, side) for some in so_far])[None]
 
     def _drawn(
         self, centre: np.ndarray, ways: Mapping[tuple, np.ndarray], side: float
@@ -126,26 +133,32 @@ class Paths:
         """Ways [n, 2] in metres, in what is `side` wide around a point, or in all."""
         if side >= self._whole:
             centre, side = self._middle, self._whole
-        scale = 2 * MAZE_SIDE / side  # drawn at twice the size, and made smooth
-
-        def at(xy: np.ndarray) -> np.ndarray:
-            offset = (np.asarray(xy) - centre) * (1, -1)  # y is up
-            return np.clip((offset + side / 2) * scale, -1e4, 1e4)
-
-        image = Image.new("RGB", (2 * MAZE_SIDE, 2 * MAZE_SIDE), _GROUND)
+        image = self._empty(*map(float, centre), side).copy()
         draw = ImageDraw.Draw(image)
-        half = np.array([CELL / 2, CELL / 2]) * scale
-        for wall in self._maze.wall_boxes():
-            draw.rectangle([*(at(wall) - half), *(at(wall) + half)], _WALL)
-        goal = at(self._maze.xy(self._maze.goal_cell))
-        draw.ellipse([*(goal - half / 3), *(goal + half / 3)], _GOAL)
         for colour, way in ways.items():
-            points = [tuple(point) for point in at(way)]
+            points = [tuple(point) for point in _pixels(way, centre, side)]
             if len(points) > 1:
                 draw.line(points, colour, width=5, joint="curve")
             dot = np.array(points[-1])
             draw.ellipse([*(dot - 8), *(dot + 8)], colour)
         return np.asarray(image.reduce(2))
+
+    def _draw_empty(self, x: float, y: float, side: float) -> Image.Image:
+        """Walls and goal, `side` wide around a point, at twice the size."""
+        centre, half = np.array([x, y]), CELL / 2 * 2 * MAZE_SIDE / side
+        image = Image.new("RGB", (2 * MAZE_SIDE, 2 * MAZE_SIDE), _GROUND)
+        draw = ImageDraw.Draw(image)
+        for wall in _pixels(self._maze.wall_boxes(), centre, side):
+            draw.rectangle([*(wall - half), *(wall + half)], _WALL)
+        goal = _pixels(self._maze.xy(self._maze.goal_cell), centre, side)
+        draw.ellipse([*(goal - half / 3), *(goal + half / 3)], _GOAL)
+        return image
+
+
+def _pixels(xy: Any, centre: np.ndarray, side: float) -> np.ndarray:
+    """Where points [..., 2] are drawn: at twice the size, and made smooth then."""
+    offset = (np.asarray(xy) - centre) * (1, -1)  # y is up
+    return np.clip((offset + side / 2) * 2 * MAZE_SIDE / side, -1e4, 1e4)
 
 
 def _rgb(member: int) -> tuple[int, int, int]:

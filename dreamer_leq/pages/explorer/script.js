@@ -23,7 +23,8 @@ function el(name, attributes = {}, ...inside) {
   found.append(...inside);
   return found;
 }
-const number = x => Math.abs(x) >= 1000 ? x.toFixed(0) : Math.abs(x) >= 10 ? x.toFixed(1) : x.toFixed(2);
+const number = x => Math.abs(x) >= 1000 ? x.toFixed(0) : Math.abs(x) >= 10 ? x.toFixed(1)
+  : Math.abs(x) >= 0.1 || !x ? x.toFixed(2) : x.toFixed(3);
 const colour = member => about.colours[member % about.colours.length];
 
 // --- asking
@@ -143,7 +144,7 @@ function showStep() {
 }
 function showFrames() {
   const boxes = [], real = dream.real;
-  if (real.reward.length) {
+  if (real.reward.length && (dream.realOpened || real.numbers)) {
     const over = step >= real.reward.length;
     const name = dream.isData ? "what really followed" : "what followed under the data's actions";
     boxes.push(frame(at.source === "played" ? name.replace("data", "policy") : name, dream.realOpened, step,
@@ -222,7 +223,7 @@ function chart(title, note, rows, old, others) {
     const box = svg.getBoundingClientRect(), share = ((event.clientX - box.left) / box.width * w - left) / (w - left - 8);
     go(Math.round(share * (steps - 1)));
   });
-  return el("figure", {class: "chart"}, el("figcaption", {}, el("b", {}, title), el("span", {}, note + (others.length ? "; dark: in the environment" : ""))), svg);
+  return el("figure", {class: "chart"}, el("figcaption", {}, el("b", {}, title), el("span", {}, note + (others.length ? "; thick: in the environment" : ""))), svg);
 }
 function go(to) {
   step = Math.max(0, Math.min(dream.actions.length - 1, to));
@@ -398,7 +399,7 @@ function makeHandles() {
   $("handles").append(...about.joints.map((name, joint) => {
     const pair = keys[joint] ? [el("kbd", {}, keys[joint][1].toUpperCase()), " − ", el("kbd", {}, keys[joint][0].toUpperCase()), " +"] : [];
     if (about.joints.length === 2) pair.push(" or ", el("kbd", {}, joint ? "↓ ↑" : "← →"));
-    return el("div", {class: "joint"}, el("header", {}, el("span", {}, name), el("span", {}, ...pair)),
+    return el("div", {class: "joint"}, el("header", {}, el("span", {}, name), el("span", {class: "keys"}, ...pair)),
       el("input", {type: "range", min: -1, max: 1, step: 0.01, value: 0, "aria-label": `drive ${name}`, ondblclick: event => { event.target.value = 0; }}));
   }));
   const arrows = {ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowDown: [1, -1], ArrowUp: [1, 1]};
@@ -468,6 +469,8 @@ function start() {
   makeJoints();
   makeHandles();
   listEpisodes();
+  $("entry").max = about.lengths.dataset[0][1];
+  $("entry").value = Math.floor($("entry").max / 4);  // amid things
   here();
 }
 if (still) startStill(); else start();
