@@ -148,7 +148,7 @@ def _train_run(config: "Config", first: bool) -> int:
 
 
 @contextlib.contextmanager
-def _announced(folder: Path, drawn: Callable[[], bool]) -> Iterator[None]:
+def _announced(folder: str | Path, drawn: Callable[[], bool]) -> Iterator[None]:
     """Say what will be used; fail here rather than after hours if nothing can render
     what has to be `drawn`.
 
@@ -212,7 +212,11 @@ def _eval_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="eval.py", description=about, allow_abbrev=False)
     add = parser.add_argument
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--logdir", type=path_argument, help="folder of the run")
+    what.add_argument(
+        "--logdir",
+        type=_run_argument,
+        help="folder of the run, or hf://USER/NAME: one that was shared on the hub",
+    )
     what.add_argument(
         "--compare",
         nargs="+",
@@ -283,6 +287,12 @@ def _eval_parser() -> argparse.ArgumentParser:
     )
     add("--port", type=int, default=8765, help="of that page; 0: any that is free")
     add(
+        "--share",
+        metavar="USER/NAME|./DIR",
+        help="put the run on the Hugging Face hub, or into a new folder for others, "
+        "and do nothing else (docs/share-and-export.md)",
+    )
+    add(
         "--data",
         type=path_argument,
         help="the dataset for imagined videos and dreams, if it has moved",
@@ -347,6 +357,10 @@ def _named_path(text: str) -> str:
     return name + equals + path_argument(path)
 
 
+def _run_argument(text: str) -> str:
+    return text if text.startswith("hf://") else path_argument(text)
+
+
 def _evaluate(argv: Sequence[str]) -> None:
     args = _eval_parser().parse_args(argv)
     if args.compare:
@@ -362,11 +376,16 @@ def _evaluate(argv: Sequence[str]) -> None:
 
         run = load_run(args.logdir, step=args.step)
         return _log(f"wrote {run.export(args.export)}")
+    if args.share:
+        from dreamer_leq.commands.share import share
+        from dreamer_leq.run.folder import RunFolder
+
+        return share(RunFolder(args.logdir, args.step), args.share, _log)
 
     def drawn() -> bool:
         return bool(args.video) or RunFolder(args.logdir).config.about.pixels
 
-    with _announced(Path(args.logdir), drawn):
+    with _announced(args.logdir, drawn):
         from dreamer_leq.commands.evaluate import evaluate_run
         from dreamer_leq.run.folder import RunFolder
         from dreamer_leq.system.devices import ONE_DEVICE

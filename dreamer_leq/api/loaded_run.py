@@ -37,19 +37,27 @@ STATES_AT_ONCE = 256  # in one program: bounds the memory that decoding takes
 
 
 def load_run(
-    logdir: str | Path, *, step: int | str | Path | None = None
+    logdir: str | Path,
+    *,
+    step: int | str | Path | None = None,
+    revision: str | None = None,
 ) -> "LoadedRun":
     """The `LoadedRun` of a folder, as its last checkpoints have it; it may be in
     training. A grid's folder has a world model, but a policy have only the runs in it.
 
     Args:
-      logdir: the folder.
+      logdir: the folder; or "hf://USER/NAME", a run that was shared on the Hugging Face
+        hub, which is fetched into the cache of the hub's client.
       step: the policy after so many updates of the algorithm, of which there is a
         checkpoint, or that checkpoint's path; by default the last one.
+      revision: a branch, tag or commit of the hub's; by default the newest state.
 
     Raises:
-      UserError: it is no run's folder, or it has no world model yet.
+      UserError: it is no run's folder, or it has no world model yet; or the hub has no
+        such run, or can't be reached.
     """
+    if revision is not None:
+        logdir = f"{logdir}@{revision}"
     return LoadedRun(logdir, step)
 
 

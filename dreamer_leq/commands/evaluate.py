@@ -42,6 +42,11 @@ def evaluate_run(args: Namespace, log: Callable[[str], None]) -> None:
         if given is not None and not least <= given <= most:
             raise UserError(f"--{name} {given}: give {least} to {most}")
     folder = RunFolder(args.logdir, args.step)
+    if args.report and folder.fetched:
+        raise UserError(
+            f"--report: {args.logdir} has its report.html on the hub; one is written "
+            "into a folder of yours alone"
+        )
     _evaluate(folder, args, log)
     if args.report:
         opened = partial(_dataset, folder, folder.config, args, log)
@@ -96,6 +101,8 @@ def _unscored(folder: RunFolder, config: Config, args: Namespace) -> str | None:
 
 def _keep(folder: RunFolder, scores: Mapping[str, Scores], log: Callable) -> None:
     """Into eval.json, or that of a step; not where the folder can't be written to."""
+    if folder.fetched:
+        return log("not kept: the hub's files stay as they are")
     step = folder.step
     file = folder.path / ("eval.json" if step is None else f"eval-{step}.json")
     try:

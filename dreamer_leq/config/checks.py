@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from dreamer_leq.config import learners
 from dreamer_leq.config.learners import Optimizer
 from dreamer_leq.config.tree import WORLD_MODELS, Config, Latent, config_class
-from dreamer_leq.config.values import PathText, Rule
+from dreamer_leq.config.values import PathText, Rule, RunText
 from dreamer_leq.system.errors import UserError
 from vd4rl_loader.errors import shown
 from vd4rl_loader.paths import expanded
@@ -113,7 +113,7 @@ def validated(flat: Flat, where: str) -> Config:
         for rule in getattr(hint, "__metadata__", ()):
             if not rule.holds(flat[key]):
                 raise UserError(_at(where) + _broken(key, rule, flat[key]))
-        if hint == PathText:
+        if hint in (PathText, RunText):
             flat = flat | {key: expanded(flat[key])}
     config = _assemble(config_class(), flat)
     for problem in _contradictions(config):

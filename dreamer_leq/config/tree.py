@@ -26,6 +26,7 @@ from dreamer_leq.config.values import (
     Played,
     Positive,
     Rule,
+    RunText,
     Seeds,
     Share,
     Steps,
@@ -278,7 +279,7 @@ class Config:
     logdir: PathText
     seed: Natural
     seeds: Seeds
-    pretrained: PathText
+    pretrained: RunText
     world_model: Literal["latent", "mlp_ensemble", "vectors", "frames"]
     precision: Literal["auto", "float32", "bfloat16"]
     mesh: Mesh

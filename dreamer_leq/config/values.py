@@ -1,6 +1,7 @@
 """Kinds of values that keys of the configuration have: a type, and a rule in words."""
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args
@@ -52,7 +53,12 @@ Episodes = Annotated[
 ]
 Seeds = Annotated[int, Rule("from 1 to 1000", lambda n: 1 <= n <= 1000)]
 Pixels = Annotated[int, Rule(f"from 1 to {MAX_SIZE}", lambda n: 1 <= n <= MAX_SIZE)]
+RUN_WORDS = "a run's folder, or hf://USER/NAME or hf://USER/NAME@REVISION of the hub"
+HUB = re.compile(r"hf://([\w][\w.-]*/[\w][\w.-]*)(?:@([\w][\w./-]*))?", re.ASCII)
 PathText = Annotated[str, Rule(paths.WORDS, paths.is_path)]
+RunText = Annotated[
+    str, Rule(RUN_WORDS, lambda x: paths.is_path(x) or bool(HUB.fullmatch(x)))
+]
 Positive = Annotated[float, Rule("above 0 and finite", lambda x: 0 < x < math.inf)]
 Weight = Annotated[float, Rule("0 or more and finite", lambda x: 0 <= x < math.inf)]
 Number = Annotated[float, Rule("finite", math.isfinite)]

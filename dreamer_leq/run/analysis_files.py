@@ -20,8 +20,8 @@ def last_checkpoints(run: RunFolder) -> dict[str, int]:
     state of a run from an earlier one.
     """
     latest = run.checkpoints(run.config.checkpoint.keep).latest
-    folders = (run.path / "checkpoints").glob("*/")
-    steps = {folder.name: latest(folder.name) for folder in folders}
+    found = (run.path / "checkpoints").glob("*")
+    steps = {stem: latest(stem) for stem in {path.stem for path in found}}
     return {phase: step for phase, step in steps.items() if step is not None}
 
 

@@ -3,7 +3,8 @@
 config.yaml     the resolved configuration
 info.json       versions, commit, seed, devices, the dataset's facts and statistics
 metrics.jsonl   one record a line; tensorboard/ shows the same
-checkpoints/    one folder for each phase, with its last steps
+checkpoints/    one folder for each phase, with its last steps; in a run that was shared
+                a .safetensors file, with its networks
 scores.json     evaluations in the environment, by updates of the algorithm
 analysis/       how wrong the world model and the values are
 videos/         what the policy does, what the world model imagines
@@ -12,10 +13,8 @@ tau0.1-seed0/   of a grid: its runs, each with a folder such as this one
 """
 
 import os
-import shutil
 from contextlib import AbstractContextManager
 from dataclasses import MISSING, asdict, fields
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from dreamer_leq.config.free_keys import FREE_KEYS
 from dreamer_leq.config.shared_keys import WORLD_MODEL_KEYS, begins
 from dreamer_leq.config.tree import WORLD_MODELS
 from dreamer_leq.evaluation.agent import Agent
-from dreamer_leq.run import build
+from dreamer_leq.run import build, hub, shared
 from dreamer_leq.run.facts import DataFacts
 from dreamer_leq.run.kinds import kind_of
 from dreamer_leq.run.provenance import run_info
@@ -37,11 +36,9 @@ from dreamer_leq.system.devices import present
 from dreamer_leq.system.errors import UserError
 from dreamer_leq.system.files import (
     FORMAT,
-    link_or_copy,
     read_json,
     refuse_newer,
     remove_leftovers,
-    replacing_folder,
     write_json,
 )
 from dreamer_leq.system.locks import only_user
@@ -63,11 +60,17 @@ class RunFolder:
     def __init__(self, path: str | Path, step: int | str | Path | None = None) -> None:
         """With `step`, the policy is loaded as it was after so many updates of the
         algorithm, instead of the last ones; a checkpoint's path says the number, too.
-        Raises UserError for what is no path of this machine, and no step.
+        A `path` such as hf://USER/NAME is fetched from the hub.
+        Raises UserError for what is no path of this machine, and no step; and for what
+        others have shared and can't be.
         """
-        if not is_path(str(path)):
+        self.fetched = str(path).startswith(hub.SCHEME)  # into the client's cache
+        if not self.fetched and not is_path(str(path)):
             raise UserError(f"{str(path)!r} is not {WORDS}")
-        self.path = Path(expanded(str(path)))
+        fetch = hub.fetched if self.fetched else expanded
+        self.path = Path(fetch(str(path)))
+        if shared.is_shared(self.path):
+            shared.vet(self.path)
         self.step = None if step is None else _step(str(step), self.path)
 
     def begin(self, config: Config, facts: DataFacts) -> None:
@@ -86,6 +89,12 @@ class RunFolder:
         an earlier version, whose checkpoints training can't go on from.
         """
         self._refuse_other_things()
+        if shared.has_policy(self.path):
+            raise UserError(
+                f"{self.path} holds a shared run, with which training can't go on: "
+                f"choose another --logdir, where --pretrained {self.path} takes over "
+                "its world model"
+            )
         if not os.path.lexists(self.path / "config.yaml"):
             return
         if os.path.lexists(self.path / "info.json") and self._format < FORMAT:
@@ -243,13 +252,13 @@ class RunFolder:
         networks, differing = _shared_networks(other.config, config)
         if networks and other.facts.reward != self.facts.reward:
             networks, differing = [], ["reward"]
+        there = other.checkpoints(1)
         networks = [phase for phase in networks if other._is_over(phase)]
+        networks = [phase for phase in networks if not there.has_weights(phase)]
+        networks = [phase for phase in networks if there.latest(phase) is not None]
         for phase in (*networks, "world_model"):  # the last one says that all are here
-            old, new = (run.path / "checkpoints" / phase for run in (other, self))
-            if old.exists() and not new.exists():
-                with replacing_folder(new) as temporary:
-                    copy = partial(shutil.copytree, old, temporary, dirs_exist_ok=True)
-                    copy(copy_function=link_or_copy)
+            if self.checkpoints(1).latest(phase) is None:
+                there.copy(phase, self.path / "checkpoints")
         if differing:
             return (
                 f"pretrained: the world model of {other.path}; not its policy, which "

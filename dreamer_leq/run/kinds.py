@@ -16,7 +16,7 @@ from dreamer_leq.data.transitions import TransitionData, VectorData
 from dreamer_leq.run import build
 from dreamer_leq.run.facts import DataFacts
 from dreamer_leq.system.devices import ONE_DEVICE, Devices
-from dreamer_leq.training.checkpoints import Checkpoints
+from dreamer_leq.training.checkpoints import Checkpoints, SharedCheckpoints
 from dreamer_leq.world_models.ensemble_training import abstract_best, elites
 from dreamer_leq.world_models.frames import Frames
 from dreamer_leq.world_models.interface import Representation, WorldModel
@@ -25,13 +25,16 @@ from dreamer_leq.world_models.vectors import Vectors
 from vd4rl_loader.states import StateDataset
 
 Log = Callable[[str], None]
+AnyCheckpoints = Checkpoints | SharedCheckpoints
 
 
 class Kind(Protocol):
     """What differs from one kind of world model to another."""
 
+    saved: str | None  # the field of its checkpoints that is loaded; None: all of them
+
     def load(
-        self, config: Config, facts: DataFacts, checkpoints: Checkpoints
+        self, config: Config, facts: DataFacts, checkpoints: AnyCheckpoints
     ) -> Representation:
         """The world model as the last checkpoint has it."""
         ...
@@ -71,12 +74,14 @@ def vector_transitions(
 class Latent:
     """The RSSM, whose latents are encoded once and shared by all members of a grid."""
 
+    saved = "params"
+
     def load(
-        self, config: Config, facts: DataFacts, checkpoints: Checkpoints
+        self, config: Config, facts: DataFacts, checkpoints: AnyCheckpoints
     ) -> LatentWorldModel:
         net = build.latent_net(config, facts.observation)
         expected = jax.eval_shape(net.init, jax.random.key(0))
-        params, _ = checkpoints.restore("world_model", expected, subtree="params")
+        params, _ = checkpoints.restore("world_model", expected, subtree=self.saved)
         return LatentWorldModel(params, net)
 
     def transitions(self, world, config, dataset, reward, log, devices=ONE_DEVICE):
@@ -91,12 +96,14 @@ class Latent:
 class Ensemble:
     """The MLP ensemble on state vectors, which are its states."""
 
+    saved = "best"
+
     def load(
-        self, config: Config, facts: DataFacts, checkpoints: Checkpoints
+        self, config: Config, facts: DataFacts, checkpoints: AnyCheckpoints
     ) -> WorldModel:
         net = build.ensemble_net(config, facts.observation)
         expected = abstract_best(net)
-        best, _ = checkpoints.restore("world_model", expected, subtree="best")
+        best, _ = checkpoints.restore("world_model", expected, subtree=self.saved)
         return elites(best, net, build.termination(config), facts.reward_transform)
 
     transitions = staticmethod(vector_transitions)
@@ -108,8 +115,10 @@ class Ensemble:
 class StateVectors:
     """No world model: state vectors as the dataset's statistics have them."""
 
+    saved = None
+
     def load(
-        self, config: Config, facts: DataFacts, checkpoints: Checkpoints
+        self, config: Config, facts: DataFacts, checkpoints: AnyCheckpoints
     ) -> Vectors:
         size = jnp.zeros(facts.vector_size)
         saved, _ = checkpoints.restore("world_model", Vectors(size, size))
@@ -124,8 +133,10 @@ class StateVectors:
 class StackedFrames:
     """No world model: stacks of images, and the encoder of each policy."""
 
+    saved = None
+
     def load(
-        self, config: Config, facts: DataFacts, checkpoints: Checkpoints
+        self, config: Config, facts: DataFacts, checkpoints: AnyCheckpoints
     ) -> Frames:
         return Frames(None, build.frame_net(config, facts.observation))
 

@@ -9,6 +9,7 @@ import optax
 from dreamer_leq.data.entries import training_data, transition_starts
 from dreamer_leq.data.sampling import Everything, Source, Windows, place
 from dreamer_leq.run import build
+from dreamer_leq.run.kinds import kind_of
 from dreamer_leq.run.session import Run
 from dreamer_leq.training.loop import PhaseRun
 from dreamer_leq.world_models.ensemble_training import (
@@ -25,7 +26,12 @@ from dreamer_leq.world_models.vectors import Vectors
 
 
 def fit_world_model(run: Run) -> Representation:
-    """The trained world model; from its last checkpoint on, where there is one."""
+    """The trained world model; from its last checkpoint on, where there is one. One
+    that others have shared is as it is.
+    """
+    checkpoints = run.session.checkpoints
+    if checkpoints.has_weights("world_model"):
+        return kind_of(run.config).load(run.config, run.facts, checkpoints)
     return _FITS[run.config.world_model](run)
 
 

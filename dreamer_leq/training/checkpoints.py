@@ -3,6 +3,9 @@
 A checkpoint holds a state (a pytree of arrays) and a JSON dict beside it, in
 `folder/<phase>/<step>/`. Nothing in it is pickled. Orbax writes to a temporary
 folder and renames it, so whatever kills the process leaves complete checkpoints.
+
+Of a phase that others have trained there may be its networks alone, in
+`folder/<phase>.safetensors` (training/weights.py).
 """
 
 import contextlib
@@ -21,8 +24,17 @@ import jax
 import numpy as np
 
 from dreamer_leq.system.errors import UserError
-from dreamer_leq.system.files import FORMAT, read_json, refuse_newer
+from dreamer_leq.system.files import (
+    FORMAT,
+    link_or_copy,
+    read_json,
+    refuse_newer,
+    replacing,
+    replacing_folder,
+)
 from dreamer_leq.system.processes import by_first, shared
+from dreamer_leq.training.trees import is_key, kinds, mismatch, placed, refuse_other
+from dreamer_leq.training.weights import Weights, write_weights
 from vd4rl_loader.errors import disk_trouble
 
 STATE, EXTRA = "state", "extra"
@@ -100,6 +112,8 @@ class Checkpoints:
 
     def steps(self, phase: str) -> list[int]:
         """Steps of the phase's complete checkpoints, ascending."""
+        if weights := self._weights(phase):
+            return [weights.step]
         folder = self._folder / phase
         entries = folder.iterdir() if folder.is_dir() else ()
         # folders still being written have longer names
@@ -137,14 +151,45 @@ class Checkpoints:
                 later version of dreamer-leq, or it is not of `abstract_state`; names
                 the first leaf that differs.
         """
-        folder = self._folder / phase / str(self._existing(phase, step))
-        return _read(folder, subtree, abstract_state)
+        step = self._existing(phase, step)
+        if weights := self._weights(phase):
+            return weights.restore(abstract_state, subtree)
+        return _read(self._folder / phase / str(step), subtree, abstract_state)
+
+    def has_weights(self, phase: str) -> bool:
+        """Whether there are only its networks, which others have trained."""
+        return self._weights(phase) is not None
+
+    def write_weights(
+        self, phase: str, file: Path, subtree: str | None, step: int | None = None
+    ) -> None:
+        """Writes what loading reads of a checkpoint, `subtree` of its state, as weights
+        for others.
+        """
+        step = self._existing(phase, step)
+        state, extra = self.restore(phase, None, step, subtree)
+        about = {"step": step, "subtree": subtree, "over": bool(extra.get("over"))}
+        write_weights(file, state, about)
+
+    def copy(self, phase: str, folder: Path) -> None:
+        """Gives another run the phase's checkpoints, which share their files where the
+        file system can do that: they are never written again.
+        """
+        if weights := self._weights(phase):
+            with replacing(folder / weights.file.name) as temporary:
+                link_or_copy(str(weights.file.resolve()), str(temporary))
+        elif (old := self._folder / phase).exists():
+            with replacing_folder(folder / phase) as temporary:
+                copy = partial(shutil.copytree, old, temporary, dirs_exist_ok=True)
+                copy(copy_function=link_or_copy)
 
     def extra(self, phase: str) -> dict[str, Any]:
         """What the phase's last checkpoint has beside its state; {} without any.
 
         Raises UserError where it can't be read.
         """
+        if weights := self._weights(phase):
+            return weights.about
         if (step := self.latest(phase)) is None:
             return {}
         found = read_json(self._folder / phase / str(step) / EXTRA / "metadata")
@@ -180,6 +225,10 @@ class Checkpoints:
         # what went wrong first is what the user has to know
         with contextlib.suppress(OSError if kind else ()):
             self.close()
+
+    def _weights(self, phase: str) -> Weights | None:
+        file = self._folder / f"{phase}.safetensors"
+        return Weights(file) if os.path.lexists(file) else None
 
     def _existing(self, phase: str, step: int | None) -> int:
         steps = self.steps(phase)
@@ -288,9 +337,10 @@ def _read(
         with ocp.Checkpointer(handler, multiprocessing_options=alone) as reader:
             item = reader.metadata(folder).item_metadata[STATE].tree
             if subtree is not None and subtree not in item:
-                raise _mismatch(where, f"lacks {subtree}", 1)
+                raise mismatch(where, f"lacks {subtree}", 1)
             if expected is not None:
-                _compare(expected, item if subtree is None else item[subtree], where)
+                stored = item if subtree is None else item[subtree]
+                refuse_other(kinds(expected), kinds(stored), where)
                 item = expected if subtree is None else {subtree: expected}
             elif subtree is not None:
                 item = {subtree: item[subtree]}
@@ -315,7 +365,7 @@ def _read(
     refuse_newer(extra.pop("format", 0), where)
     state = state if subtree is None else state[subtree]
     if expected is not None:
-        state = jax.tree.map(_place, state, expected)
+        state = jax.tree.map(placed, state, expected)
     return state, extra
 
 
@@ -327,69 +377,13 @@ def _refuse_odd_files(folder: Path) -> None:
                 raise UserError(f"checkpoint {folder}: {path} is not a file; remove it")
 
 
-def _compare(expected: Any, declared: Any, where: str) -> None:
-    """Raises UserError where the leaves that a checkpoint declares are not those of
-    `expected`. Orbax itself would cut and fill arrays of another shape.
-    """
-    wanted, found = _kinds(expected), _kinds(declared)
-    if missing := [path for path in wanted if path not in found]:
-        raise _mismatch(where, f"lacks {missing[0]}", len(missing))
-    if surplus := sorted(found.keys() - wanted.keys()):
-        raise _mismatch(where, f"has {surplus[0]}, which the model lacks", len(surplus))
-    if differing := [path for path in wanted if found[path] != wanted[path]]:
-        path = differing[0]
-        kinds = f"{found[path]}, the model {wanted[path]}"
-        raise _mismatch(where, f"has {path} {kinds}", len(differing))
-
-
-def _mismatch(where: str, what: str, count: int) -> UserError:
-    more = f" ({count - 1} more like it)" if count > 1 else ""
-    return UserError(
-        f"{where} is of another model: it {what}{more}; "
-        "use the configuration it was trained with"
-    )
-
-
-def _kinds(tree: Any) -> dict[str, str]:
-    """Shape and dtype of each leaf as they are stored: {"params.kernel":
-    "float32[3, 4]"}. The path is of fields, keys, and positions in tuples and lists.
-    """
-    leaves = jax.tree.leaves_with_path(tree)
-    return {
-        ".".join(jax.tree_util.keystr((key,), simple=True) for key in path): _kind(leaf)
-        for path, leaf in leaves
-    }
-
-
-def _kind(leaf: Any) -> str:
-    if _is_key(leaf):
-        leaf = jax.eval_shape(jax.random.key_data, leaf)
-    return f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
-
-
-def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array | jax.ShapeDtypeStruct) and jax.dtypes.issubdtype(
-        leaf.dtype, jax.dtypes.prng_key
-    )
-
-
 def _how_to_read(leaf: Any) -> Any:
     """As NumPy arrays, but keys, whose generator orbax knows."""
     ocp = _orbax()
-    if _is_key(leaf):
+    if is_key(leaf):
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         return ocp.ArrayRestoreArgs(sharding=leaf.sharding or device)
     return ocp.RestoreArgs(restore_type=np.ndarray)
-
-
-def _place(array: Any, like: Any) -> jax.Array:
-    """The array on the device, or the devices, where `like` is to be.
-
-    Where nobody has chosen one, nor is it chosen here: an array that is bound to a
-    device, even the only one, is another type to `jax.jit`, and compiled for again.
-    """
-    chosen = getattr(like, "committed", True)
-    return jax.device_put(array, getattr(like, "sharding", None) if chosen else None)
 
 
 def _sync(folder: Path) -> None:
@@ -426,12 +420,17 @@ class SharedCheckpoints:
     def latest(self, phase: str) -> int | None:
         return by_first(lambda: self._own.latest(phase))
 
-    def restore(self, phase: str, state: Any) -> tuple[Any, dict[str, Any]]:
+    def has_weights(self, phase: str) -> bool:
+        return by_first(lambda: self._own.has_weights(phase))
+
+    def restore(
+        self, phase: str, state: Any, subtree: str | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """The last checkpoint, as arrays like those of `state`."""
         found = [jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), state)]
 
         def read() -> dict[str, Any]:
-            found[0], extra = self._own.restore(phase, found[0])
+            found[0], extra = self._own.restore(phase, found[0], subtree=subtree)
             return extra
 
         extra = by_first(read)
