@@ -43,7 +43,8 @@ def small(words: list[str]) -> list[str] | None:
     if words[0] == "train_offline.py":
         return [words[0], *_with_debug(words[1:])]
     if words[0] == "eval.py":
-        return _with_small_sizes(words)
+        serves = words[-1] == "--explore"  # which never ends
+        return None if serves else _with_small_sizes(words)
     if words[:2] == ["-m", "vd4rl_loader"]:
         return _small_loader(words)
     if words[:3] == ["-m", "dreamer_leq", "sweep"]:

@@ -17,20 +17,21 @@ def still_page(answers: Answers, log: Callable[[str], None]) -> str:
     data's, zero, and each joint held at its ends.
     """
     about, size = answers.about(), answers.session.run.action_size
-    held = _held(about["joints"], size)
-    count = min(MOMENTS, max(1, MOST // (3 + len(held))))
+    actions = {name: name for name in ("policy", "data", "zero")}
+    actions |= _held(about["joints"], size)
+    count = min(MOMENTS, max(1, MOST // len(actions)))
     found = []
     for at in _moments(answers, count):
         log(f"dreaming from episode {at['number']}, entry {at['entry']} …")
-        actions = {**{name: name for name in ("policy", "data", "zero")}, **held}
         how = {**at, "seed": 0, "steps": STEPS}
         dreams = {
             name: answers.dream({**how, "actions": given})
             for name, given in actions.items()
         }
         found.append({"at": at, "moment": answers.moment(at), "dreams": dreams})
-    hidden = {"path": "", "lengths": {}}  # of no use to who reads it elsewhere
-    return render("explorer/page.html", about={**about, **hidden}, still=found)
+    # a path and lengths are of no use to who reads it elsewhere
+    about |= {"path": "", "lengths": {}, "kinds": list(actions)}
+    return render("explorer/page.html", about=about, still=found)
 
 
 def _held(joints: list[str], size: int) -> dict[str, Any]:

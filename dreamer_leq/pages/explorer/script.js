@@ -2,7 +2,7 @@
 const $ = id => document.getElementById(id);
 const about = JSON.parse($("about").textContent);
 const still = JSON.parse($("still").textContent);
-const words = {policy: "the policy's", data: "the data's", random: "random", zero: "zero"};
+const words = {policy: "the policy's", data: "the episode's own", random: "random", zero: "zero"};
 const keys = ["qa", "ws", "ed", "rf", "tg", "yh", "uj", "ik"];
 
 // --- what is shown now
@@ -10,6 +10,7 @@ const keys = ["qa", "ws", "ed", "rf", "tg", "yh", "uj", "ik"];
 let at = null;      // the moment: {source, number, entry}
 let moment = null;  // what the run says of it
 let dream = null, before = null;  // this version and the one before
+let plan = null;    // actions, edited further than the dream of them has come
 let simulated = null;
 let kind = "policy", step = 0;
 
@@ -146,8 +147,7 @@ function showFrames() {
   const boxes = [], real = dream.real;
   if (real.reward.length && (dream.realOpened || real.numbers)) {
     const over = step >= real.reward.length;
-    const name = dream.isData ? "what really followed" : "what followed under the data's actions";
-    boxes.push(frame(at.source === "played" ? name.replace("data", "policy") : name, dream.realOpened, step,
+    boxes.push(frame(dream.isData ? "what really followed" : "what followed in the episode", dream.realOpened, step,
       {numbers: real.numbers, note: over ? "over" : number(real.reward[step]), over}));
   }
   if (simulated && simulated.reward.length) {
@@ -187,22 +187,23 @@ const curves = [
 ];
 function showCharts() {
   const figures = curves.map(([name, title, note]) => {
-    const others = name === "reward" && dream.real.reward.length ? [dream.real.reward] : [];
-    if (name === "reward" && simulated) others.push(simulated.reward);
+    const others = [];
+    if (name === "reward" && dream.real.reward.length) others.push([dream.real.reward, "real", "thick: in the episode"]);
+    if (name === "reward" && simulated) others.push([simulated.reward, "real dotted", "dotted: in the simulator"]);
     return chart(title, note, dream[name], before && before[name], others);
   });
   if (dream.numbers) {
     const sizes = dream.numbers[0][0].map((_, i) => i);
     const of = (version, i) => version && version.numbers.map(row => row.map(x => x[i]));
     figures.push(...sizes.map(i => chart(`Number ${i + 1} of the state`, "", of(dream, i), of(before, i),
-      dream.real.numbers.length ? [dream.real.numbers[0].map(x => x[i])] : [])));
+      dream.real.numbers.length ? [[dream.real.numbers[0].map(x => x[i]), "real", "thick: in the episode"]] : [])));
   }
   $("charts").replaceChildren(...figures);
 }
 function chart(title, note, rows, old, others) {
   const steps = dream.actions.length, [w, h, left, low, top] = [330, 150, 44, 20, 8];
   const old_ = old && old[0].length === steps ? old : [];
-  const all = [...rows, ...old_, ...others].flat();
+  const all = [...rows, ...old_, ...others.map(other => other[0])].flat();
   let [least, most] = [Math.min(...all), Math.max(...all)];
   if (most - least < 1e-6) [least, most] = [least - 0.5, most + 0.5];
   const x = i => left + (w - left - 8) * (steps > 1 ? i / (steps - 1) : 0.5);
@@ -217,15 +218,16 @@ function chart(title, note, rows, old, others) {
   svg.append(el("text", {x: left, y: h - 4}, "1"), el("text", {x: w - 8, y: h - 4, "text-anchor": "end"}, String(steps)));
   svg.append(el("line", {class: "now", x1: x(step), x2: x(step), y1: top, y2: h - low}));
   old_.forEach((row, i) => svg.append(el("path", {class: "before", d: path(row), stroke: colour(i)})));
-  others.forEach(row => svg.append(el("path", {class: "real", d: path(row)})));
+  others.forEach(([row, look]) => row.length && svg.append(el("path", {class: look, d: path(row)})));
   rows.forEach((row, i) => svg.append(el("path", {d: path(row), stroke: colour(i)})));
   svg.addEventListener("click", event => {
     const box = svg.getBoundingClientRect(), share = ((event.clientX - box.left) / box.width * w - left) / (w - left - 8);
     go(Math.round(share * (steps - 1)));
   });
-  return el("figure", {class: "chart"}, el("figcaption", {}, el("b", {}, title), el("span", {}, note + (others.length ? "; thick: in the environment" : ""))), svg);
+  return el("figure", {class: "chart"}, el("figcaption", {}, el("b", {}, title), el("span", {}, [note, ...others.map(other => other[2])].filter(x => x).join("; "))), svg);
 }
 function go(to) {
+  if (!dream) return;
   step = Math.max(0, Math.min(dream.actions.length - 1, to));
   $("step").value = step;
   showStep();
@@ -235,16 +237,17 @@ let film = null;
 $("step").addEventListener("input", () => go(Number($("step").value)));
 $("run").addEventListener("click", () => {
   clearInterval(film);
-  film = film ? null : setInterval(() => go((step + 1) % dream.actions.length), 100);
+  film = film ? null : setInterval(() => go((step + 1) % (Number($("step").max) + 1)), 100);
   $("run").textContent = film ? "❚❚" : "▶";
 });
 
-async function take(found) {
+async function take(found, asked) {
   found.opened = await opened(found.strip);
   found.realOpened = await opened(found.real.strip);
   found.changes = before && differences(found.opened, before.opened);
   found.isData = kind === "data";
   dream = found;
+  if (!Array.isArray(asked) || asked === plan) plan = found.actions;
   showDream();
 }
 
@@ -273,7 +276,7 @@ async function startStill() {
     paint(canvas, one.moment.opened, 0, 0);
     thumbs[i].append(canvas);
   }
-  $("kinds").append(...Object.keys(still[0].dreams).map(name =>
+  $("kinds").append(...about.kinds.map(name =>
     el("button", {"data-kind": name, onclick: () => choose(name)}, words[name] || name)));
   await pick(0);
 }
@@ -290,10 +293,10 @@ const look = latest(async () => {
   moment = found;
   showMoment();
   before = null;
-  imagine(kind === "by hand" ? dream.actions : kind);
+  imagine(kind === "by hand" ? plan : kind);
 });
 const imagine = latest(async actions => {
-  await take(await ask("dream", wanted(actions)));
+  await take(await ask("dream", wanted(actions)), actions);
   simulated = moment.simulated ? simulated : null;
   if (moment.simulated) simulate(dream.actions);
 });
@@ -329,13 +332,13 @@ function choose(name) {
 
 let editing = false;
 function edit(joint, value, where = step) {
+  if (!dream || where >= plan.length) return;
   if (!editing) { before = dream; editing = true; }
   kind = "by hand";
-  const actions = dream.actions.map(row => [...row]);
-  actions[where][joint] = Math.max(-1, Math.min(1, Math.round(value * 100) / 100));
-  dream = {...dream, actions};  // what is dreamt of them follows
+  plan = plan.map(row => [...row]);
+  plan[where][joint] = Math.max(-1, Math.min(1, Math.round(value * 100) / 100));
   showJoints();
-  imagine(actions);
+  imagine(plan);
 }
 const settle = () => { editing = false; };
 
@@ -343,8 +346,8 @@ function makeJoints() {
   const boxes = about.joints.map((name, joint) => {
     const bars = el("svg", {viewBox: "0 0 300 64", preserveAspectRatio: "none", role: "img", "aria-label": `${name} over time`});
     const drag = event => {
-      if (!event.buttons && event.type !== "pointerdown") return;
-      const box = bars.getBoundingClientRect(), count = dream.actions.length;
+      if (!plan || !event.buttons && event.type !== "pointerdown") return;
+      const box = bars.getBoundingClientRect(), count = plan.length;
       const column = Math.floor((event.clientX - box.left) / box.width * count);
       step = Math.max(0, Math.min(count - 1, column));
       $("step").value = step;
@@ -361,12 +364,12 @@ function makeJoints() {
   $("joints").replaceChildren(...boxes);
 }
 function showJoints() {
-  const count = dream.actions.length, width = 300 / count;
+  const count = plan.length, width = 300 / count;
   [...$("joints").children].forEach((box, joint) => {
-    const value = dream.actions[step][joint];
+    const value = plan[Math.min(step, count - 1)][joint];
     box.querySelector("output").value = value.toFixed(2);
     box.querySelector("input").value = value;
-    box.querySelector("svg").replaceChildren(...dream.actions.flatMap((row, i) => {
+    box.querySelector("svg").replaceChildren(...plan.flatMap((row, i) => {
       const old = before && before.actions.length === count ? before.actions[i][joint] : row[joint];
       const height = Math.max(1, Math.abs(row[joint]) * 30);
       return [el("rect", {class: "column" + (i === step ? " now" : ""), x: i * width, y: 0, width, height: 64}),
@@ -379,12 +382,14 @@ function showJoints() {
 // --- keeping
 
 async function save(name, format) {
+  if (!dream) return;
   const answer = await post(name, {...wanted(dream.actions), format});
   const link = el("a", {href: URL.createObjectURL(await answer.blob()), download: `dream.${format}`});
   link.click();
   URL.revokeObjectURL(link.href);
 }
 async function copy() {
+  if (!dream) return;
   const {lines} = await ask("lines", wanted(dream.actions));
   $("lines").textContent = lines;
   $("lines").hidden = false;
@@ -445,9 +450,13 @@ function start() {
   $("source").addEventListener("change", () => { listEpisodes(); here(); });
   $("number").addEventListener("change", here);
   $("entry").addEventListener("input", here);
-  for (const id of ["steps", "seed"]) $(id).addEventListener("change", () => { before = dream; imagine(kind === "by hand" ? dream.actions : kind); });
+  for (const id of ["steps", "seed"]) $(id).addEventListener("change", () => {
+    before = dream;
+    if (kind === "by hand") plan = Array.from({length: steps()}, (_, i) => plan[i] || about.joints.map(() => 0));
+    imagine(kind === "by hand" ? plan : kind);
+  });
   $("mark").addEventListener("change", showFrames);
-  $("undo").addEventListener("click", () => { [dream, before] = [before, null]; kind = "by hand"; imagine(dream.actions); });
+  $("undo").addEventListener("click", () => { plan = before.actions; before = null; kind = "by hand"; imagine(plan); });
   $("play-episode").addEventListener("click", async () => {
     const button = $("play-episode");
     button.disabled = true;

@@ -151,6 +151,13 @@ def test_edits_do_not_pile_up(browser, url):
     browser.script("for (let i = 1; i <= 20; i++) edit(0, i / 20, 0); settle();")
     browser.wait("return dream.actions[0][0] === 1 && !!dream.changes")
     assert asked(browser, url, "dream") == 2  # the first and the last
+    # one that comes just when an earlier one is answered keeps those between
+    browser.script("""const all = take; take = async (...given) => {
+        take = all; await all(...given); edit(2, 1, 2); };
+        edit(0, -1, 0); edit(1, -1, 1); settle();""")
+    browser.wait("return dream.actions[2][2] === 1")
+    earlier = "return [dream.actions[0][0], dream.actions[1][1]]"
+    assert browser.script(earlier) == [-1, -1]
 
 
 def test_play_drive_and_watch_both_part(browser, url):
