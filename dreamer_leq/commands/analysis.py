@@ -63,7 +63,7 @@ def analyse(
     """
     runs = folder.runs
     models = [run for run in runs if dataset and is_outdated(run, MODEL)]
-    values = [run for run in runs if _has_critic(run) and is_outdated(run, VALUE)]
+    values = [run for run in runs if has_critic(run) and is_outdated(run, VALUE)]
     wanted, imagines = folder.config.analysis, folder.config.imagines
     models = models * bool(wanted.sequences and imagines)
     # with eval.episodes 0 there is no environment
@@ -166,7 +166,7 @@ def _careful(config: Config) -> str:
     return f"a lower expectile (τ = {tau:g}) is meant to be careful" * (tau < 0.5)
 
 
-def _has_critic(run: RunFolder) -> bool:
+def has_critic(run: RunFolder) -> bool:
     """Whether a phase has trained a critic."""
     phases = last_checkpoints(run).keys() - {"world_model"}
     return any("critic" in build.trained(run.config, phase) for phase in phases)

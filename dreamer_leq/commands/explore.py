@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dreamer_leq.api.loaded_run import LoadedRun
+from dreamer_leq.commands.analysis import has_critic
+from dreamer_leq.data.opening import AnyDataset
 from dreamer_leq.explorer.answers import STEPS, Answers
 from dreamer_leq.explorer.server import Server
 from dreamer_leq.explorer.session import DreamSession, refuse_unfit
@@ -22,7 +24,7 @@ LARGEST_PORT = 65535
 # flags of eval.py that mean nothing here
 _OTHERS = (
     *("episodes", "seed", "random", "video", "imagine", "open_loop", "report"),
-    "export",
+    *("export", "share"),
 )
 
 
@@ -57,7 +59,7 @@ def _serve(args: Namespace, log: Callable[[str], None]) -> None:
 def _compile(answers: Answers, log: Callable[[str], None]) -> None:
     """The programs of the first dream, so that nobody waits for it at the page."""
     log("compiling …")
-    first = {"source": "dataset", "number": 0, "entry": 0}
+    first = answers.first()
     answers.moment(first)
     answers.dream({**first, "actions": "policy", "steps": STEPS, "seed": 0})
 
@@ -86,10 +88,27 @@ def _answers(args: Namespace, log: Callable[[str], None], encoding: str) -> Answ
     folder = RunFolder(args.logdir, args.step)
     run = LoadedRun(args.logdir, args.step)
     refuse_unfit(run)
-    session = DreamSession(run, run.open_dataset(args.data, log))
+    session = DreamSession(run, _dataset(run, args.data, log))
+    if session.dataset is None:
+        log("the policy plays an episode …")
+        session.play(seed=0)
     environment = folder.facts.environment
     view = _view(environment, "image" in run.observations, log)
-    return Answers(session, view, environment, args.data, folder.step, encoding)
+    how = args.data, folder.step, encoding, has_critic(folder)
+    return Answers(session, view, environment, *how)
+
+
+def _dataset(
+    run: LoadedRun, path: str | None, log: Callable[[str], None]
+) -> AnyDataset | None:
+    """None where it isn't there any more, as of a run that was shared."""
+    try:
+        return run.open_dataset(path, log)
+    except DataError as error:
+        if path:
+            raise
+        log(f"without the dataset: {error}")
+        return None
 
 
 def _view(

@@ -51,11 +51,14 @@ class Answers:
         data: str | None = None,
         step: int | None = None,
         encoding: str = "PNG",
+        valued: bool = True,
     ) -> None:
-        """`data`: where the dataset has moved; `step`: of the policy's checkpoint."""
+        """`data`: where the dataset has moved; `step`: of the policy's checkpoint;
+        `valued`: whether a critic has been trained, whose values mean something.
+        """
         self.session, self.view = session, view
         self._environment, self._data, self._step = environment, data, step
-        self._encoding = encoding
+        self._encoding, self._valued = encoding, valued
 
     def about(self) -> dict[str, Any]:
         """What the page has to know before it asks anything."""
@@ -68,10 +71,16 @@ class Answers:
             "kinds": list(KINDS),
             "steps": STEPS,
             "longest": LONGEST,
-            "drawn": self.view is not None,
+            "valued": self._valued,
             "lengths": self._lengths(),
             "colours": list(MEMBER_COLOURS),
         }
+
+    def first(self) -> dict[str, Any]:
+        """The first moment that there is, of the dataset where there is one."""
+        lengths = self.session.lengths()
+        source = next(name for name, found in lengths.items() if found)
+        return {"source": source, "number": min(lengths[source]), "entry": 0}
 
     def play(self, body: Body) -> dict[str, Any]:
         """The policy plays an episode: its seed, length and return."""

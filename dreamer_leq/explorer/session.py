@@ -115,8 +115,10 @@ class Driven:
 class DreamSession:
     """Asks a run; remembers the episodes that were looked at or played."""
 
-    def __init__(self, run: LoadedRun, dataset: AnyDataset) -> None:
-        """For a run that `refuse_unfit` had no objection to."""
+    def __init__(self, run: LoadedRun, dataset: AnyDataset | None) -> None:
+        """For a run that `refuse_unfit` had no objection to; without its dataset there
+        are only the episodes that are played here.
+        """
         self.run, self.dataset = run, dataset
         self.observed = run.observations[0]
         self._recorded = lru_cache(EPISODES_KEPT)(self._encoded)
@@ -128,7 +130,8 @@ class DreamSession:
 
     def lengths(self) -> dict[str, dict[int, int]]:
         """Entries of each episode, by source and number."""
-        recorded = np.diff(self.dataset.offsets).tolist()
+        offsets = self.dataset.offsets if self.dataset else [0]
+        recorded = np.diff(offsets).tolist()
         played = {seed: len(episode) for seed, episode in self._played.items()}
         return {"dataset": dict(enumerate(recorded)), "played": played}
 

@@ -13,7 +13,7 @@ MOST = 64  # dreams on a page: more would make it heavy
 
 
 def still_page(answers: Answers, log: Callable[[str], None]) -> str:
-    """HTML with moments of the dataset, each dreamt on under the policy's actions, the
+    """HTML with some moments, each dreamt on under the policy's actions, the
     data's, zero, and each joint held at its ends.
     """
     about, size = answers.about(), answers.session.run.action_size
@@ -46,11 +46,12 @@ def _held(joints: list[str], size: int) -> dict[str, Any]:
 
 
 def _moments(answers: Answers, count: int) -> Iterator[dict[str, Any]]:
-    """Moments spread over the dataset's episodes, with what follows them."""
-    lengths = answers.session.lengths()["dataset"]
+    """Moments spread over the episodes that there are, with what follows them."""
+    source = answers.first()["source"]
+    lengths = answers.session.lengths()[source]
     fit = [n for n, length in lengths.items() if length > STEPS + 1] or list(lengths)
     for i in range(count):
         number = fit[i * len(fit) // count]
         last = max(0, lengths[number] - STEPS - 1)
         entry = int(last * (i + 1) / (count + 1))
-        yield {"source": "dataset", "number": number, "entry": entry}
+        yield {"source": source, "number": number, "entry": entry}

@@ -14,6 +14,7 @@ from dreamer_leq.envs.picture import Picture
 from dreamer_leq.pages.charts import MEMBER_COLOURS
 from vd4rl_loader.simulators.locomotion import make_locomotion
 from vd4rl_loader.simulators.mazes import CELL, Maze, find_maze
+from vd4rl_loader.simulators.opengl import check_rendering
 
 BODY_SIDE, MAZE_SIDE = 96, 240  # pixels
 BODIES_KEPT = 1024  # pictures
@@ -48,6 +49,7 @@ def view_of(environment: Mapping[str, Any], pixels: bool) -> View | None:
     if environment.get("maze"):
         return Paths(find_maze(environment["maze"]))
     if environment.get("suite") == "gymnasium":
+        check_rendering()
         return Bodies(environment["id"], bool(environment.get("x_position")))
     return None
 

@@ -122,8 +122,8 @@ function frame(name, strip, column, {row = 0, numbers = null, note = "", member 
 function showMoment() {
   const strip = moment.opened, names = ["really", "as the model sees it"];
   $("moment").replaceChildren(...names.map((name, row) => frame(name, strip, 0, {row, numbers: moment.numbers && moment.numbers.map(x => [x])})));
-  $("moment-facts").replaceChildren("reward expected for the policy's next action ", el("b", {}, number(moment.reward)),
-    " · value: what the critic expects from here on, later rewards counting less ", el("b", {}, number(moment.value)));
+  $("moment-facts").replaceChildren("reward expected for the policy's next action ", el("b", {}, number(moment.reward)));
+  if (about.valued) $("moment-facts").append(" · value: what the critic expects from here on, later rewards counting less ", el("b", {}, number(moment.value)));
 }
 
 // --- the dream
@@ -184,7 +184,7 @@ const curves = [
   ["reward", "Reward", "that each member expects, step by step"],
   ["value", "Value", "what the critic expects from there on, later rewards counting less"],
   ["disagreement", "Disagreement", "how far apart the members' predictions of the next state are"],
-];
+].filter(([name]) => about.valued || name !== "value");
 function showCharts() {
   const figures = curves.map(([name, title, note]) => {
     const others = [];
@@ -437,7 +437,8 @@ async function drive() {
       times.push(began);
       const pace = times.length > 1 ? 1000 * (times.length - 1) / (times.at(-1) - times[0]) : 0;
       if (times.length > 20) times.shift();
-      $("drive-is").textContent = `step ${count} · ${pace.toFixed(0)} a second · value ${number(found.value)}`
+      $("drive-is").textContent = `step ${count} · ${pace.toFixed(0)} a second`
+        + (about.valued ? ` · value ${number(found.value)}` : "")
         + (rows < 2 && moment.simulated ? " · the simulator's episode is over" : "");
       const rest = 1000 / Number($("pace").value) - (performance.now() - began);
       await new Promise(done => setTimeout(done, Math.max(0, rest)));
@@ -477,8 +478,12 @@ function start() {
   $("drive").addEventListener("click", drive);
   makeJoints();
   makeHandles();
+  if (!about.lengths.dataset.length) {
+    $("source").options[0].disabled = true;
+    $("source").value = "played";
+  }
   listEpisodes();
-  $("entry").max = about.lengths.dataset[0][1];
+  $("entry").max = about.lengths[$("source").value][0][1];
   $("entry").value = Math.floor($("entry").max / 4);  // amid things
   here();
 }

@@ -128,6 +128,7 @@ def test_what_can_not_be_explored(place):
         port = taken.getsockname()[1]
         assert f"--port {port} is in use" in line("--port", port)
     assert "--explore and --video" in line("--video", "x.mp4")
+    assert "--explore and --share" in line("--share", "./x")
     assert "name ends in .html" in line("page.txt")
     assert "can't be written" in line(run / "config.yaml/page.html")
     checkpoint = run / "checkpoints/world_model"
@@ -148,6 +149,19 @@ def test_a_run_needs_a_policy_and_a_world_model(place):
     free = write_run(place.path / "free", data, "maze", "iql", **task).path
     without = refused(place, cli.eval_main, "--logdir", free, *flags)
     assert "has no world model to dream with" in without
+
+
+def test_without_its_dataset_the_policy_plays(place, monkeypatch):
+    monkeypatch.setattr("dreamer_leq.explorer.session.LONGEST_EPISODE", 8)
+    monkeypatch.setattr("dreamer_leq.explorer.still.STEPS", 3)
+    run = maze_run(place.path)
+    (place.path / "maze.hdf5").unlink()
+    flags = ("--logdir", run, "--explore", "page.html")
+    lost = refused(place, cli.eval_main, *flags, "--data", place.path / "maze.hdf5")
+    assert "maze.hdf5" in lost
+    code, said, errors = run_here(place, cli.eval_main, *flags)
+    assert (code, errors) == (0, "") and "without the dataset: " in said
+    assert "dreaming from episode 0, entry 3" in said
 
 
 # --- the page without a server
