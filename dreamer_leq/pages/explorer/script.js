@@ -175,6 +175,7 @@ function showFrames() {
   }
   $("frames").classList.toggle("large", Boolean(dream.opened && dream.opened.rows < dream.reward.length));
   $("frames").replaceChildren(...boxes);
+  if (!still) $("mark").closest("p").hidden = !dream.opened;
   if (!still) $("change-is").textContent = dream.changes ? "orange under a frame: steps that look otherwise than before" : "";
 }
 
