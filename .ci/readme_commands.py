@@ -15,6 +15,7 @@ from vd4rl_loader.states import expected_file
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 DEBUG_SIZES = {"--episodes": "2", "--steps": "2000"}
+DEBUG_SIZES["--share"] = "./shared-run"  # not on the hub
 STATE_SUITES = ("d4rl", "neorl")
 # .ci/run does the first two itself, tensorboard never ends, benchmarks take long
 LEFT_OUT = ("pip", "pytest", "tensorboard", "benchmarks/")

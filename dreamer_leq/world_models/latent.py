@@ -426,6 +426,13 @@ class LatentWorldModel:
         """One posterior step from `state` [N]: batch holds one observation per state,
         the action that led to it and is_first [N].
         """
+        n = batch["is_first"].shape[0]
+        return self.filter_given(state, batch, self.net.rssm.gumbel(key, n))
+
+    def filter_given(self, state: RSSMState, batch: Batch, gumbel: Array) -> RSSMState:
+        """`filter` with what makes it random, [N, S, C]; with zeros the latents are the
+        likeliest ones.
+        """
         rssm, params = self.net.rssm, self.params["rssm"]
         action = jnp.where(batch["is_first"][:, None], 0.0, batch["action"])
         tokens = self.net.encode(self.params, batch)
@@ -435,5 +442,5 @@ class LatentWorldModel:
             rssm.apply(params, "action_input", action),
             rssm.apply(params, "token_input", tokens),
             batch["is_first"],
-            rssm.gumbel(key, tokens.shape[0]),
+            gumbel,
         )[0]
