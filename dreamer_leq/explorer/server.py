@@ -20,6 +20,7 @@ from dreamer_leq.system.errors import UserError
 from vd4rl_loader.errors import DataError, told
 
 ADDRESS = "127.0.0.1"
+NAMES = (ADDRESS, "localhost")  # what a browser may call it, also by a forwarded port
 LARGEST = 1 << 20  # bytes of a question
 
 
@@ -51,13 +52,8 @@ class Server(ThreadingHTTPServer):
         self._tasks = SimpleQueue()
 
     @property
-    def hosts(self) -> tuple[str, ...]:
-        """What a browser may call this address."""
-        return tuple(f"{name}:{self.server_port}" for name in (ADDRESS, "localhost"))
-
-    @property
     def url(self) -> str:
-        return f"http://{self.hosts[0]}/"
+        return f"http://{ADDRESS}:{self.server_port}/"
 
     def show(self, page: str, answers: Asked) -> None:
         """What is served from now on."""
@@ -71,6 +67,10 @@ class Server(ThreadingHTTPServer):
                 _settle(*task)
         finally:
             self.shutdown()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a page that was closed
+            super().handle_error(request, client_address)
 
     def stop(self) -> None:
         self._tasks.put(None)
@@ -99,7 +99,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if not self._is_ours():
-            self._answer(HTTPStatus.FORBIDDEN, b"", "text/plain")
+            said = f"open {self.server.url} instead".encode()
+            self._answer(HTTPStatus.FORBIDDEN, said, "text/plain")
         elif self.path == "/":
             self._answer(HTTPStatus.OK, self.server.page, "text/html; charset=utf-8")
         else:
@@ -134,9 +135,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _is_ours(self) -> bool:
         """Whether this is asked of this host, by its own page where by any."""
-        origin = self.headers.get("Origin")
-        ours = [f"http://{host}" for host in self.server.hosts]
-        return self.headers.get("Host") in self.server.hosts and origin in (None, *ours)
+        host = self.headers.get("Host", "")
+        own = self.headers.get("Origin") in (None, f"http://{host}")
+        return own and host.partition(":")[0] in NAMES
 
     def _is_json(self) -> bool:
         return self.headers.get_content_type() == "application/json"
