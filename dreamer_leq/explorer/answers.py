@@ -72,6 +72,7 @@ class Answers:
             "steps": STEPS,
             "longest": LONGEST,
             "valued": self._valued,
+            "together": self._together,
             "lengths": self._lengths(),
             "colours": list(MEMBER_COLOURS),
         }
@@ -92,10 +93,10 @@ class Answers:
     def moment(self, body: Body) -> dict[str, Any]:
         """What there is at a moment, and what the run thinks of it."""
         moment = _moment(body)
-        real, model = self.session.pictured(moment)
+        both = np.stack([self.session.seen(moment), self.session.reconstructed(moment)])
         return {
-            "picture": self._strip(self._shown(np.stack([real, model])[:, None])),
-            "numbers": self._numbers(np.stack([real, model])),
+            "picture": self._strip(self._shown(both[:, None])),
+            "numbers": self._numbers(both),
             "value": self.session.value(moment),
             "reward": self.session.expected_reward(moment),
             "simulated": self.session.can_simulate(moment),
@@ -106,23 +107,21 @@ class Answers:
         moment, actions, seed = self._wanted(body)
         dream = self.session.dream(moment, actions, seed)
         real = self.session.real(moment, len(dream.action))
-        pictures = self._pictures(moment, dream)
-        apart = pictures is None or len(pictures) == len(dream.reward)
         return {
             "actions": dream.action.astype(float).tolist(),
-            "strip": self._strip(pictures),
+            "strip": self._strip(self._pictures(moment, dream)),
             "numbers": self._numbers(dream.seen),
             "reward": _plain(dream.reward),
             "value": _plain(dream.value),
             "disagreement": _plain(dream.disagreement),
             "going": _plain(dream.cont),
-            "real": self._real(real, drawn=apart),  # else it is in the same picture
+            "real": self._real(moment, real, drawn=not self._together),
         }
 
     def simulate(self, body: Body) -> dict[str, Any]:
         """What the environment shows under the same actions."""
         moment, actions, _ = self._wanted(body)
-        return self._real(self.session.simulate(moment, actions))
+        return self._real(moment, self.session.simulate(moment, actions))
 
     def lines(self, body: Body) -> dict[str, str]:
         """Python that dreams the same."""
@@ -144,8 +143,9 @@ class Answers:
             raise UserError("format: give mp4 or gif")
         dream = self.session.dream(moment, actions, seed)
         pictures = self._pictures(moment, dream)
-        members = len(pictures) == len(dream.reward)
-        frames = dream_grid(pictures, dream.reward) if members else pictures[0]
+        frames = pictures[0]
+        if not self._together:
+            frames = dream_grid(pictures, dream.reward)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, f"dream.{kind}")
             write_video(file, frames)
@@ -199,6 +199,11 @@ class Answers:
         steps = _whole(body, "steps", 1, LONGEST)
         return moment, self.session.actions(moment, kind, steps, seed), seed
 
+    @property
+    def _together(self) -> bool:
+        """Whether all members, and what really followed, are in one picture."""
+        return self.view is not None and self.view.together
+
     def _lengths(self) -> dict[str, list[list[int]]]:
         """[number, entries] of each episode, by source."""
         known = self.session.lengths()
@@ -207,19 +212,23 @@ class Answers:
     def _pictures(self, moment: Moment, dream: Dream) -> np.ndarray | None:
         if self.view is None:
             return None
-        start = self.session.pictured(moment)[0]
+        start = self.session.seen(moment)
         real = self.session.real(moment, len(dream.action)).seen
         return self.view.dreamt(start, dream.seen, real)
 
-    def _real(self, real: Real, drawn: bool = True) -> dict[str, Any]:
+    def _real(self, moment: Moment, real: Real, drawn: bool = True) -> dict[str, Any]:
+        pictures = None
+        if self.view and drawn and len(real.seen):
+            start = self.session.seen(moment)
+            pictures = self.view.followed(start, real.seen)
         return {
-            "strip": self._strip(self._shown(real.seen[None]) if drawn else None),
+            "strip": self._strip(pictures),
             "numbers": self._numbers(real.seen[None]),
             "reward": _plain(real.reward),
         }
 
     def _shown(self, seen: np.ndarray) -> np.ndarray | None:
-        return self.view.shown(seen) if self.view and seen.size else None
+        return self.view.shown(seen) if self.view else None
 
     def _strip(self, pictures: np.ndarray | None) -> dict[str, Any] | None:
         """Pictures [R, H, S, S, 3] as one image of R rows and H columns."""

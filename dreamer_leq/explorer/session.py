@@ -162,10 +162,13 @@ class DreamSession:
         start = self._start(moment)
         return float(self.run.imagine(start, horizon=1, member="all").reward.mean())
 
-    def pictured(self, moment: Moment) -> tuple[np.ndarray, np.ndarray]:
-        """What is observed at a moment, and what the model makes of it: [...] both."""
-        real = self.episode(moment).entries[self.observed][moment.entry]
-        return real, self.run.decode(self._start(moment))[self.observed]
+    def seen(self, moment: Moment) -> np.ndarray:
+        """What is observed at a moment."""
+        return self.episode(moment).entries[self.observed][moment.entry]
+
+    def reconstructed(self, moment: Moment) -> np.ndarray:
+        """What the model makes of it."""
+        return self.run.decode(self._start(moment))[self.observed]
 
     def real(self, moment: Moment, steps: int) -> Real:
         """What followed in the episode."""

@@ -1,7 +1,4 @@
-"""How what a run observes is drawn: pictures [..., S, S, 3] of images or of states.
-
-A view says with `rows` what it draws of a dream: a row for each member, or one for all.
-"""
+"""How what a run observes is drawn: pictures [..., S, S, 3] of images or of states."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -26,6 +23,8 @@ _REAL = (20, 22, 26)
 class View(Protocol):
     """Draws observations of one kind of run."""
 
+    together: bool  # whether one row of pictures shows all members, and what followed
+
     def shown(self, seen: np.ndarray) -> np.ndarray:
         """Pictures of observations [..., D] or [..., S, S, 3]."""
         ...
@@ -36,6 +35,10 @@ class View(Protocol):
         """Pictures [R, H, S, S, 3] of a dream [M, H, ...] that began with `start`,
         beside what really followed, [h, ...].
         """
+        ...
+
+    def followed(self, start: np.ndarray, real: np.ndarray) -> np.ndarray:
+        """Pictures [1, h, S, S, 3] of what followed `start` in an environment."""
         ...
 
 
@@ -57,6 +60,8 @@ def view_of(environment: Mapping[str, Any], pixels: bool) -> View | None:
 class Images:
     """What is seen already."""
 
+    together = False
+
     def shown(self, seen: np.ndarray) -> np.ndarray:
         return seen
 
@@ -65,9 +70,14 @@ class Images:
     ) -> np.ndarray:
         return seen
 
+    def followed(self, start: np.ndarray, real: np.ndarray) -> np.ndarray:
+        return real[None]
+
 
 class Bodies:
     """Locomotion in MuJoCo's picture; where a state lacks the position x, it is 0."""
+
+    together = False
 
     def __init__(self, task: str, x_position: bool) -> None:
         self._env = make_locomotion(task, x_position)
@@ -95,11 +105,16 @@ class Bodies:
     ) -> np.ndarray:
         return self.shown(seen)
 
+    def followed(self, start: np.ndarray, real: np.ndarray) -> np.ndarray:
+        return self.shown(real[None])
+
 
 class Paths:
     """A maze from above: all members' ways so far in their colours, the real one
     black.
     """
+
+    together = True
 
     def __init__(self, maze: Maze) -> None:
         self._maze = maze
@@ -128,6 +143,9 @@ class Paths:
             for h in range(2, 2 + seen.shape[1])
         ]
         return np.stack([self._drawn(start, some, side) for some in so_far])[None]
+
+    def followed(self, start: np.ndarray, real: np.ndarray) -> np.ndarray:
+        return self.dreamt(start, real[None][:0], real)  # by no member
 
     def _drawn(
         self, centre: np.ndarray, ways: Mapping[tuple, np.ndarray], side: float

@@ -157,9 +157,8 @@ function showFrames() {
   }
   const rows = dream.opened ? dream.opened.rows : dream.numbers.length;
   for (let row = 0; row < rows; row++) {
-    const together = rows < dream.reward.length;
-    const box = frame(together ? "all members; black: what really followed" : `member ${row + 1}`, dream.opened, step,
-      {row, numbers: dream.numbers, note: together ? "" : number(dream.reward[row][step]), member: together ? null : row});
+    const box = frame(about.together ? "all members; black: what really followed" : `member ${row + 1}`, dream.opened, step,
+      {row, numbers: dream.numbers, note: about.together ? "" : number(dream.reward[row][step]), member: about.together ? null : row});
     box.dataset.row = row;
     if (dream.changes) {
       const change = dream.changes[row];
@@ -173,7 +172,7 @@ function showFrames() {
     }
     boxes.push(box);
   }
-  $("frames").classList.toggle("large", Boolean(dream.opened && dream.opened.rows < dream.reward.length));
+  $("frames").classList.toggle("large", about.together);
   $("frames").replaceChildren(...boxes);
   if (!still) $("mark").closest("p").hidden = !dream.opened;
   if (!still) $("change-is").textContent = dream.changes ? "orange under a frame: steps that look otherwise than before" : "";

@@ -47,7 +47,7 @@ def test_what_is_known_of_a_moment(maze):
     lengths = maze.lengths()
     assert lengths["played"] == {3: PLAYED} and len(lengths["dataset"]) > 1
     for moment in (RECORDED, HERE):
-        real, model = maze.pictured(moment)
+        real, model = maze.seen(moment), maze.reconstructed(moment)
         assert real.shape == model.shape and real.dtype == model.dtype
         said = maze.value(moment), maze.expected_reward(moment)
         assert np.isfinite(said).all()
@@ -162,6 +162,9 @@ def test_a_maze_shows_every_members_way():
     columns = np.nonzero((pictures[0, -1] == orange).all(-1))[1]
     assert columns.min() < MAZE_SIDE // 2 < reach[-1]
     assert view.shown(seen).shape == (2, 4, MAZE_SIDE, MAZE_SIDE, 3)
+    followed = view.followed(start, seen[0])[0]
+    assert not (followed == blue).all(-1).any()  # by nobody who dreams
+    assert (followed[0] != followed[-1]).any()
     view.dreamt(start, np.full_like(seen, np.nan), ways[:0])  # a model that ran away
 
 
