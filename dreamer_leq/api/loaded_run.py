@@ -26,6 +26,7 @@ from dreamer_leq.data.opening import AnyDataset, open_data_at
 from dreamer_leq.evaluation.agent import Agent, Carry
 from dreamer_leq.evaluation.rollouts import score
 from dreamer_leq.evaluation.scores import Scores
+from dreamer_leq.run import hub
 from dreamer_leq.run.folder import RunFolder
 from dreamer_leq.system.errors import UserError
 from dreamer_leq.world_models.frames import Frames
@@ -57,6 +58,8 @@ def load_run(
         such run, or can't be reached.
     """
     if revision is not None:
+        if not str(logdir).startswith(hub.SCHEME):
+            raise UserError(f"revision {revision!r}: {logdir} is not on the hub")
         logdir = f"{logdir}@{revision}"
     return LoadedRun(logdir, step)
 

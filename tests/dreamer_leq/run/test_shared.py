@@ -282,6 +282,11 @@ def test_what_is_no_address(address):
         from_presets("debug", pretrained=address)
 
 
+def test_a_folder_has_no_revisions(shared):
+    with pytest.raises(dl.UserError, match=r"'v1': .*given is not on the hub"):
+        dl.load_run(shared, revision="v1")
+
+
 def test_a_wrong_address_on_the_command_line(capsys):
     assert cli.eval_main(["--logdir", "hf://a", "--episodes", "1"]) == 2
     assert capsys.readouterr().err.startswith("error: 'hf://a' is not a run's folder")
