@@ -1,4 +1,6 @@
-"""World model and LEQ from pixels, on random numbers of the right shapes."""
+"""World model, LEQ and an own encoder from pixels, on random numbers of the right
+shapes.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,8 +10,10 @@ import jax.numpy as jnp
 from case import GRID, Case, Setup, side_by_side
 
 from dreamer_leq.config import Config
+from dreamer_leq.data.frames import Shifted, StackedTransitions
 from dreamer_leq.data.sampling import Transitions, Windows
 from dreamer_leq.run import build
+from dreamer_leq.world_models.frames import Frames
 from dreamer_leq.world_models.latent import LatentWorldModel, ObservationSpec
 from dreamer_leq.world_models.latent_training import WorldModelTraining
 
@@ -63,6 +67,30 @@ def leq(config: Config, frames: int) -> Setup:
     sampler = Transitions(frames - 1, config.leq.batch, ("deter", "stoch"))
     setup = Setup(make, sampler, size, net.dtype.name)
     return side_by_side(setup, len(config.members)) if config.members else setup
+
+
+def own_encoder(config: Config, frames: int) -> Setup:
+    """The algorithm that the flags name, on stacked frames through its own encoder."""
+    side, name = config.data.image_size, config.algorithm
+    net = build.frame_net(config, ObservationSpec(side, 0, ACTIONS))
+    learner = build.learner(config, name, Frames(None, net), ACTIONS)
+    batch, steps = getattr(config, name).batch, learner.steps
+
+    def make():
+        keys = jax.random.split(jax.random.key(0))
+        block = jax.random.bits(keys[0], (SMALL_FRAMES, side, side, 3), "uint8")
+        arrays = _transitions(frames) | {
+            "image": _repeated(block, frames),
+            "transition": jnp.arange(frames - steps),
+            "first": jnp.zeros(frames, jnp.int32),
+        }
+        hyper = {key: jnp.float32(v[0]) for key, v in config.varying.items()}
+        phase = Shifted(learner, config.frames.shift)
+        return phase, learner.init(keys[1], hyper, {}), arrays
+
+    settings = dict(steps=steps, gamma=config.gamma, stack=config.frames.stack)
+    sampler = StackedTransitions(frames - steps, batch, ("image",), **settings)
+    return Setup(make, sampler, f"{batch} of {side} px", net.dtype.name)
 
 
 def _transitions(frames: int) -> dict[str, jax.Array]:
@@ -144,6 +172,7 @@ def _memory(preset: str, on: tuple[str, ...]) -> Case:
     return replace(case, small=(), small_entries=None, variants=REMAT, timed=False)
 
 
+DRQ = ("--configs", "vd4rl", "drq_bc", "--data.image_size", "84")
 CASES = {
     **_of_a_size("demo", on=("cpu", "gpu")),
     **_of_a_size("size1m", on=("cpu", "gpu")),
@@ -157,6 +186,13 @@ CASES = {
     "grid_12m": _grid("size12m", on=("gpu",)),
     "remat_1m": _remat("size1m", on=("cpu",)),
     "remat_12m": _remat("size12m", on=("gpu",)),
+    "frames_drq_bc": Case(
+        about="DrQ+BC from stacked frames, 84 px",
+        setup=own_encoder,
+        flags=DRQ,
+        entries=FRAMES,
+        small_entries=SMALL_FRAMES,
+    ),
     "memory_12m": _memory("size12m", on=("cpu", "gpu")),
     "memory_50m": _memory("size50m", on=("gpu",)),
 }

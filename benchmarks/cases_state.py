@@ -1,7 +1,7 @@
 """All phases on state vectors, on random numbers of halfcheetah's and walker2d's sizes.
 
-The paper's sizes, for CPUs and GPUs alike. LEQ's starts come from an expanded dataset,
-as in a run.
+The papers' sizes, for CPUs and GPUs alike. LEQ's starts come from an expanded dataset,
+as in a run, and imagined rows from a ring that a rollout has filled.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from case import GRID, Case, Rare, Setup, side_by_side
 
+from dreamer_leq.algorithms.learner import Learner
 from dreamer_leq.config import Config
 from dreamer_leq.data.sampling import Everything, Transitions
 from dreamer_leq.run import build
@@ -24,11 +25,16 @@ from dreamer_leq.world_models.ensemble_training import (
 )
 from dreamer_leq.world_models.latent import ObservationSpec
 from dreamer_leq.world_models.mlp_ensemble import MLPEnsemble
+from dreamer_leq.world_models.vectors import Vectors
 from vd4rl_loader.states import IDENTITY
 
 SPEC = ObservationSpec(image_size=0, vector_size=17, action_size=6)
 EPISODE = 1000  # transitions
 # halfcheetah's imagination goes on to the horizon
+ALGORITHMS = (
+    *("td3_bc", "iql", "rebrac", "cql", "edac", "mopo", "combo", "rambo", "mobile"),
+    *("mobile_star", "cbop"),
+)
 PAPER = ("--configs", "d4rl_mujoco", "--task", "halfcheetah-medium")
 
 
@@ -75,15 +81,34 @@ def leq(config: Config, transitions: int) -> Setup:
     return _expanding(config, setup) if config.expansion.interval else setup
 
 
+def algorithm(config: Config, transitions: int) -> Setup:
+    """The algorithm that the flags name; it refreshes its rows once in a while."""
+    name = config.algorithm
+    setup, learner = _policy(config, transitions, name), _learner(config, name)
+    if not learner.refresh_every:
+        return setup
+    return _refreshing(
+        setup, learner.refreshed, learner.refresh_every, learner.refresh_rows
+    )
+
+
+def _learner(config: Config, name: str) -> Learner:
+    """Against an untrained ensemble, or the vectors as they are."""
+    size = SPEC.vector_size
+    vectors = config.world_model == "vectors"
+    world = Vectors(jnp.zeros(size), jnp.ones(size)) if vectors else _untrained(config)
+    return build.learner(config, name, world, SPEC.action_size)
+
+
 def _policy(config: Config, transitions: int, name: str) -> Setup:
     """A learner's phase."""
     phase = getattr(config, name)
 
     def make():
-        learner = build.learner(config, name, _untrained(config), SPEC.action_size)
+        learner = _learner(config, name)
         arrays = _transitions(transitions) | {"transition": _starts(transitions)}
-        if "return" in learner.reads:
-            arrays["return"] = arrays["reward"]
+        made_up = {"return": arrays["reward"], "next_action": arrays["action"]}
+        arrays |= {name: made_up[name] for name in learner.reads}
         hyper = {key: jnp.float32(v[0]) for key, v in config.varying.items()}
         return learner, learner.init(jax.random.key(1), hyper, {}), arrays
 
@@ -95,15 +120,19 @@ def _policy(config: Config, transitions: int, name: str) -> Setup:
 def _expanding(config: Config, setup: Setup) -> Setup:
     """With the expansion that fills the ring of D_model once in a while."""
     c = config.expansion
-    sampler = replace(setup.sampler, batch=c.starts)
+    return _refreshing(setup, "expanding the dataset", c.interval, c.starts)
+
+
+def _refreshing(setup: Setup, what: str, every: int, rows: int) -> Setup:
+    """With the learner's `refresh` from so many rows once in `every` updates."""
+    sampler = replace(setup.sampler, batch=rows)
     gather = jax.jit(lambda arrays: sampler.gather(arrays, sampler.draw(key)))
     key = jax.random.key(3)
 
     def run(learner, state, arrays):
         return refreshed(1, learner, state, gather(arrays), jax.random.key(4))[0]
 
-    rare = Rare("expanding the dataset", c.interval, run)
-    return replace(setup, rare=rare)
+    return replace(setup, rare=Rare(what, every, run))
 
 
 def _untrained(config: Config) -> MLPEnsemble:
@@ -139,6 +168,12 @@ def _case(about: str, setup: Callable[[Config, int], Setup]) -> Case:
     return Case(about, setup, PAPER, entries=1_000_000)
 
 
+def _algorithm(name: str) -> Case:
+    """An algorithm with its own preset, on the paper's data."""
+    flags = (*PAPER[:2], name, *PAPER[2:])
+    return replace(_case(f"{name}, states", algorithm), flags=flags)
+
+
 def _grid() -> Case:
     """Without expansions, which all members do alike."""
     case = _case("LEQ on state vectors: one and four τ", leq)
@@ -152,4 +187,4 @@ CASES = {
     "state_fqe": _case("fitted Q evaluation, states", fitted_q),
     "state_leq": _case("LEQ on state vectors", leq),
     "state_grid": _grid(),
-}
+} | {f"state_{name}": _algorithm(name) for name in ALGORITHMS}

@@ -1,13 +1,14 @@
-"""Updates of the official LEQ code beside ours: on one core, in turns, as ratios.
+"""Updates of public code beside ours: on one core, in turns, as ratios.
 
     python benchmarks/official.py --checkout LEQ LEQ_DV3 --python VENV/bin/python
 
-A checkout is a folder with github.com/kwanyoungpark/LEQ (state vectors) or with
-github.com/kwanyoungpark/LEQ_DV3 (pixels). The Python that is named imports it as it
+A checkout is a folder with the code of LEQ (kwanyoungpark/LEQ for state vectors,
+kwanyoungpark/LEQ_DV3 for pixels), CORL (corl-team/CORL), OfflineRL-Kit
+(yihaosun1124/OfflineRL-Kit), IQL (ikostrikov/implicit_q_learning), ReBRAC (DT6A/ReBRAC)
+or V-D4RL (conglu1997/v-d4rl), all on GitHub. The Python that is named imports it as it
 is; docs/performance.md says what it needs. Both sides have random weights and data of
 the same sizes, and are compiled before the first turn. Ours is run as in training,
-many updates a dispatch, and theirs as in theirs, one by one. Figures go to
-OUT/official.json.
+many updates a dispatch, and theirs as in theirs. Figures go to OUT/official.json.
 """
 
 import argparse
@@ -36,6 +37,14 @@ KINDS = {
         "official_pixels",
         ("world_model_12m", "leq_12m", "reinforce_12m"),
     ),
+    "algorithms/offline/td3_bc.py": (
+        "official_corl",
+        ("state_td3_bc", "state_iql", "state_cql", "state_edac"),
+    ),
+    "run_example/run_mobile.py": ("official_kit", ("state_mopo", "state_mobile")),
+    "value_net.py": ("official_iql", ("state_iql",)),
+    "src/algorithms/rebrac.py": ("official_rebrac", ("state_rebrac",)),
+    "drqbc/drqv2.py": ("official_drq", ("frames_drq_bc",)),
 }
 
 
@@ -53,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = parse(argv)
         asked = [each for path in args.checkout for each in cases(path)]
+        asked = chosen(asked, args.only)
         python = executable(args.python)
         pin(1)
         about = {"command": shlex.join(["python", "benchmarks/official.py", *argv])}
@@ -76,8 +86,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         allow_abbrev=False,
     )
     add, now = parser.add_argument, time.strftime("%Y-%m-%dT%H-%M-%S")
-    add("--checkout", nargs="+", type=Path, required=True, help="one or both")
-    add("--python", required=True, help="that runs the official code")
+    add("--checkout", nargs="+", type=Path, required=True, help="one or several")
+    add("--python", required=True, help="that runs this code")
+    add("--only", nargs="+", help="cases")
     add("--sequences", type=int, default=2, help="of 16 steps, from pixels (2)")
     add("--turns", type=int, default=7, help="of each side (7)")
     add("--seconds", type=float, default=2.0, help="of each turn, about (2)")
@@ -95,7 +106,18 @@ def cases(checkout: Path) -> list[Asked]:
         if (checkout / file).is_file():
             return [Asked(name, module, checkout.resolve()) for name in names]
     files = " nor ".join(KINDS)
-    raise UserError(f"--checkout: {checkout}: not the official code, neither {files}")
+    raise UserError(f"--checkout: {checkout}: none of this code, neither {files}")
+
+
+def chosen(asked: list[Asked], only: list[str] | None) -> list[Asked]:
+    """Those of the cases in `only`, or all. Raises UserError."""
+    names = {each.case for each in asked}
+    if unknown := set(only or ()) - names:
+        known = ", ".join(sorted(names))
+        raise UserError(
+            f"--only: no case {', '.join(sorted(unknown))}; there are {known}"
+        )
+    return [each for each in asked if not only or each.case in only]
 
 
 def executable(python: str) -> str:
@@ -108,7 +130,7 @@ def executable(python: str) -> str:
 def compared(asked: Asked, python: str, args: argparse.Namespace) -> dict[str, Any]:
     """A row: facts of both sides, and their seconds per update in each turn."""
     case, module, checkout = asked
-    say(f"{case}: compiling the official update, which can take minutes")
+    say(f"{case}: compiling the public update, which can take minutes")
     try:
         theirs = Side(python, checkout, module, case, args.sequences)
     except SideFailed as error:

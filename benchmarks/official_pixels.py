@@ -12,7 +12,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from official_timing import Compiled, one_by_one, stand_in
+from official_timing import Compiled, waiting
+from stand_ins import one_by_one, stand_in
 from turns import LENGTH, Facts
 
 ACTION = 6
@@ -58,7 +59,7 @@ def build(case: str, sequences: int) -> tuple[Facts, Callable[[int], float]]:
     size = f"{sequences} x {LENGTH}"
     if frozen:
         size = f"{sequences * LENGTH} starts, H={config.imag_length}"
-    return agent.program.facts | {"size": size}, one_by_one(update)
+    return agent.program.facts | {"size": size}, one_by_one(waiting(update))
 
 
 def _timed(official: type) -> type:

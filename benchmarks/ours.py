@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import cases_pixel
 import jax
 from cases import CASES
 from measuring import Program
@@ -13,7 +14,7 @@ def build(name: str, sequences: int) -> tuple[Facts, Callable[[int], float]]:
     """The facts of a case of a CPU's size, and the seconds of n of its updates."""
     case = CASES[name]
     flags = ()
-    if name != "state_leq":
+    if name in cases_pixel.CASES:
         starts = sequences * LENGTH
         flags = ("--latent.batch", str(sequences), "--leq.batch", str(starts))
     config = case.config("", small=True, flags=flags)
@@ -22,7 +23,7 @@ def build(name: str, sequences: int) -> tuple[Facts, Callable[[int], float]]:
     program.seconds(1)
     facts = {
         "size": setup.size,
-        "jax": jax.__version__,
+        "library": f"JAX {jax.__version__}",
         "flop": program.flops(),
         "compile_cpu_seconds": program.compile_cpu_seconds,
         "matmul_peak": matmul_peak(setup.dtype)[0],

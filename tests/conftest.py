@@ -1,5 +1,6 @@
 """One folder of compiled programs for all that a run of the tests starts: its own
 processes, those of pytest-xdist and the commands, which share what one has compiled.
+Most of the tests' time is the compiler's, so it compiles quickly instead of well.
 """
 
 import gc
@@ -7,17 +8,25 @@ import os
 import shutil
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 FOLDER = "JAX_COMPILATION_CACHE_DIR"
 SHORTEST = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
-QUICKLY = "JAX_DISABLE_MOST_OPTIMIZATIONS"  # most of the tests' time is the compiler's
+QUICKLY = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+# What kernels are made by takes three times as long as what made them before; from
+# jaxlib 0.11 on it is the only way, and the flag would end the process.
+EMITTERS = "--xla_cpu_use_fusion_emitters=false"
 MAPPINGS = 20_000  # of memory; Linux allows a process 65,530
 
 
 def pytest_configure(config):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA on what it has loaded
     os.environ.setdefault(QUICKLY, "1")
+    flags = os.environ.get("XLA_FLAGS", "")
+    known = tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11)
+    if known and EMITTERS not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {EMITTERS}".strip()
     if FOLDER not in os.environ:
         config.compiled_programs = tempfile.mkdtemp(prefix="pytest-jax-")
         os.environ[FOLDER] = config.compiled_programs

@@ -6,6 +6,9 @@ vmapped product loses its last rows (jax-ml/jax#39103). Both are compared here, 
 machine the tests run on, with what must be the same numbers.
 """
 
+import os
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import jaxlib
@@ -20,6 +23,12 @@ ADVICE = (
     "or, on the CPU, switch the faulty fusion off before Python starts:\n"
     "    export XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=\n"
 )
+
+
+# conftest.py takes other kernels than users have
+EMITTERS = "xla_cpu_use_fusion_emitters"
+THEIRS = {EMITTERS: True} if EMITTERS in os.environ.get("XLA_FLAGS", "") else None
+jit = partial(jax.jit, compiler_options=THEIRS)
 
 
 @pytest.fixture(autouse=True)
@@ -70,8 +79,8 @@ def test_vmapped_gradients_equal_gradients_one_by_one(
     def pullback(params, x, direction):
         return jax.vjp(network, params, x)[1](direction)
 
-    together = jax.jit(jax.vmap(pullback, (None, None, 0)))(params, x, directions)
-    one_by_one = [jax.jit(pullback)(params, x, d) for d in directions]
+    together = jit(jax.vmap(pullback, (None, None, 0)))(params, x, directions)
+    one_by_one = [jit(pullback)(params, x, d) for d in directions]
     apart = jax.tree.map(lambda *rows: np.stack(rows), *one_by_one)
     for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(apart), strict=True):
         error = np.linalg.norm(a - b) / np.linalg.norm(b)
@@ -85,7 +94,7 @@ def test_rowwise_reduction_of_a_vmapped_product_keeps_every_row(rows):
     numbers = np.arange(rows, dtype=np.float32)
     x = np.stack([numbers, np.zeros(rows, np.float32), np.zeros(rows, np.float32)], 1)
 
-    @jax.jit
+    @jit
     def square_norms(x):
         return jax.vmap(lambda row: jnp.sum(jnp.square(turn @ row)))(x)
 

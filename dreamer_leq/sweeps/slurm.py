@@ -61,8 +61,9 @@ class Slurm:
                 "--engine slurm: there is no srun here: run this where Slurm's "
                 "commands are, such as a login node"
             )
+        again = {f"{cluster}_max_num_timeout": _TIMEOUTS}
         self._executor = submitit.AutoExecutor(
-            folder=folder / "slurm", cluster=cluster, slurm_max_num_timeout=_TIMEOUTS
+            folder=folder / "slurm", cluster=cluster, **again
         )
         own = {"slurm_signal_delay_s": SIGNAL_SECONDS}
         own |= {"slurm_partition": partition} if partition else {}
@@ -101,7 +102,8 @@ class Slurm:
         try:
             return job.result()
         except Exception as error:  # what ended it, told by submitit
-            lines = [line for line in str(error).splitlines() if line.strip()]
+            told = str(error).partition("You can check full logs")[0]
+            lines = [line for line in told.splitlines() if line.strip(" -")]
             reason = lines[-1].strip() if lines else type(error).__name__
             reason = f"{reason} (its log: {job.paths.stderr})"
             return Outcome(name, 1, reason, stopped=self._stopping)

@@ -199,8 +199,9 @@ def main():
 
 def started(count):
     """A process with so many devices."""
-    flag = f"--xla_force_host_platform_device_count={count}"
-    environment = os.environ | {"XLA_FLAGS": flag, "PYTHONPATH": str(ROOT)}
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count="
+    environment = {"XLA_FLAGS": f"{flags}{count}", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | environment
     command, pipe = [sys.executable, __file__], subprocess.PIPE
     return subprocess.Popen(command, env=environment, stdout=pipe)
 
