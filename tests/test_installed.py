@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from workplace import SHARED
 
 from dreamer_leq import config as configs
 
@@ -45,8 +46,8 @@ def run(installed, place, command, *flags):
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(installed),
         **{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "XDG_CACHE_HOME": str(place / "cache"),
+        **{k: os.environ[k] for k in (*SHARED, "XLA_FLAGS") if k in os.environ},
         **{k: v for k, v in os.environ.items() if k.startswith("MUJOCO")},
     }
     words = [sys.executable, installed / "bin" / command, *flags]

@@ -50,7 +50,7 @@ KEYS = {
 }
 STATES = from_presets("d4rl_mujoco", "debug", **KEYS)
 RSSM = from_presets("d4rl_rssm", "debug", **KEYS)
-PHASES = ("world_model", "ensemble", "fqe", "leq", "reencoding")
+PHASES = ("world_model", "ensemble", "leq", "reencoding")
 
 
 # --- what a process finds out with its devices
@@ -125,11 +125,6 @@ def learner_of_states(name, devices):
     sampler = Transitions(len(starts), BATCH, ("vector",))
     source, _ = place(DATA | {"transition": starts}, sampler, "device", devices)
     return learner, parameters(learner.networks), source
-
-
-def fqe(devices):
-    learner, params, source = learner_of_states("fqe", devices)
-    return learner, learned(learner, params), source
 
 
 def leq(devices):
