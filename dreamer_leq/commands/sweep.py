@@ -29,13 +29,15 @@ from dreamer_leq.sweeps.table import Watch, clock
 from dreamer_leq.system.errors import UserError
 from dreamer_leq.system.files import write_json
 from dreamer_leq.system.interrupts import Interrupts
+from vd4rl_loader.errors import disk_trouble
 
 RESULTS = "results.csv"
 Log = Callable[[str], None]
 
 
 def sweep(args: Namespace, log: Log) -> int:
-    """What `sweep` does with its flags; returns the exit code: 1 where jobs failed.
+    """What `sweep` does with its flags; returns the exit code: 1 where jobs failed, or
+    their results can't be written.
 
     Raises UserError before anything starts.
     """
@@ -50,9 +52,8 @@ def sweep(args: Namespace, log: Log) -> int:
     log(f"{len(jobs)} jobs in {told.folder}")
     with Interrupts() as interrupts, Watch(log) as watch:
         state = drive(jobs, engine, interrupts, watch=watch)
-    if interrupts.pending is None:
-        _show(told, jobs, log)
-    return _ended(state, interrupts, log)
+    shown = interrupts.pending is not None or _shown(told, jobs, log)
+    return _ended(state, interrupts, log) or int(not shown)
 
 
 def _engine(args: Namespace, told: SweepFile) -> Engine:
@@ -88,6 +89,20 @@ def _begin(told: SweepFile, jobs: Sequence[Job]) -> None:
             f"{told.folder}: can't be written to: {error.strerror}; name another "
             f"`folder` in {told.path}"
         ) from None
+
+
+def _shown(told: SweepFile, jobs: Sequence[Job], log: Log) -> bool:
+    """Whether the results could be written; a full disk is said, after which it must
+    still be said which jobs failed.
+    """
+    try:
+        _show(told, jobs, log)
+    except OSError as error:
+        if (trouble := disk_trouble(error)) is None:
+            raise
+        log(f"no results in {told.folder}: {trouble}; the same command writes them")
+        return False
+    return True
 
 
 def _show(told: SweepFile, jobs: Sequence[Job], log: Log) -> None:

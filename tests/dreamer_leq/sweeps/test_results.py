@@ -1,6 +1,7 @@
 """What a sweep's runs have shown: data, tables, and what was chosen."""
 
 import csv
+import errno
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import report_files as files
 
 from dreamer_leq import config as configs
 from dreamer_leq.cli import eval_main
-from dreamer_leq.commands.sweep import _begin, _show
+from dreamer_leq.commands.sweep import _begin, _show, _shown
 from dreamer_leq.config.checks import relevant
 from dreamer_leq.config.command import command, parsed
 from dreamer_leq.config.tasks import is_task
@@ -175,6 +176,16 @@ def test_a_sweep_ends_in_its_table_and_can_be_compared(
         tables.append(capsys.readouterr().out)
     assert tables[0] == tables[1] and "70.5 ± 1.5 ?" in tables[0]
     assert "its paper" in (tmp_path / "out.html").read_text()
+
+
+def test_results_that_a_full_disk_refuses_are_said(sweep, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "full")
+
+    said = []
+    monkeypatch.setattr("dreamer_leq.pages.results_file.write", full)
+    assert not _shown(*sweep, said.append)
+    assert "No space left on device" in said[-1] and "no results in" in said[-1]
 
 
 @pytest.mark.parametrize(
