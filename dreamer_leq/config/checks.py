@@ -150,6 +150,9 @@ def _contradictions(config: Config) -> Iterator[str]:
     elif config.about.pixels:
         yield from _wrong_image_side(config.data.image_size, latent)
     yield from _undivided_batches(config)
+    if config.own.networks and actor.network not in config.own.networks:
+        fit, name = " or ".join(config.own.networks), config.algorithm
+        yield f"actor.network: {name} goes on from a cloned policy, give {fit}"
     if actor.min_std > actor.max_std:
         yield f"actor.min_std: {actor.min_std} is above actor.max_std, {actor.max_std}"
     if video.context >= video.length:

@@ -57,6 +57,7 @@ class Section:
       shows: metrics that the progress bar shows, the most telling one first.
       imagines: whether it learns in a world model's imagination.
       models: the kinds of world models that it can imagine with; empty: all.
+      networks: the policy's that it can go on with from those before it; empty: all.
     """
 
     learner: ClassVar[str]
@@ -67,6 +68,7 @@ class Section:
     shows: ClassVar[tuple[str, ...]] = ()
     imagines: ClassVar[bool] = False
     models: ClassVar[tuple[str, ...]] = ()
+    networks: ClassVar[tuple[str, ...]] = ()
 
     updates: Natural
     batch: Count
@@ -330,6 +332,7 @@ class RAMBO(Mixed, OwnRewards):
     learner = "dreamer_leq.algorithms.rambo:RAMBO"
     title = "RAMBO"
     after = ("bc",)
+    networks = ("mlp",)
     varies = ("adversary",)
     shows = ("q_policy", "q_data", "imagined_reward")
 
@@ -364,6 +367,7 @@ class CBOP(OwnRewards):
     learner = "dreamer_leq.algorithms.cbop:CBOP"
     title = "CBOP"
     after = ("bc",)
+    networks = ("mlp",)
     varies = ("psi", "eta")
     sizes = ("batch", "critics", "horizon")
     shows = ("q_policy", "q_data", "value_std")

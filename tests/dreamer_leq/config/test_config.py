@@ -324,6 +324,9 @@ def test_every_number_has_a_range(key):
     assert message.startswith(f"{key}: has to be ")
 
 
+STATES = {"task": "hopper-medium", "world_model": "mlp_ensemble"}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -344,6 +347,10 @@ def test_every_number_has_a_range(key):
         ({"latent.bins": 254}, "latent.bins: has to be odd"),
         ({"latent.mults": []}, "latent.mults: has to be one or more numbers"),
         ({"actor.min_std": 2.0}, "actor.min_std: 2.0 is above actor.max_std, 1.0"),
+        (
+            {"algorithm": "rambo", **STATES, "actor.network": "dreamer"},
+            "actor.network: rambo goes on from a cloned policy, give mlp",
+        ),
         ({"video.context": 50}, "video.context: 50 fills video.length, 50"),
         (
             {"latent.updates": 9},
