@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from typing import Any
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.files import formats
 from vd4rl_loader.files.episode import Episode
-from vd4rl_loader.files.episode_files import episode_name, write_episode
+from vd4rl_loader.files.episode_files import episode_name, new_folder, write_episode
 from vd4rl_loader.files.layout import ALIGNMENT_HELP, Source, find_source
 from vd4rl_loader.files.validation import Findings
 from vd4rl_loader.paths import path_argument
@@ -55,30 +53,14 @@ def convert(
         Path(dst).expanduser(),
     )
     findings = Findings()
-    temporary = _new_folder(dst)
-    try:
+    with new_folder(dst) as temporary:
         written = _write_all(source, temporary, size, findings)
         formats.refuse_bad(source, findings, skip_bad)
         if not written:
             formats.refuse_empty(source, findings)
-        temporary.rename(dst)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     for note in findings.notes:
         log(note)
     return written
-
-
-def _new_folder(dst: Path) -> Path:
-    """A temporary folder beside `dst`, which takes its place in the end."""
-    try:
-        if dst.exists() and not (dst.is_dir() and not any(dst.iterdir())):
-            raise DataError(f"{dst}: is not an empty folder, give a new one")
-        temporary = dst.with_name(f".{dst.name}.part-{uuid.uuid4().hex}")
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        raise DataError(f"{dst}: cannot be made ({error.strerror})") from error
-    return temporary
 
 
 def _write_all(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import shutil
 import uuid
 import zipfile
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from vd4rl_loader.errors import DataError
 
 if TYPE_CHECKING:
     import h5py
@@ -69,6 +72,27 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Gives a temporary folder to write to, which then becomes `path` at once.
+
+    Raises:
+      DataError: `path` is taken by something else than an empty folder.
+    """
+    try:
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            raise DataError(f"{path}: is not an empty folder, give a new one")
+        temporary = path.with_name(f".{path.name}.part-{uuid.uuid4().hex}")
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be made ({error.strerror})") from error
+    try:
+        yield temporary
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextlib.contextmanager

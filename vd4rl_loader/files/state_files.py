@@ -41,7 +41,7 @@ def check_output(path: str | Path, layout: str) -> Path:
             "name with --out"
         )
     if path.exists():
-        raise DataError(f"{path}: exists already: delete it, or give another --out")
+        raise DataError(f"{path}: exists already: delete it, or give another name")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -70,8 +70,9 @@ def write_d4rl(path: Path, arrays: Transitions, record: Mapping[str, Any]) -> No
     def write(temporary: Path) -> None:
         with hdf5_file(temporary) as file:
             for key, array in arrays.items():
-                file.create_dataset(key, data=array, compression="gzip")
-            file.create_group("metadata").attrs["provenance"] = json.dumps(record)
+                packed = {"compression": "gzip"} if np.ndim(array) else {}
+                file.create_dataset(key, data=array, **packed)
+            file.require_group("metadata").attrs["provenance"] = json.dumps(record)
 
     _write(path, write)
 

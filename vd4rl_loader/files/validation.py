@@ -176,13 +176,15 @@ def value_problems(action: np.ndarray, reward: np.ndarray) -> list[str]:
       action: float [T, A].
       reward: float [T].
     """
-    problems = []
-    for name, array in {"action": action, "reward": reward}.items():
-        with np.errstate(over="ignore"):  # too large for float32 counts as infinite
-            bad = ~np.isfinite(array.astype(np.float32)).reshape(len(array), -1)
-        if bad.any():
-            problems.append(f"{name}: not finite at row {_first_row(bad)}")
+    problems = finite_problems("action", action) + finite_problems("reward", reward)
     return problems + range_problems("action", action)
+
+
+def finite_problems(name: str, array: np.ndarray) -> list[str]:
+    """Numbers [N, ...] that are not finite, or too large for float32."""
+    with np.errstate(over="ignore"):
+        bad = ~np.isfinite(array.astype(np.float32, copy=False))
+    return [f"{name}: not finite at row {_first_row(bad)}"] if bad.any() else []
 
 
 def range_problems(name: str, action: np.ndarray) -> list[str]:

@@ -36,6 +36,8 @@ def episodes(rows: Rows, facts: TaskFacts, skip_bad: bool = False) -> Transition
       BadFileError: the dropped rows hold most rewards or terminals, or the task never
         ends and most episodes do.
     """
+    if rows.whole:
+        return select(rows, ~rows.dropped, np.append(True, rows.ends[:-1]))
     marks = _Marks(rows.ends.copy(), rows.dropped.copy(), list(rows.notes))
     shape = _Shape.of(rows)
     following = _drop_resets(rows, shape, marks)

@@ -74,7 +74,7 @@ def convert(
             continue
         with np.errstate(over="ignore"):  # too large for float32 counts as infinite
             converted[name] = array.astype(np.float32, copy=False)
-        problems += _finite_problems(name, converted[name])
+        problems += validation.finite_problems(name, converted[name])
         if field is ACTION:
             problems += validation.range_problems(name, converted[name])
             converted[name] = np.clip(converted[name], -1, 1)
@@ -88,10 +88,3 @@ def _flag_problems(name: str, array: np.ndarray) -> list[str]:
         return []
     row = int(np.flatnonzero(bad)[0])
     return [f"{name}: {array[row]:g} at row {row}, expected 0 or 1"]
-
-
-def _finite_problems(name: str, array: np.ndarray) -> list[str]:
-    bad = ~np.isfinite(array).reshape(len(array), -1).all(-1)
-    if not bad.any():
-        return []
-    return [f"{name}: not finite at row {int(np.flatnonzero(bad)[0])}"]

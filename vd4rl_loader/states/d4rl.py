@@ -25,6 +25,8 @@ _FIELDS = {
 }
 _NEXT = "next_observations"
 _GOAL = "infos/goal"
+# By `write_dataset`: ends are as the flags say, and every row is a transition.
+WHOLE = "metadata/whole_episodes"
 _ANT_MAZE = (29, 8)  # numbers of a state and of an action
 # In 0.1 s an ant walks half a metre at most; v0 files jump by up to 21 m where their
 # timeouts are out of step with the resets.
@@ -45,6 +47,9 @@ def read(file: Hdf5File | NpzFile) -> Rows:
         _refuse_other_size(stored)
     columns.refuse_layout(stored, fields)
     arrays = columns.convert(file.read(fields), fields)
+    if _NEXT in arrays and file.has(WHOLE):
+        ends = arrays["terminals"] | arrays["timeouts"]
+        return _rows(arrays, arrays[_NEXT], ends, np.zeros_like(ends), whole=True)
     if _NEXT in arrays:
         timeout = arrays["timeouts"] & ~arrays["terminals"]  # dropped as D4RL does
         ends, notes = arrays["terminals"] | timeout, _counted(timeout, _DROPPED)

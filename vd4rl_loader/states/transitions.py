@@ -27,6 +27,7 @@ class Rows:
       stored: whether the source has next states. If not, `next_state` is the next row's
         state, which is another episode's where one ends.
       goals: whether terminals are reached goals, after which an episode may go on.
+      whole: whether ends are certain, and no row is to be dropped.
       notes: what the source's reader noticed, in words for the user.
     """
 
@@ -39,6 +40,7 @@ class Rows:
     dropped: np.ndarray
     stored: bool = True
     goals: bool = False
+    whole: bool = False
     notes: tuple[str, ...] = ()
 
     @property

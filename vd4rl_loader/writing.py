@@ -1,0 +1,130 @@
+"""Writes episodes from Python as a dataset, in the formats that are read here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from vd4rl_loader.errors import DataError
+from vd4rl_loader.files.episode_files import episode_name, new_folder, write_episode
+from vd4rl_loader.files.layout import SUFFIXES
+from vd4rl_loader.files.state_files import check_output, concatenate, write_d4rl
+from vd4rl_loader.given_episodes import Played, checked
+from vd4rl_loader.simulators.render import RenderStyle
+from vd4rl_loader.states.d4rl import WHOLE
+
+
+def write_dataset(
+    path: str | Path,
+    episodes: Iterable[Mapping[str, Any]],
+    *,
+    alignment: Literal["arrival", "departure"],
+    task: str | None = None,
+    level: str | None = None,
+    action_repeat: int | None = None,
+    render: RenderStyle | None = None,
+) -> Path:
+    """Writes episodes from Python as a dataset that `open_dataset` reads: images as a
+    folder of .npz files, vectors as one .hdf5 file. It appears whole or not at all.
+
+    An episode is a dictionary of arrays or lists; other keys than these are ignored:
+
+    - `image` uint8 [T, S, S, 3], or `vector` [T, D];
+    - `action` float [T, A], in [-1, 1];
+    - `reward` [T];
+    - `terminated` or `is_terminal`: True if the task ended the episode, False if time
+      ran out. One bool, or flags of which only the last may be set: `terminated` has a
+      row for each action, `is_terminal` for each observation;
+    - `truncated` or `is_last`, if you like: they are only checked.
+
+    Args:
+      path: a new folder for images, a new file that ends in .hdf5 for vectors.
+      episodes: the dictionaries. They may come from a generator: of images one episode
+        is in memory at a time.
+      alignment: "departure" if row t holds the action that was played in observation
+        t, and the reward that followed. Then there may be T + 1 observations for T
+        actions, as Gymnasium's loops have them; with T of them the last action led
+        nowhere and is left out. "arrival" if it holds what led to observation t, so
+        that its first row is zero.
+      task: dm_control task of images, such as "walker_walk".
+      level: such as "mine"; `--task walker_walk-mine` then trains on it.
+      action_repeat: control steps of an action, for evaluation.
+      render: how images were rendered, for evaluation.
+
+    Returns:
+      The folder or file.
+
+    Raises:
+      DataError: an episode cannot be used (the line names it, and the field), there is
+        none, or `path` is taken.
+
+    Example:
+      episode = {"vector": states, "action": actions, "reward": rewards}
+      episode["terminated"] = False  # time ran out
+      write_dataset("mine.hdf5", [episode], alignment="departure")
+    """
+    path = Path(path).expanduser()
+    if alignment not in ("arrival", "departure"):
+        raise DataError(f"alignment is {alignment!r}: give arrival or departure")
+    played = checked(episodes, alignment == "departure")
+    first = next(played, None)
+    if first is None:
+        raise DataError(f"{path}: there are no episodes to write")
+    about = {"task": task, "level": level, "action_repeat": action_repeat}
+    about["render"] = render and render.to_json()
+    record = {name: value for name, value in about.items() if value is not None}
+    write = _write_images if first.kind == "image" else _write_vectors
+    write(path, chain([first], played), record)
+    return path
+
+
+def _write_images(path: Path, played: Iterator[Played], record: dict) -> None:
+    if path.suffix in SUFFIXES:
+        raise DataError(f"{path}: images make a folder: leave out {path.suffix}")
+    with new_folder(path) as folder:
+        for index, episode in enumerate(played):
+            name = episode_name(f"{record.get('task')}/{record.get('level')}", index)
+            write_episode(folder, name, ".npz", _entries(episode))
+        text = json.dumps({**record, "alignment": "arrival"}, indent=2) + "\n"
+        (folder / "dataset.json").write_text(text)
+
+
+def _entries(episode: Played) -> dict[str, np.ndarray]:
+    """The entries of an episode in arrival order, as its file has them."""
+    row = np.arange(len(episode.observation))
+    last = row == row[-1]
+    return {
+        "image": episode.observation,
+        "action": np.pad(episode.action, ((1, 0), (0, 0))),
+        "reward": np.pad(episode.reward, (1, 0)),
+        "discount": 1.0 - (last & episode.terminal),
+        "is_first": row == 0,
+        "is_last": last,
+        "is_terminal": last & episode.terminal,
+    }
+
+
+def _write_vectors(path: Path, played: Iterator[Played], record: dict) -> None:
+    if path.suffix != ".hdf5":
+        raise DataError(f"{path}: vectors make one file: end its name in .hdf5")
+    path = check_output(path, "d4rl")
+    table = concatenate([_rows(episode) for episode in played])
+    write_d4rl(path, {**table, WHOLE: np.True_}, record)
+
+
+def _rows(episode: Played) -> dict[str, np.ndarray]:
+    """The transitions of an episode by D4RL's names."""
+    last = np.arange(len(episode.action)) == len(episode.action) - 1
+    return {
+        "observations": episode.observation[:-1],
+        "next_observations": episode.observation[1:],
+        "actions": episode.action,
+        "rewards": episode.reward.astype(np.float32),
+        "terminals": last & episode.terminal,
+        "timeouts": last & (not episode.terminal),
+    }
