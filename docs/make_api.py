@@ -16,7 +16,7 @@ PAGE = Path(__file__).with_name("api.md")
 WIDTH = 96
 CALLED = {"LoadedRun": "run", "Latents": "latents", "Environment": "env"}
 CONTENTS = {
-    "Datasets": ["open_dataset"],
+    "Datasets": ["open_dataset", "write_dataset"],
     "Runs": ["train_offline", "load_run", "LoadedRun", "Latents", "Imagined"],
     "Environments": ["make_env", "Environment"],
     "Errors": ["UserError", "DataError", "WorkerError"],

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dreamer_leq.api.training import train_offline
     from vd4rl_loader.errors import DataError
     from vd4rl_loader.simulators.workers import WorkerError
+    from vd4rl_loader.writing import write_dataset
 
 # Read when JAX is imported. Compiled programs that are loaded again make XLA complain,
 # in pages, that this CPU lacks `prefer-no-gather`: a preference of its own, no feature
@@ -40,6 +41,7 @@ __all__ = [
     "make_env",
     "open_dataset",
     "train_offline",
+    "write_dataset",
 ]
 
 _HOMES = {
@@ -53,6 +55,7 @@ _HOMES = {
     "make_env": "dreamer_leq.api.environment",
     "open_dataset": "dreamer_leq.api.datasets",
     "train_offline": "dreamer_leq.api.training",
+    "write_dataset": "vd4rl_loader.writing",
 }
 
 

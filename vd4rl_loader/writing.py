@@ -29,18 +29,14 @@ def write_dataset(
     action_repeat: int | None = None,
     render: RenderStyle | None = None,
 ) -> Path:
-    """Writes episodes from Python as a dataset that `open_dataset` reads: images as a
-    folder of .npz files, vectors as one .hdf5 file. It appears whole or not at all.
+    """The folder of images, or the file of vectors, that episodes from Python are
+    written to (docs/data.md); `open_dataset` reads it. It appears whole or not at all.
 
-    An episode is a dictionary of arrays or lists; other keys than these are ignored:
-
-    - `image` uint8 [T, S, S, 3], or `vector` [T, D];
-    - `action` float [T, A], in [-1, 1];
-    - `reward` [T];
-    - `terminated` or `is_terminal`: True if the task ended the episode, False if time
-      ran out. One bool, or flags of which only the last may be set: `terminated` has a
-      row for each action, `is_terminal` for each observation;
-    - `truncated` or `is_last`, if you like: they are only checked.
+    An episode is a dictionary of arrays or lists: `image` uint8 [T, S, S, 3] or
+    `vector` [T, D]; `action` float [T, A] in [-1, 1]; `reward` [T]; and whether the
+    task ended the episode, as `terminated`, of the last action, or `is_terminal`, of
+    the last observation: one bool, or flags [T]. `truncated`, `is_first` and `is_last`
+    are checked if they are there, other keys are ignored.
 
     Args:
       path: a new folder for images, a new file that ends in .hdf5 for vectors.
@@ -56,17 +52,13 @@ def write_dataset(
       action_repeat: control steps of an action, for evaluation.
       render: how images were rendered, for evaluation.
 
-    Returns:
-      The folder or file.
-
     Raises:
       DataError: an episode cannot be used (the line names it, and the field), there is
         none, or `path` is taken.
 
     Example:
-      episode = {"vector": states, "action": actions, "reward": rewards}
-      episode["terminated"] = False  # time ran out
-      write_dataset("mine.hdf5", [episode], alignment="departure")
+      best = [dataset.episode(index) for index in np.argsort(dataset.returns())[-9:]]
+      dl.write_dataset("best.hdf5", best, alignment="arrival")
     """
     path = Path(path).expanduser()
     if alignment not in ("arrival", "departure"):

@@ -4,6 +4,7 @@ import re
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
 from untrained import write_run
 
@@ -58,7 +59,10 @@ def test_the_pages_examples_run(here, capsys):
 
 
 def test_so_does_the_readmes(here):
-    (example,) = examples(README)
+    own, example = examples(README)
+    states, actions, rewards = np.zeros((6, 2)), np.zeros((5, 2)), np.ones(5)
+    exec(own, {"states": states, "actions": actions, "rewards": rewards})
+    assert len(dl.open_dataset("data/mine.hdf5").reward) == 6
     names = {}
     exec(example, names)
     assert names["entry"]["is_last"]

@@ -12,13 +12,12 @@ from vd4rl_loader.files.validation import BadFileError
 
 _IMAGES, _STATES = ("image", "observation"), ("observations", "obs")
 _OGBENCH = {"observations", "actions", "terminals"}
-_TABLE = "docs/data.md, Data of other projects, makes a table of D4RL's layout of it"
-_EPISODES = "docs/data.md, Data of other projects, makes episodes of .npz of it"
+_WRITE = "write_dataset makes data of it: docs/data.md, Your own episodes"
 _GROUPS = {  # by how the names of their groups begin
     "episode_": "looks like Minari's: give --data minari:DATASET_ID",
-    "data": f"looks like robomimic's: {_TABLE}",
-    "traj_": f"looks like ManiSkill's: {_TABLE}",
-    "observations": f"looks like ALOHA's: {_TABLE}",
+    "data": f"looks like robomimic's: {_WRITE}",
+    "traj_": f"looks like ManiSkill's: {_WRITE}",
+    "observations": f"looks like ALOHA's: {_WRITE}",
 }
 
 
@@ -51,14 +50,14 @@ def _likely(
             return project
     states = next((arrays[name] for name in _STATES if name in arrays), None)
     if states and states.dtype == np.uint8:
-        return f"its observations are images, looks like OGBench's: {_EPISODES}"
+        return f"its observations are images, looks like OGBench's: {_WRITE}"
     if states and needed[0] in _IMAGES:
         return (
             "looks like state vectors: give a task of states, such as "
             "--configs d4rl_mujoco --task hopper-medium-replay"
         )
     if arrays.keys() >= _OGBENCH and not {"rewards", "timeouts"} & arrays.keys():
-        return f"looks like OGBench's, which has no rewards: {_TABLE}"
+        return f"looks like OGBench's, which has no rewards: {_WRITE}"
     if [name for name in needed if name not in arrays] == ["timeouts"]:
         return "store zeros if nobody knows them, resets are found by the states, too"
     if any(name in arrays for name in _IMAGES) and needed[0] not in _IMAGES:

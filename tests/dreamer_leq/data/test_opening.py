@@ -119,7 +119,7 @@ def test_a_file_of_another_version(tmp_path):
 
 
 def test_another_projects_file(tmp_path, monkeypatch):
-    """The lines of docs/data.md make a table of it."""
+    """The lines of docs/data.md make a dataset of it."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     with h5py.File("low_dim.hdf5", "w") as file:
@@ -129,11 +129,10 @@ def test_another_projects_file(tmp_path, monkeypatch):
             demo["obs/object"], demo["next_obs/object"] = state[:-1], state[1:]
             demo["actions"] = rng.uniform(-1, 1, (30, 3))
             demo["rewards"] = rng.normal(i, 1, 30)
-    with pytest.raises(DataError, match=r"robomimic.s: docs/data\.md, Data of"):
+    with pytest.raises(DataError, match=r"robomimic.s: write_dataset makes da"):
         opened("low_dim.hdf5")
     page = (configs.CONFIGS.parent / "docs/data.md").read_text()
-    lines = page.partition("### Data of other projects")[2].split("```")[1]
+    lines = page.partition("robomimic, with an observation")[2].split("```")[1]
     exec(lines.removeprefix("python"), {})
-    dataset, _ = opened("table.hdf5")
-    # as D4RL's readers, ours leaves rows out in which time ran out
-    assert dataset.statistics()["steps"] == 3 * 29
+    dataset, _ = opened("robomimic.hdf5")
+    assert dataset.statistics()["steps"] == 3 * 30
