@@ -61,6 +61,7 @@ def upload(folder: Path, name: str) -> str:
             repo_id=name,
             folder_path=folder,
             commit_message="Share a run of dreamer-leq",
+            delete_patterns=WEIGHTS,  # of another run that was there before
         )
     except troubles as error:
         raise UserError(

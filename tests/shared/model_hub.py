@@ -55,6 +55,8 @@ class ModelHub(http.server.BaseHTTPRequestHandler):
             paths = [file["path"] for file in json.loads(body)["files"]]
             return self.json({"files": [{"path": x, **about} for x in paths]})
         for line in map(json.loads, body.splitlines()):
+            if line["key"] == "deletedFile":
+                del self.files[name][line["value"]["path"]]
             if line["key"] == "file":
                 content = base64.b64decode(line["value"]["content"])
                 self.files[name][line["value"]["path"]] = content

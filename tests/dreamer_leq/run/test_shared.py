@@ -209,6 +209,7 @@ def test_links_lead_nowhere(shared, tmp_path, name):
 
 
 def test_a_run_goes_to_the_hub_and_comes_back(maze, shared, hub, tmp_path, capsys):
+    hub.files[NAME] = {"checkpoints/bc.safetensors": b"of another run"}
     assert cli.eval_main(["--logdir", str(maze), "--share", NAME]) == 0
     assert f'dl.load_run("hf://{NAME}")' in capsys.readouterr().out
     given = {str(x.relative_to(shared)) for x in shared.rglob("*") if x.is_file()}
