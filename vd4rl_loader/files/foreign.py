@@ -1,8 +1,9 @@
-"""Files of other projects: recognised, so that they can be refused by name."""
+"""Data of other projects: recognised, so that it can be refused by name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from vd4rl_loader.files.validation import BadFileError
 
 _IMAGES, _STATES = ("image", "observation"), ("observations", "obs")
 _OGBENCH = {"observations", "actions", "terminals"}
-_WRITE = "write_dataset makes data of it: docs/data.md, Your own episodes"
+_WRITE = "write_dataset makes data of it: docs/data.md, Data of other projects"
+_DREAMERV3 = "stepid"  # in every chunk of its replay, and in no other project's files
 _GROUPS = {  # by how the names of their groups begin
     "episode_": "looks like Minari's: give --data minari:DATASET_ID",
     "data": f"looks like robomimic's: {_WRITE}",
@@ -25,9 +27,15 @@ def declared(file: NpzFile | Hdf5File, needed: Iterable[str]) -> dict[str, Store
     """The file's arrays as it declares them; those that are needed are there.
 
     Raises:
-      BadFileError: some are missing; names the project whose file it looks like.
+      BadFileError: some are missing; names the project whose file it looks like. Or it
+        is DreamerV3's, which has them all, in another order.
     """
     needed = list(needed)
+    if file.has(_DREAMERV3):
+        raise BadFileError(
+            f"{_DREAMERV3}: looks like DreamerV3's replay, whose row t holds what was "
+            f"played in image t, but the reward that came with it: {_WRITE}"
+        )
     arrays = file.declared([*needed, *_STATES])
     if missing := [name for name in needed if name not in arrays]:
         groups = [name for name in file.names() if name not in arrays]
@@ -38,6 +46,13 @@ def declared(file: NpzFile | Hdf5File, needed: Iterable[str]) -> dict[str, Store
             ": ".join(filter(None, [text, _likely(file, arrays, needed)]))
         )
     return arrays
+
+
+def folder_hint(folder: Path) -> str:
+    """The project whose folder it looks like, and what to do; else nothing."""
+    if (folder / "meta" / "info.json").is_file() and (folder / "data").is_dir():
+        return f": looks like LeRobot's: {_WRITE}"
+    return ""
 
 
 def _likely(

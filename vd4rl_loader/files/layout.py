@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vd4rl_loader.errors import DataError, shown
+from vd4rl_loader.files import foreign
 from vd4rl_loader.files.untrusted import read_json
 
 SUFFIXES = (".npz", ".hdf5")
@@ -178,6 +179,7 @@ def _choose(
     if not folders:
         raise DataError(
             f"{root}: no .npz or .hdf5 files in it or up to {_MAX_DEPTH} folders below"
+            f"{foreign.folder_hint(root)}"
         )
     fitting = [f for f in folders if _matches(f, task, level)]
     datasets = {_without_size(folder) for folder in fitting}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vd4rl_loader.errors import DataError, shown
+from vd4rl_loader.files import foreign
 from vd4rl_loader.files.layout import checked, data_files
 from vd4rl_loader.files.untrusted import opened
 from vd4rl_loader.files.validation import BadFileError
@@ -87,7 +88,8 @@ def _find_file(path: Path, task: str | None) -> Path:
         return _refuse_other_task(path, task)
     files = data_files(path)
     if not files:
-        raise DataError(f"{path}: no .npz or .hdf5 files in it")
+        hint = foreign.folder_hint(path)
+        raise DataError(f"{path}: no .npz or .hdf5 files in it{hint}")
     if task:
         published = {published_task(file.name): file for file in files}
         # In the order of the table, so that of two versions the usual one is taken.

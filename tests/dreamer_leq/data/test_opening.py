@@ -132,7 +132,7 @@ def test_another_projects_file(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"robomimic.s: write_dataset makes da"):
         opened("low_dim.hdf5")
     page = (configs.CONFIGS.parent / "docs/data.md").read_text()
-    lines = page.partition("robomimic, with an observation")[2].split("```")[1]
+    lines = page.partition("### Data of other projects")[2].split("```")[1]
     exec(lines.removeprefix("python"), {})
     dataset, _ = opened("robomimic.hdf5")
     assert dataset.statistics()["steps"] == 3 * 30

@@ -1,0 +1,115 @@
+"""Data of other projects: recognised, and docs/data.md's lines make datasets of them.
+
+The files are made from the formats' descriptions. Rewards are a function of the action
+or the state before, so that a shift of one against the other is seen.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vd4rl_loader import DataError, open_dataset
+from vd4rl_loader.states import open_states
+
+PAGE = (Path(__file__).parents[2] / "docs/data.md").read_text()
+
+
+def run(mark):
+    """Runs the page's lines that begin after `mark`."""
+    lines = PAGE.partition("### Data of other projects")[2].partition(mark)[2]
+    exec(lines.split("```")[1].removeprefix("python"), {})
+
+
+def quiet(line):
+    pass
+
+
+def test_ogbench(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    at = np.array([0, 0.01, 0.02, 0.03, 1, 1.01, 1.02])  # episodes of 4 and 3 rows
+    position = np.stack([at, at], 1)
+    position[2] = 20.1  # at the goal of the page's reward
+    name = "pointmaze-medium-navigate-v0.npz"
+    ends = np.isin(np.arange(7), (3, 6)).astype(np.float32)
+    np.savez(name, observations=position, actions=position * 0.01, terminals=ends)
+    with pytest.raises(DataError, match="OGBench's, which has no rewards: write_datas"):
+        open_states(name, log=quiet)
+    run("OGBench has a row more")
+    data = open_states("ogbench.hdf5", log=quiet)
+    assert data.offsets.tolist() == [0, 4, 7]
+    np.testing.assert_allclose(
+        data.action[~data.is_first], position[~data.is_last] / 100
+    )
+    assert np.flatnonzero(data.reward).tolist() == [2]
+
+
+def test_dreamerv3(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("replay").mkdir()
+    step = np.array([0, 1, 2, 3, 4, 5, 6, 0, 1, 2])  # episodes of 7 and 3 entries
+    last = np.isin(np.arange(10), (6, 9))
+    rows = {
+        "image": np.broadcast_to(np.uint8(step)[:, None, None, None], (10, 8, 8, 3)),
+        "action": np.where(last, 0, (step + 1) / 10)[:, None].astype(np.float32),
+        "reward": step.astype(
+            np.float32
+        ),  # came with the image, so 10 times the action
+        "is_first": step == 0,
+        "is_last": last,
+        "is_terminal": np.arange(10) == 6,
+        "stepid": np.zeros((10, 20), np.uint8),
+    }
+    for number, part in enumerate((slice(0, 6), slice(6, 10))):
+        arrays = {name: array[part] for name, array in rows.items()}
+        size = len(arrays["image"])
+        np.savez(f"replay/20250101T00000{number}F000000-a-b-{size}.npz", **arrays)
+    for alignment in ("arrival", "departure"):  # neither is right
+        with pytest.raises(DataError, match="looks like DreamerV3's replay, whose row"):
+            open_dataset("replay", min_length=2, log=quiet, alignment=alignment)
+    run("DreamerV3's replay keeps")
+    data = open_dataset("dreamer", image_size=8, min_length=2, log=quiet)
+    assert data.offsets.tolist() == [0, 7, 10]
+    np.testing.assert_allclose(data.reward, data.action[:, 0] * 10, atol=1e-6)
+    assert (data.reward == data.image[:, 0, 0, 0]).all()
+    assert np.flatnonzero(data.is_terminal).tolist() == [6]
+
+
+def lerobot(folder):
+    (folder / "meta").mkdir()
+    (folder / "data/chunk-000").mkdir(parents=True)
+    (folder / "meta/info.json").write_text(json.dumps({"codebase_version": "v3.0"}))
+
+
+def test_lerobots_folder(tmp_path):
+    lerobot(tmp_path)
+    for opened in (open_dataset, open_states):
+        with pytest.raises(
+            DataError, match="looks like LeRobot's: write_dataset makes"
+        ):
+            opened(tmp_path)
+
+
+def test_lerobot(tmp_path, monkeypatch):
+    pyarrow = pytest.importorskip("pyarrow", reason="LeRobot's tables need pyarrow")
+    from pyarrow import parquet
+
+    monkeypatch.chdir(tmp_path)
+    lerobot(tmp_path)
+    step = np.array([0, 1, 2, 3, 4, 0, 1, 2])
+    table = {
+        "observation.state": list(np.stack([step, -step], 1) / 10),
+        "action": list(np.stack([step * 45.0, 90 - step * 45.0], 1)),
+        "next.reward": step + 1.0,
+        "episode_index": np.repeat([0, 1], [5, 3]),
+        "index": np.arange(8),
+    }
+    parquet.write_table(pyarrow.table(table), "data/chunk-000/file-000.parquet")
+    run("LeRobot's tables need")
+    data = open_states("lerobot.hdf5", log=quiet)
+    assert data.offsets.tolist() == [0, 5, 8]
+    began, came = ~data.is_last, ~data.is_first
+    known = data.vector[began, 0] * 10
+    np.testing.assert_allclose(data.reward[came], known + 1, atol=1e-5)
+    np.testing.assert_allclose(data.action[came, 0], known / 2 - 1, atol=1e-5)
