@@ -84,12 +84,11 @@ def leq(config: Config, transitions: int) -> Setup:
 def algorithm(config: Config, transitions: int) -> Setup:
     """The algorithm that the flags name; it refreshes its rows once in a while."""
     name = config.algorithm
-    setup, learner = _policy(config, transitions, name), _learner(config, name)
-    if not learner.refresh_every:
+    setup = _policy(config, transitions, name)
+    like = jax.eval_shape(lambda: _learner(config, name))
+    if not like.refresh_every:
         return setup
-    return _refreshing(
-        setup, learner.refreshed, learner.refresh_every, learner.refresh_rows
-    )
+    return _refreshing(setup, like.refreshed, like.refresh_every, like.refresh_rows)
 
 
 def _learner(config: Config, name: str) -> Learner:
