@@ -189,6 +189,8 @@ def _read(episode: Any) -> _Given:
     for name, field in fields.items():
         for problem in validation.layout_problems(arrays, {name: field}):
             refuse([problem + _layout_hint(name, arrays[name])])
+    empty = [name for name, array in arrays.items() if 0 in array.shape]
+    refuse([f"{name}: no numbers per row" for name in empty])
     action, reward = (arrays[name].astype(np.float64) for name in _STEPS)
     if len(action) != len(reward):
         refuse([f"reward: {len(reward):,} rows where action has {len(action):,}"])

@@ -213,6 +213,10 @@ REFUSED = {
         changed(vector=VECTOR[:3]),
         r"terminated: set, but not where the last action led: append the observation",
     ),
+    "states of no numbers": (
+        changed(vector=np.zeros((4, 0))),
+        "vector: no numbers per row",
+    ),
     "no transition": (
         changed(vector=VECTOR[:1], action=ACTION[:1], reward=[0.0], truncated=True)
         | {"terminated": False},
