@@ -2,6 +2,7 @@
 action, and a policy that learns more rarely than its critics (arXiv 1802.09477).
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -39,11 +40,17 @@ class DeterministicActorCritic(Learner):
         seen = self.world.action_features(batch["action"])
         out = self.nets.critics.out(params["critic"], features, seen)
         critic = self.nets.critics.values.loss(out, target).mean(-1).sum()
-        given = stop(features), batch["action"], key
-        actor, metrics = self.actor_loss(params, state, *given)
+        given = params, state, stop(features), batch["action"], key
+        actor, metrics = self.when_due(state, partial(self.actor_loss, *given))
         q_data = self.nets.critics.values.mean(out).mean()
         metrics |= {"q_data": q_data, "q_target": target.mean()}
         return {"critic": critic, "actor": actor}, metrics
+
+    def when_due(
+        self, state: TrainState, actor_loss: Callable[[], tuple[Array, Metrics]]
+    ) -> tuple[Array, Metrics]:
+        """The policy's loss and metrics, in an update in which it learns."""
+        return actor_loss()
 
     def target(self, state: TrainState, batch: Batch, key: Array) -> Array:
         """What the critics learn: [N]."""
@@ -71,7 +78,20 @@ class TD3(DeterministicActorCritic):
         self, state: TrainState, batch: Batch, key: Array
     ) -> tuple[TrainState, Metrics]:
         new, metrics = super().update(state, batch, key)
+        metrics["actor_loss"] *= self.config.delay
         return delayed(state, new, self.config.delay), metrics
+
+    def when_due(
+        self, state: TrainState, actor_loss: Callable[[], tuple[Array, Metrics]]
+    ) -> tuple[Array, Metrics]:
+        """The same, and zeros in between; its metrics count so often that their mean
+        over updates is that over those that are due.
+        """
+        due = (state.step + 1) % self.config.delay == 0
+        like = jax.eval_shape(actor_loss)
+        none = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
+        loss, metrics = jax.lax.cond(due, actor_loss, lambda: none)
+        return loss, {name: x * self.config.delay for name, x in metrics.items()}
 
     def next_action(self, state: TrainState, next_features: Array, key: Array) -> Array:
         """The policy's average in s', with noise: [N, A]."""

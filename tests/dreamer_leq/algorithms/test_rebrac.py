@@ -29,7 +29,8 @@ WEIGHTS = dict(actor_weight=0.3, critic_weight=0.7)
 def exact():
     """The learner without noise, a state and a batch in float64, with its gradients."""
     with jax.enable_x64(True):
-        learner = make_learner("rebrac", jnp.float64, rebrac__noise=0.0)
+        keys = {"rebrac__noise": 0.0, "rebrac__delay": 1}
+        learner = make_learner("rebrac", jnp.float64, **keys)
         state = make_state(learner, np.float64, **WEIGHTS)
         batch = make_batch(np.float64)
         slopes = {n: gradient(learner, state, batch, n) for n in ("critic", "actor")}
@@ -79,8 +80,8 @@ def test_the_policy_learns_from_the_least_critic(exact):
 
 def test_without_its_own_terms_it_is_td3_bc():
     """β_1 = 1 / (α A), β_2 = 0 and no norm, where both critics are the same."""
-    mine = make_learner("rebrac", critic__layer_norm=False)
-    theirs, batch = make_learner("td3_bc"), make_batch()
+    mine = make_learner("rebrac", critic__layer_norm=False, rebrac__delay=1)
+    theirs, batch = make_learner("td3_bc", td3_bc__delay=1), make_batch()
     state = make_state(theirs, alpha=2.5)
     twins = jax.tree.map(lambda x: jnp.stack([x[0]] * 2), state.params["critic"])
     state = state.replace(params=state.params | {"critic": twins})

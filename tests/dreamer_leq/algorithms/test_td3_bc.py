@@ -30,7 +30,8 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 def exact():
     """The learner without noise, a state and a batch in float64, with its gradients."""
     with jax.enable_x64(True):
-        learner = make_learner("td3_bc", jnp.float64, td3_bc__noise=0.0)
+        keys = {"td3_bc__noise": 0.0, "td3_bc__delay": 1}
+        learner = make_learner("td3_bc", jnp.float64, **keys)
         state, batch = (
             make_state(learner, np.float64, alpha=2.5),
             make_batch(np.float64),
@@ -77,7 +78,7 @@ def test_the_policy_learns_from_the_first_critic(exact):
 
 def test_without_q_it_is_behaviour_cloning():
     """α = 0: the gradient of cloning, which sums over the numbers of an action."""
-    learner, batch = make_learner("td3_bc"), make_batch()
+    learner, batch = make_learner("td3_bc", td3_bc__delay=1), make_batch()
     state = make_state(learner, alpha=0.0)
     cloning = BC(
         learner.world, learner.nets, None, SimpleNamespace(critic="none"), 0.99
@@ -89,10 +90,16 @@ def test_without_q_it_is_behaviour_cloning():
 
 def test_the_policy_waits_with_its_optimiser_and_all_averages():
     learner, batch = make_learner("td3_bc"), make_batch()
-    states = [make_state(learner, alpha=2.5)]
+    states, told = [make_state(learner, alpha=2.5)], []
     update = jax.jit(learner.update)
     for i in range(3):
-        states.append(update(states[-1], batch, jax.random.key(i))[0])
+        state, metrics = update(states[-1], batch, jax.random.key(i))
+        states.append(state)
+        told.append(metrics["actor_loss"])
+    loss, _ = gradient(
+        make_learner("td3_bc", td3_bc__delay=1), states[1], batch, "actor"
+    )
+    np.testing.assert_allclose(told, [0, 2 * loss, 0], rtol=1e-6)
     first, one, two, three = states
 
     def slow(state):
