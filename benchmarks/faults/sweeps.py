@@ -240,7 +240,7 @@ def slurm(place: Place) -> str:
     os.environ |= users_environment(place.cache)
     os.chdir(place.path)
     jobs = plan(read("sweep.yaml"))
-    engine = Slurm(place.path, 2, gpus=0, minutes=1, cluster="local")
+    engine = Slurm(place.path, 2, gpus=0, minutes=2, cluster="local")
     with Interrupts() as interrupts:
         state = drive(jobs, engine, interrupts)
     for name, outcome in state.failed.items():
