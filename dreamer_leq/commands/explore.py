@@ -1,6 +1,6 @@
 """A page on which a run's dreams are seen and steered: served, or as one file."""
 
-import os
+import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -67,8 +67,12 @@ def _compile(answers: Answers, log: Callable[[str], None]) -> None:
 def _write(file: Path, args: Namespace, log: Callable[[str], None]) -> None:
     if file.suffix not in (".html", ".htm"):
         raise UserError(f"--explore {file}: the page's name ends in .html")
-    folder = _nearest(file)
-    if file.is_dir() or not (folder.is_dir() and os.access(folder, os.W_OK)):
+    try:  # before anything takes long
+        with tempfile.TemporaryFile(dir=_nearest(file)):
+            writable = not file.is_dir()
+    except OSError:
+        writable = False
+    if not writable:
         raise UserError(f"--explore {file}: can't be written there")
     page = still_page(_answers(args, log, "WEBP"), log)
     try:
@@ -94,8 +98,18 @@ def _answers(args: Namespace, log: Callable[[str], None], encoding: str) -> Answ
         session.play(seed=0)
     environment = folder.facts.environment
     view = _view(environment, "image" in run.observations, log)
-    how = args.data, folder.step, encoding, has_critic(folder)
+    how = args.data, folder.step, encoding, has_critic(folder), _counted(folder)
     return Answers(session, view, environment, *how)
+
+
+def _counted(folder: RunFolder) -> str:
+    """As what critics count a reward; nothing where as it is."""
+    everybodys = folder.facts.reward
+    own = folder.config.own.rewards
+    scale, bias = own or (everybodys["scale"], everybodys["bias"])
+    times = f" × {scale:.4g}" if scale != 1 else ""
+    added = f" {'+' if bias > 0 else '−'} {abs(bias):g}" if bias else ""
+    return f"reward{times}{added}" if times or added else ""
 
 
 def _dataset(

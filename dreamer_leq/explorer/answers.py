@@ -52,13 +52,15 @@ class Answers:
         step: int | None = None,
         encoding: str = "PNG",
         valued: bool = True,
+        counted: str = "",
     ) -> None:
         """`data`: where the dataset has moved; `step`: of the policy's checkpoint;
-        `valued`: whether a critic has been trained, whose values mean something.
+        `valued`: whether a critic has been trained, whose values mean something;
+        `counted`: as what it counts a reward, where that is not the dataset's.
         """
         self.session, self.view = session, view
         self._environment, self._data, self._step = environment, data, step
-        self._encoding, self._valued = encoding, valued
+        self._encoding, self._valued, self._counted = encoding, valued, counted
 
     def about(self) -> dict[str, Any]:
         """What the page has to know before it asks anything."""
@@ -72,6 +74,8 @@ class Answers:
             "steps": STEPS,
             "longest": LONGEST,
             "valued": self._valued,
+            "counted": self._counted,
+            "separate": run.config.world_model == "mlp_ensemble",
             "together": self._together,
             "lengths": self._lengths(),
             "colours": list(MEMBER_COLOURS),

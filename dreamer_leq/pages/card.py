@@ -51,7 +51,8 @@ def _text(run: RunFiles, scores: Scores, address: str) -> str:
         f"`{task}`; world model: {world}. Made with dreamer-leq.\n",
         *_scores(scores, run.unit),
         "## Use it\n",
-        "```python\nimport dreamer_leq as dl  # pip install 'dreamer-leq[share]'\n\n"
+        "```python\n# in a checkout of dreamer-leq: pip install -e '.[share]'\n"
+        "import dreamer_leq as dl\n\n"
         f'run = dl.load_run("{address}")\n'
         "with run.make_env(seed=0) as env:\n"
         "    entry, memory = env.reset(), run.initial()\n"

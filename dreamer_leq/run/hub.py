@@ -65,8 +65,8 @@ def upload(folder: Path, name: str) -> str:
         )
     except troubles as error:
         raise UserError(
-            f"sharing {SCHEME}{name} failed ({_reason(error)}): `hf auth login` says "
-            "who you are, and the same command tries again"
+            f"sharing {SCHEME}{name} failed ({_reason(error)}): it takes a network "
+            "and `hf auth login`, which says who you are; the same command tries again"
         ) from error
     return f"{api.endpoint}/{name}"
 

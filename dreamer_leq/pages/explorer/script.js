@@ -10,7 +10,9 @@ const keys = ["qa", "ws", "ed", "rf", "tg", "yh", "uj", "ik"];
 let at = null;      // the moment: {source, number, entry}
 let moment = null;  // what the run says of it
 let dream = null, before = null;  // this version and the one before
+let past = [];      // the versions before, oldest first
 let plan = null;    // actions, edited further than the dream of them has come
+let whole = [];     // the edited ones, also beyond the steps that are dreamt now
 let simulated = null;
 let kind = "policy", step = 0;
 
@@ -26,6 +28,7 @@ function el(name, attributes = {}, ...inside) {
 }
 const number = x => Math.abs(x) >= 1000 ? x.toFixed(0) : Math.abs(x) >= 10 ? x.toFixed(1)
   : Math.abs(x) >= 0.1 || !x ? x.toFixed(2) : x.toFixed(3);
+const worth = "later rewards counting less" + (about.counted ? `, each as ${about.counted}` : "");
 const colour = member => about.colours[member % about.colours.length];
 
 // --- asking
@@ -120,10 +123,10 @@ function frame(name, strip, column, {row = 0, numbers = null, note = "", member 
 // --- the moment
 
 function showMoment() {
-  const strip = moment.opened, names = ["really", "as the model sees it"];
+  const strip = moment.opened, names = ["really", "the model's picture"];
   $("moment").replaceChildren(...names.map((name, row) => frame(name, strip, 0, {row, numbers: moment.numbers && moment.numbers.map(x => [x])})));
   $("moment-facts").replaceChildren("reward expected for the policy's next action ", el("b", {}, number(moment.reward)));
-  if (about.valued) $("moment-facts").append(" · value: what the critic expects from here on, later rewards counting less ", el("b", {}, number(moment.value)));
+  if (about.valued) $("moment-facts").append(` · value: what the critic expects from here on, ${worth} `, el("b", {}, number(moment.value)));
 }
 
 // --- the dream
@@ -134,7 +137,11 @@ function showDream() {
   step = Math.min(step, steps - 1);
   $("step").value = step;
   for (const button of $("kinds").children) button.setAttribute("aria-pressed", button.dataset.kind === kind);
-  if (!still) $("hand").hidden = kind !== "by hand";
+  if (!still) {
+    $("hand").hidden = kind !== "by hand";
+    $("lines").hidden = true;  // they were of another dream
+    $("copy").textContent = "Copy as Python";
+  }
   showStep();
 }
 function showStep() {
@@ -157,9 +164,11 @@ function showFrames() {
   }
   const rows = dream.opened ? dream.opened.rows : dream.numbers.length;
   for (let row = 0; row < rows; row++) {
-    const box = frame(about.together ? "all members; black: what really followed" : `member ${row + 1}`, dream.opened, step,
+    const box = frame(about.together ? "all members" : `member ${row + 1}`, dream.opened, step,
       {row, numbers: dream.numbers, note: about.together ? "" : number(dream.reward[row][step]), member: about.together ? null : row});
     box.dataset.row = row;
+    if (about.together) box.querySelector("figcaption").replaceChildren(el("span", {}, "all members: ",
+      ...dream.reward.map((_, i) => el("b", {style: `color: ${colour(i)}`}, `${i + 1} `)), "black: what really followed"));
     if (dream.changes) {
       const change = dream.changes[row];
       box.classList.toggle("changed", change[step] > 0.05);
@@ -182,7 +191,7 @@ function showFrames() {
 
 const curves = [
   ["reward", "Reward", "that each member expects, step by step"],
-  ["value", "Value", "what the critic expects from there on, later rewards counting less"],
+  ["value", "Value", `what the critic expects from there on, ${worth}`],
   ["disagreement", "Disagreement", "how far apart the members' predictions of the next state are"],
 ].filter(([name]) => about.valued || name !== "value");
 function showCharts() {
@@ -283,8 +292,12 @@ async function startStill() {
 
 // --- a page with one
 
-const steps = () => Math.max(1, Math.min(about.longest, Number($("steps").value) || about.steps));
-const dice = () => Math.max(0, Math.floor(Number($("seed").value) || 0));
+const within = (id, least, most, none) => {
+  const given = Math.round(Number($(id).value));
+  return $(id).value === "" || !Number.isFinite(given) ? none : Math.max(least, Math.min(most, given));
+};
+const steps = () => within("steps", 1, about.longest, about.steps);
+const dice = () => within("seed", 0, 2 ** 31 - 1, 0);
 const wanted = actions => ({...at, actions, steps: steps(), seed: dice()});
 
 const look = latest(async () => {
@@ -292,11 +305,19 @@ const look = latest(async () => {
   found.opened = await opened(found.picture);
   moment = found;
   showMoment();
-  before = null;
+  [past, before] = [[], null];
   imagine(kind === "by hand" ? plan : kind);
 });
 const imagine = latest(async actions => {
-  await take(await ask("dream", wanted(actions)), actions);
+  const version = {kind, seed: dice()};
+  const waiting = setTimeout(() => { $("busy").hidden = false; }, 300);
+  try {
+    const found = await ask("dream", wanted(actions));
+    await take({...found, version}, actions);
+  } finally {
+    clearTimeout(waiting);
+    $("busy").hidden = true;
+  }
   simulated = moment.simulated ? simulated : null;
   if (moment.simulated) simulate(dream.actions);
 });
@@ -321,9 +342,15 @@ function here() {
   simulated = null;
   look();
 }
+// What is dreamt now becomes the version before.
+function keep() {
+  if (dream) past.push(dream);
+  before = dream;
+}
 function choose(name) {
   kind = name;
-  before = dream;
+  whole = [];
+  keep();
   if (name === "random") $("seed").value = dice() + 1;
   imagine(name);
 }
@@ -333,10 +360,12 @@ function choose(name) {
 let editing = false;
 function edit(joint, value, where = step) {
   if (!dream || where >= plan.length) return;
-  if (!editing) { before = dream; editing = true; }
+  if (!editing) { keep(); editing = true; }
+  if (kind !== "by hand") whole = [];
   kind = "by hand";
   plan = plan.map(row => [...row]);
   plan[where][joint] = Math.max(-1, Math.min(1, Math.round(value * 100) / 100));
+  whole = [...plan, ...whole.slice(plan.length)];
   showJoints();
   imagine(plan);
 }
@@ -449,15 +478,24 @@ async function drive() {
 function start() {
   $("kinds").append(...about.kinds.map(name => el("button", {"data-kind": name, onclick: () => choose(name)}, words[name])));
   $("source").addEventListener("change", () => { listEpisodes(); here(); });
-  $("number").addEventListener("change", here);
+  $("number").addEventListener("change", () => { $("played-is").textContent = ""; here(); });
   $("entry").addEventListener("input", here);
   for (const id of ["steps", "seed"]) $(id).addEventListener("change", () => {
-    before = dream;
-    if (kind === "by hand") plan = Array.from({length: steps()}, (_, i) => plan[i] || about.joints.map(() => 0));
+    $("steps").value = steps();
+    $("seed").value = dice();
+    keep();
+    if (kind === "by hand") plan = Array.from({length: steps()}, (_, i) => whole[i] || about.joints.map(() => 0));
     imagine(kind === "by hand" ? plan : kind);
   });
   $("mark").addEventListener("change", showFrames);
-  $("undo").addEventListener("click", () => { plan = before.actions; before = null; kind = "by hand"; imagine(plan); });
+  $("undo").addEventListener("click", () => {
+    const {actions, version} = past.pop();
+    before = past.at(-1) || null;
+    [plan, whole, kind] = [actions, actions, version.kind];
+    $("seed").value = version.seed;
+    $("steps").value = actions.length;
+    imagine(plan);
+  });
   $("play-episode").addEventListener("click", async () => {
     const button = $("play-episode");
     button.disabled = true;
@@ -483,7 +521,10 @@ function start() {
     $("source").value = "played";
   }
   listEpisodes();
-  $("entry").max = about.lengths[$("source").value][0][1];
+  const known = about.lengths[$("source").value];
+  const [first, length] = known.find(found => found[1] > about.steps + 1) || known[0];
+  $("number").value = first;
+  $("entry").max = length;
   $("entry").value = Math.floor($("entry").max / 4);  // amid things
   here();
 }

@@ -138,9 +138,28 @@ def test_pick_edit_watch_and_save(browser, url, answers, tmp_path):
     assert (tmp_path / "dream.mp4").read_bytes()[4:8] == b"ftyp"
     lines = browser.script("return document.getElementById('lines').textContent")
     assert "latents[7]" in lines and "[-1.0, 0.0" in lines
-    # and back
-    browser.script("document.getElementById('undo').click()")
-    browser.wait("return !dream.actions.flat().some(x => x)")
+    # and back: to the kind of actions, and to the dice
+    undo = "document.getElementById('undo').click()"
+    browser.script(undo)
+    browser.wait("return kind === 'zero' && !dream.actions.flat().some(x => x)")
+    browser.script("go(0)")  # the step that was shown
+    assert browser.script(FRAMES) == before
+    assert browser.script("return document.getElementById('lines').hidden")
+    choose(browser, "seed", 7)
+    browser.wait("return dream.version.seed === 7")
+    assert browser.script(FRAMES) != before
+    browser.script(undo)
+    browser.wait("return dream.version.seed === 0 && kind === 'zero'")
+    assert browser.script(FRAMES) == before
+    # an edit beyond fewer steps is there again with more of them
+    browser.script("edit(0, 1, 2)")
+    for count in (1, STEPS):
+        choose(browser, "steps", count)
+        browser.wait(f"return dream.actions.length === {count}")
+    assert browser.script("return dream.actions[2][0]") == 1
+    choose(browser, "steps", 1000)
+    longest = browser.script("return document.getElementById('steps').value")
+    assert int(longest) == sessions.LONGEST
     assert asked(browser, url, "dream") >= 3 and browser.complaints() == []
 
 
