@@ -369,12 +369,17 @@ class LoadedRun:
     @property
     def _observed(self) -> dict[str, jax.ShapeDtypeStruct]:
         """What the policy is shown, of one environment."""
+        dtypes = {"image": np.uint8, "vector": np.float32, "is_first": np.bool_}
+        wanted = self._shapes | {"is_first": ()}
+        return {n: jax.ShapeDtypeStruct(x, dtypes[n]) for n, x in wanted.items()}
+
+    @property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Those of what the world model sees, by name."""
         spec = self._facts.observation
-        image, vector = (spec.image_size, spec.image_size, 3), (spec.vector_size,)
-        kinds = {"image": (image, np.uint8), "vector": (vector, np.float32)}
-        wanted = {name: kinds[name] for name in self.observations}
-        wanted["is_first"] = ((), np.bool_)
-        return {name: jax.ShapeDtypeStruct(*kind) for name, kind in wanted.items()}
+        sizes = {"image": (spec.image_size, spec.image_size, 3)}
+        sizes["vector"] = (spec.vector_size,)
+        return {name: sizes[name] for name in self.observations}
 
     @cached_property
     def _agent(self) -> Agent:
@@ -384,18 +389,14 @@ class LoadedRun:
         self, name: str, given: Mapping[str, Any], action: bool = False
     ) -> dict[str, np.ndarray]:
         """The arrays [n, ...] that the world model reads, checked."""
-        spec = self._facts.observation
-        sizes = {"image": (spec.image_size, spec.image_size, 3)}
-        sizes["vector"] = (spec.vector_size,)
-        shapes = {key: sizes[key] for key in self.observations}
         if action and isinstance(given, Mapping) and "action" in given:
             first = np.arange(len(given["action"])) == 0
             given = {"is_first": first, **given}
-        wanted = {"is_first": ()} | ({"action": (spec.action_size,)} if action else {})
-        found = checks.observations(name, given, shapes | wanted)
+        wanted = {"is_first": ()} | ({"action": (self.action_size,)} if action else {})
+        found = checks.observations(name, given, self._shapes | wanted)
         if action:
             label = f"{name}['action']"
-            found["action"] = checks.actions(label, found["action"], spec.action_size)
+            found["action"] = checks.actions(label, found["action"], self.action_size)
         return found
 
     def _actions(

@@ -9,8 +9,9 @@ const keys = ["qa", "ws", "ed", "rf", "tg", "yh", "uj", "ik"];
 
 let at = null;      // the moment: {source, number, entry}
 let moment = null;  // what the run says of it
-let dream = null, before = null;  // this version and the one before
+let dream = null;   // this version
 let past = [];      // the versions before, oldest first
+const before = () => past.at(-1);
 let plan = null;    // actions, edited further than the dream of them has come
 let whole = [];     // the edited ones, also beyond the steps that are dreamt now
 let simulated = null;
@@ -93,7 +94,7 @@ function differences(now, old) {
 }
 function tint(canvas, row, column) {
   const old = el("canvas"), context = canvas.getContext("2d");
-  paint(old, before.opened, row, column);
+  paint(old, before().opened, row, column);
   const a = context.getImageData(0, 0, canvas.width, canvas.height);
   const b = old.getContext("2d").getImageData(0, 0, old.width, old.height);
   for (let i = 0; i < a.data.length; i += 4) {
@@ -199,12 +200,12 @@ function showCharts() {
     const others = [];
     if (name === "reward" && dream.real.reward.length) others.push([dream.real.reward, "real", "thick: in the episode"]);
     if (name === "reward" && simulated) others.push([simulated.reward, "real dotted", "dotted: in the simulator"]);
-    return chart(title, note, dream[name], before && before[name], others);
+    return chart(title, note, dream[name], before()?.[name], others);
   });
   if (dream.numbers) {
     const sizes = dream.numbers[0][0].map((_, i) => i);
     const of = (version, i) => version && version.numbers.map(row => row.map(x => x[i]));
-    figures.push(...sizes.map(i => chart(`Number ${i + 1} of the state`, "", of(dream, i), of(before, i),
+    figures.push(...sizes.map(i => chart(`Number ${i + 1} of the state`, "", of(dream, i), of(before(), i),
       dream.real.numbers.length ? [[dream.real.numbers[0].map(x => x[i]), "real", "thick: in the episode"]] : [])));
   }
   $("charts").replaceChildren(...figures);
@@ -253,7 +254,7 @@ $("run").addEventListener("click", () => {
 async function take(found, asked) {
   found.opened = await opened(found.strip);
   found.realOpened = await opened(found.real.strip);
-  found.changes = before && differences(found.opened, before.opened);
+  found.changes = differences(found.opened, before()?.opened);
   found.isData = kind === "data";
   dream = found;
   if (!Array.isArray(asked) || asked === plan) plan = found.actions;
@@ -305,7 +306,7 @@ const look = latest(async () => {
   found.opened = await opened(found.picture);
   moment = found;
   showMoment();
-  [past, before] = [[], null];
+  past = [];
   imagine(kind === "by hand" ? plan : kind);
 });
 const imagine = latest(async actions => {
@@ -345,7 +346,6 @@ function here() {
 // What is dreamt now becomes the version before.
 function keep() {
   if (dream) past.push(dream);
-  before = dream;
 }
 function choose(name) {
   kind = name;
@@ -393,19 +393,19 @@ function makeJoints() {
   $("joints").replaceChildren(...boxes);
 }
 function showJoints() {
-  const count = plan.length, width = 300 / count;
+  const count = plan.length, width = 300 / count, earlier = before()?.actions;
   [...$("joints").children].forEach((box, joint) => {
     const value = plan[Math.min(step, count - 1)][joint];
     box.querySelector("output").value = value.toFixed(2);
     box.querySelector("input").value = value;
     box.querySelector("svg").replaceChildren(...plan.flatMap((row, i) => {
-      const old = before && before.actions.length === count ? before.actions[i][joint] : row[joint];
+      const old = earlier?.length === count ? earlier[i][joint] : row[joint];
       const height = Math.max(1, Math.abs(row[joint]) * 30);
       return [el("rect", {class: "column" + (i === step ? " now" : ""), x: i * width, y: 0, width, height: 64}),
         el("rect", {class: old !== row[joint] ? "edited" : "", x: i * width + 1, y: row[joint] > 0 ? 32 - height : 32, width: width - 2, height})];
     }));
   });
-  $("undo").disabled = !before;
+  $("undo").disabled = !past.length;
 }
 
 // --- keeping
@@ -490,7 +490,6 @@ function start() {
   $("mark").addEventListener("change", showFrames);
   $("undo").addEventListener("click", () => {
     const {actions, version} = past.pop();
-    before = past.at(-1) || null;
     [plan, whole, kind] = [actions, actions, version.kind];
     $("seed").value = version.seed;
     $("steps").value = actions.length;
