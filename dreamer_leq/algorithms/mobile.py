@@ -61,7 +61,7 @@ class MOBILE(Mixture, SAC):
         mean, std = self.world.moments(start, action)  # [E, N, D + 1]
         shape = (k if self.own_states else 1, *mean.shape)
         noise = jax.random.normal(state_key, shape, mean.dtype)
-        successor, _, _ = self.world.outcome(start, mean + std * noise)
+        successor, _, _ = self.world.outcome(start, action, mean + std * noise)
         features = self.world.features(successor)
         shape = (k, *features.shape[1:])
         rows = jnp.broadcast_to(features, shape).reshape(-1, shape[-1])

@@ -97,7 +97,7 @@ class RAMBO(Mixture, SAC):
         noise = jax.random.normal(noise_key, mean.shape[1:], mean.dtype)
         sample = stop(own(mean) + own(std) * noise)
         log_prob = mixture_log_prob(mean, std, sample)
-        after, reward, cont = world.outcome(now, sample)
+        after, reward, cont = world.outcome(now, action, sample)
         advantage = self.advantage(state, features, action, reward, cont, after)
         adversary = (log_prob * stop(advantage)).mean()
         total = state.hyper["adversary"] * adversary + self.fit_of_data(world, rows)

@@ -35,7 +35,8 @@ def frame_net(config: Config, spec: ObservationSpec) -> FrameNet:
 
 
 def ensemble_net(config: Config, spec: ObservationSpec) -> EnsembleNet:
-    return EnsembleNet(config.ensemble, spec.vector_size, spec.action_size)
+    learns_ends = config.about.rule == "learned"
+    return EnsembleNet(config.ensemble, spec.vector_size, spec.action_size, learns_ends)
 
 
 def termination(config: Config) -> Termination:
@@ -51,7 +52,9 @@ def describe_ends(config: Config) -> str:
     """How imagined episodes end and how goals are rewarded, for the log."""
     rule = termination(config)
     if config.ensemble.termination == "learned":
-        end = "as a learned network has it"
+        end = "as a network of the successor has it"
+    elif rule.rule == "learned":
+        end = "as a network of state and action has it"
     elif rule.goal:
         x, y = rule.goal
         end = f"within {rule.radius:g} m of ({x:g}, {y:g})"

@@ -50,6 +50,10 @@ class EnsembleTraining:
         params, members = self.net.init(param_key), self.net.config.members
         n = len(data["train"])
         mean, std = standardisation(data)
+        if self.net.ends_by == "departure":
+            ends = data["is_terminal"][data["train"] + 1].any()
+            keep = partial(jnp.where, ends)
+            params = jax.tree.map(keep, params, self.net.without_ends(params))
         return EnsembleState(
             params=params,
             opt_state=self.optimizer.init(params),
@@ -87,7 +91,8 @@ class EnsembleTraining:
         def loss(params):
             total, metrics = self.net.loss(params, x, target)
             if "termination" in params:
-                extra = self._termination_loss(params, state.best, data, rows[0])
+                one = rows[state.position % len(rows)]  # a member's, each in its turn
+                extra = self._termination_loss(params, state.best, data, one)
                 total, metrics = total + extra, metrics | {"termination_loss": extra}
             return total, metrics
 
@@ -146,9 +151,12 @@ class EnsembleTraining:
     def _termination_loss(
         self, params: Params, best: Best, data: dict[str, Array], rows: Array
     ) -> Array:
-        d = self.net.vector_size
-        successor = (data["vector"][rows + 1] - best.mean[:d]) / best.std[:d]
-        logit = self.net.terminal_logit(params, successor)
+        if self.net.ends_by == "departure":
+            x, _ = self._examples(best, data, rows)
+        else:
+            d = self.net.vector_size
+            x = (data["vector"][rows + 1] - best.mean[:d]) / best.std[:d]
+        logit = self.net.terminal_logit(params, x)
         label = data["is_terminal"][rows + 1].astype(jnp.float32)
         return optax.sigmoid_binary_cross_entropy(logit, label).mean()
 

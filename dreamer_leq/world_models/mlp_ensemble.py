@@ -6,7 +6,7 @@ algorithms see. All members are one leading axis E of the parameters.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ Params = Any
 LAYER_DECAYS = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)  # MOPO's, first to last layer
 _WAVES = (jnp.sin, jnp.cos)
 LOGVAR_RANGE = (-10.0, 0.5)  # where the learned bounds of the log-variance start
+_NEVER = -1e3  # a logit whose sigmoid is 0 in float32, and so is its gradient
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class EnsembleNet:
     config: Any
     vector_size: int
     action_size: int
+    learns_ends: bool = False  # by a network of (s, a): the task has no rule
 
     @property
     def outputs(self) -> int:
@@ -59,21 +61,42 @@ class EnsembleNet:
             "min_logvar": jnp.full(self.outputs, low, jnp.float32),
             "max_logvar": jnp.full(self.outputs, high, jnp.float32),
         }
-        if c.termination == "learned":
-            s = jnp.zeros((1, self.vector_size))
-            params["termination"] = self.terminal_net.init(key, s)["params"]
+        if self.ends_by != "rule":
+            actions = self.action_size if self.ends_by == "departure" else 0
+            x = jnp.zeros((1, self.vector_size + actions))
+            params["termination"] = self.terminal_net.init(key, x)["params"]
         return params
 
     @property
+    def ends_by(self) -> Literal["rule", "successor", "departure"]:
+        """What tells that a step ends an episode: the task's rule, or a network of what
+        the step leads to or of what it begins with.
+        """
+        if self.config.termination == "learned":
+            return "successor"
+        return "departure" if self.learns_ends else "rule"
+
+    @property
     def terminal_net(self) -> PlainMLP:
-        """Standardised successor -> logit of termination (paper App. D, Table 22)."""
+        """Standardised successor (paper App. D, Table 22) or (s, a) -> logit of
+        termination.
+        """
         return PlainMLP(layers=3, units=256, outputs=1)
 
-    def terminal_logit(self, params: Params, successor: Array) -> Array:
-        """[..., D] -> [...]."""
-        return self.terminal_net.apply({"params": params["termination"]}, successor)[
-            ..., 0
-        ]
+    def terminal_logit(self, params: Params, x: Array) -> Array:
+        """[..., D] or, of a departure, [..., D + A] -> [...]."""
+        return self.terminal_net.apply({"params": params["termination"]}, x)[..., 0]
+
+    def without_ends(self, params: Params) -> Params:
+        """The same with a network that never tells an end, which no gradient of steps
+        that go on changes: where the data have no end.
+        """
+        out = params["termination"]["out"]
+        never = {
+            "kernel": jnp.zeros_like(out["kernel"]),
+            "bias": jnp.full_like(out["bias"], _NEVER),
+        }
+        return params | {"termination": params["termination"] | {"out": never}}
 
     def predict(self, params: Params, x: Array) -> tuple[Array, Array]:
         """Normalised inputs [E, B, D + A] -> mean and log-variance [E, B, D + 1].
@@ -165,7 +188,8 @@ class MLPEnsemble(VectorStates):
         deal = noise.deal
         dealt = deal.out(self.inputs(state, action))
         mean, logvar = map(deal.back, self.net.predict(self.params, dealt))
-        return self.outcome(state, mean + jnp.exp(0.5 * logvar) * noise.normal)
+        sample = mean + jnp.exp(0.5 * logvar) * noise.normal
+        return self.outcome(state, action, sample)
 
     def member_step(
         self, state: Array, action: Array, noise: StepNoise, member: int | Array
@@ -173,7 +197,8 @@ class MLPEnsemble(VectorStates):
         layers = jax.tree.map(lambda p: p[member][None], self.params["layers"])
         one = self.params | {"layers": layers}
         mean, logvar = self.net.predict(one, self.inputs(state, action)[None])
-        return self.outcome(state, mean[0] + jnp.exp(0.5 * logvar[0]) * noise.normal)
+        sample = mean[0] + jnp.exp(0.5 * logvar[0]) * noise.normal
+        return self.outcome(state, action, sample)
 
     def moments(self, state: Array, action: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of every member's [s' - s, r], the reward raw:
@@ -213,7 +238,9 @@ class MLPEnsemble(VectorStates):
         x = jnp.concatenate([state, action], -1)
         return (x - self.mean) / self.std
 
-    def outcome(self, state: Array, sample: Array) -> tuple[Array, Array, Array]:
+    def outcome(
+        self, state: Array, action: Array, sample: Array
+    ) -> tuple[Array, Array, Array]:
         """The successor, its reward as algorithms see it, and its continuation, from
         a sampled [s' - s, r]: [..., D + 1].
         """
@@ -221,11 +248,14 @@ class MLPEnsemble(VectorStates):
         if self.net.config.reward == "region" and self.termination.goal:
             reward = self.termination.at_goal(successor).astype(reward.dtype)
         reward = reward * self.reward_scale + self.reward_bias
-        return successor, reward, self._cont(successor)
+        return successor, reward, self._cont(state, action, successor)
 
-    def _cont(self, successor: Array) -> Array:
-        if self.net.config.termination == "analytic":
+    def _cont(self, state: Array, action: Array, successor: Array) -> Array:
+        if self.net.ends_by == "rule":
             return 1.0 - self.termination.done(successor)
+        if self.net.ends_by == "departure":
+            x = self.inputs(state, action)
+            return 1.0 - (self.net.terminal_logit(self.params, x) > 0)
         d = self.net.vector_size
         standardised = (successor - self.mean[:d]) / self.std[:d]
         return jax.nn.sigmoid(-self.net.terminal_logit(self.params, standardised))

@@ -58,7 +58,11 @@ _RULES: dict[str, Callable[[Array], Array]] = {
 
 @dataclass(frozen=True)
 class Termination:
-    """One task's rule: a name of those above, or "goal" with a disc in the plane."""
+    """One task's rule: a name of those above, or "goal" with a disc in the plane.
+
+    "learned" is that of a task whose rule isn't known: it has no `done`, the ensemble
+    learns from (s, a) when a step ends an episode (`EnsembleNet.learns_ends`).
+    """
 
     rule: str
     goal: tuple[float, float] | None = None

@@ -114,7 +114,7 @@ def disagreement(name, members):
 
     world = SimpleNamespace(
         moments=moments,
-        outcome=lambda state, sample: (state + sample[..., :-1], None, None),
+        outcome=lambda state, action, sample: (state + sample[..., :-1], None, None),
         features=lambda state: state,
         action_features=lambda action: action,
     )

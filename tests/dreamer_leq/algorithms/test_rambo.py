@@ -124,7 +124,7 @@ def test_a_model_of_one_number_falls_by_lambda():
             replace=lambda params: model(params),
             features=lambda state: state,
             moments=lambda state, action: (mean(theta), jnp.ones((1, n, 1))),
-            outcome=lambda state, x: (state, x[:, 0], jnp.zeros(n)),
+            outcome=lambda state, action, x: (state, x[:, 0], jnp.zeros(n)),
         )
 
     policy = SimpleNamespace(sample=lambda actor, x, key: (x, None))

@@ -1,5 +1,7 @@
 """Training of the ensemble against a second account of its rules in NumPy."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -343,6 +345,51 @@ def test_the_learned_end_is_fitted_to_the_successors_flags():
     expected = -np.where(ended, np.log(p), np.log(1 - p)).mean()
     assert metrics["termination_loss"] == pytest.approx(expected, rel=1e-4)
     assert metrics["loss"] > metrics["nll"]
+
+
+def make_walks(ends):
+    """Walks of which `ends` says, of (s, a), whether a step is an end; they go on."""
+    dataset = make_dataset([100] * 20)
+    before, after = (dataset.vector[:-1], dataset.action[1:, 0])
+    terminal = np.append(False, ends(before, after)) & ~dataset.is_first
+    return dataclasses.replace(dataset, is_terminal=terminal)
+
+
+def departing(s, a):
+    """An end that the successor, which is random here, says nothing about."""
+    return s[:, 0] + 2 * a > 4.5
+
+
+def learning_ends(ends, updates):
+    """The ensemble of a task without a rule after so many updates on `make_walks`."""
+    _, data, _ = make_training(dataset=make_walks(ends))
+    net = EnsembleNet(from_presets("debug").ensemble, D, A, learns_ends=True)
+    phase = EnsembleTraining(net, optax.adam(2e-3))
+    state = init(phase, jax.random.key(1), data)
+    for i in range(updates):
+        state, _ = update(phase, state, data, jax.random.key(0))
+        if i % phase.updates_per_epoch(1600) == 0:
+            state, _ = end_epoch(phase, state, data, jax.random.key(i))
+    state, _ = end_epoch(phase, state, data, jax.random.key(updates))
+    return elites(state.best, net, Termination("learned"), RewardTransform(1.0, 0.0))
+
+
+def test_ends_of_a_task_without_a_rule_are_learned_from_state_and_action():
+    model = learning_ends(departing, 250)
+    rng = np.random.default_rng(9)
+    s, a = rng.normal(3, 2, (500, D)), rng.uniform(-1, 1, (500, A))
+    noise = model.noise(jax.random.key(4), 500)
+    _, _, cont = model.step(s, a, noise)
+    assert set(np.unique(cont)) == {0.0, 1.0}
+    assert ((cont == 0) == departing(s, a[:, 0])).mean() > 0.96
+    np.testing.assert_array_equal(model.member_step(s, a, noise, 1)[2], cont)
+
+
+def test_data_without_an_end_have_none_anywhere():
+    model = learning_ends(lambda s, a: np.zeros(len(s), bool), 3)
+    rng = np.random.default_rng(9)
+    s, a = 1e4 * rng.normal(size=(500, D)), rng.uniform(-1, 1, (500, A))
+    assert model.step(s, a, model.noise(jax.random.key(4), 500))[2].all()
 
 
 # --- a system that is known ---
