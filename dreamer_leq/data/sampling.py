@@ -1,10 +1,12 @@
-"""Where batches come from: arrays on the device, or in host memory with prefetching.
+"""Where batches come from: arrays on the device, or in host memory or on disk with
+prefetching.
 
 What is drawn at update `step` depends on the phase's key and `step` alone, so that it
 is the same from either place, after a resume, and for any number of updates per
 dispatch.
 """
 
+import time
 import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,11 +22,16 @@ from dreamer_leq.nn.parallel import divided
 from dreamer_leq.system.devices import ONE_DEVICE, Devices
 from dreamer_leq.system.memory import available_memory
 from dreamer_leq.system.processes import all_agree
+from vd4rl_loader.row_file import RowFile, is_whole_map
 
 Arrays = Mapping[str, Any]
 
-# Batches per chunk, where the data stays in host memory; two chunks are held at a time.
+# Batches per chunk, where the data isn't on the device; two chunks are held at a time.
 CHUNK = 8
+
+# Rows of mapped files that are shorter are held in memory: all of them take little, and
+# each reading of a disk takes a sector at least.
+SECTOR = 512  # bytes
 
 
 class Sampler(Protocol):
@@ -178,9 +185,14 @@ class ReadChunk:
 class Resident:
     """Feeds any number of updates from arrays on the device."""
 
+    waits_for, waited = "", 0.0
+
     def __init__(self, arrays: Arrays, sampler: Sampler) -> None:
         self._arrays = arrays
         self.read = ReadResident(sampler)
+
+    def ready(self, step: int) -> bool:
+        return True
 
     def data(self, step: int, most: int) -> tuple[Any, int]:
         """The arrays, and for how many updates from `step` on they serve."""
@@ -191,8 +203,12 @@ class Resident:
 
 
 class Streamed:
-    """Feeds from host memory: a thread gathers the next chunk while the device
+    """Feeds from host memory or disk: a thread gathers the next chunk while the device
     works.
+
+    Attributes:
+      waits_for: where the batches come from, for who is waiting.
+      waited: seconds for which the device had nothing to do.
     """
 
     read = ReadChunk()
@@ -206,16 +222,25 @@ class Streamed:
                 steps
             )
         )
+        on_disk = any(isinstance(x, RowFile) for x in source.arrays.values())
+        self.waits_for = "the disk" if on_disk else "the host's memory"
+        self.waited = 0.0
         self._pool = ThreadPoolExecutor(1)
         self._first = first
         self._chunk = self._load(first)
         self._next = self._pool.submit(self._load, first + CHUNK)
 
+    def ready(self, step: int) -> bool:
+        """Whether `data` of `step` is there already."""
+        return step < self._first + CHUNK or self._next.done()
+
     def data(self, step: int, most: int) -> tuple[Any, int]:
         """A chunk that holds `step`, and for how many updates from there it serves."""
         if step >= self._first + CHUNK:
             self._first += CHUNK
+            start = time.monotonic()
             self._chunk = self._next.result()
+            self.waited += time.monotonic() - start
             self._next = self._pool.submit(self._load, self._first + CHUNK)
         return (self._first, self._chunk), min(most, self._first + CHUNK - step)
 
@@ -224,9 +249,13 @@ class Streamed:
 
     def _load(self, first: int) -> dict[str, Array]:
         source, picks = self._source, np.asarray(self._draw(first))
-        rows = source.devices.rows(picks.shape[1])
-        parts = [source.sampler.gather(source.arrays, pick[rows]) for pick in picks]
-        chunk = {k: np.stack([p[k] for p in parts]) for k in parts[0]}
+        picks = picks[:, source.devices.rows(picks.shape[1])]
+        # the batches of all updates as one, so that nothing has to be copied together
+        flat = picks.reshape(-1, *picks.shape[2:])
+        batches = source.sampler.gather(source.arrays, flat)
+        chunk = {
+            k: x.reshape(*picks.shape[:2], *x.shape[1:]) for k, x in batches.items()
+        }
         return source.devices.divide(chunk, axis=1)
 
 
@@ -273,11 +302,25 @@ def place(
     size, budget = nbytes(arrays), device_budget()
     fits = all_agree(size <= budget)
     on_device = placement == "device" or (placement == "auto" and fits)
-    there = "on the device" if devices.count == 1 else "on every device"
-    where = there if on_device else "in host memory, prefetched"
+    if on_device:
+        arrays = devices.replicate(dict(arrays))
+        where = "on the device" if devices.count == 1 else "on every device"
+    else:
+        arrays = {name: from_disk(array) for name, array in arrays.items()}
+        on_disk = any(isinstance(array, RowFile) for array in arrays.values())
+        where = "on disk, read ahead" if on_disk else "in host memory, prefetched"
     note = f"{size / 2**20:,.0f} MiB {where} (budget {budget / 2**20:,.0f} MiB)"
-    arrays = devices.replicate(dict(arrays)) if on_device else arrays
     return Source(arrays, sampler, on_device, devices), note
+
+
+def from_disk(array: Any) -> Any:
+    """A mapped file to be read by rows, or in memory where its rows are short; other
+    arrays as they are.
+    """
+    if not is_whole_map(array):
+        return array
+    row = array.nbytes // max(len(array), 1)
+    return RowFile(array) if row >= SECTOR else np.array(array)
 
 
 def named_key(seed: int, name: str) -> Array:

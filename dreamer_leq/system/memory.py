@@ -1,4 +1,6 @@
-"""Host memory that is there to be taken: the machine's, or what a container leaves."""
+"""Host memory that is there to be taken: the machine's, or what a container or `ulimit`
+leaves.
+"""
 
 import contextlib
 from collections.abc import Iterator
@@ -27,7 +29,17 @@ def available_memory(root: str | Path = "/") -> int:
         line.split(":") for line in (root / "proc/meminfo").read_text().splitlines()
     )
     machine = 1024 * int(fields["MemAvailable"].split()[0])
-    return max(0, min([machine, *_left_in_groups(root)]))
+    return max(0, min([machine, *_left_by_limit(root), *_left_in_groups(root)]))
+
+
+def _left_by_limit(root: Path) -> Iterator[int]:
+    """Bytes that `ulimit -d` leaves this process for what is in no file."""
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = (root / "proc/self/limits").read_text().splitlines()
+        limit = next(line for line in lines if line.startswith("Max data size"))
+        status = (root / "proc/self/status").read_text().splitlines()
+        used = next(line for line in status if line.startswith("VmData:"))
+        yield int(limit.split()[3]) - 1024 * int(used.split()[1])  # or "unlimited"
 
 
 def _left_in_groups(root: Path) -> Iterator[int]:

@@ -167,6 +167,8 @@ class PhaseRun:
         self.session.progress.start(self.name, self.updates, step)
         try:
             while not self._over(state, step):
+                if not feed.ready(step):
+                    self.session.progress.wait(feed.waits_for)
                 data, n = feed.data(step, self._most(step))
                 start = time.monotonic()
                 state, totals = self._dispatch(feed.read, data, state, totals, step, n)
@@ -316,7 +318,8 @@ class PhaseRun:
         self._check_finite(sums, step)
         count = step - self._since
         means = {name: x.astype(float) / count for name, x in sums.items()}
-        session.progress.update(step, {name: x.mean() for name, x in means.items()})
+        shown = {name: x.mean() for name, x in means.items()}
+        session.progress.update(step, shown, self._feed.waits_for, self._feed.waited)
         refreshed = {}
         if self.refresh and step % self.refresh_every == 0:
             with session.devices.in_use():

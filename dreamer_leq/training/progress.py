@@ -20,6 +20,7 @@ from dreamer_leq.config import sections
 # What of a world model's metrics is shown; algorithms have their own (`Section.shows`).
 WORLD_MODEL = ("image_loss", "vector_loss", "reward_loss", "dyn_loss")
 SECONDS_BETWEEN_LINES = 15.0
+WORTH_SAYING = 0.05  # of the time, waited for data
 
 
 class Progress:
@@ -42,18 +43,36 @@ class Progress:
         if self._live:
             self._bars = _bars()
             self._task = self._bars.add_task(
-                name, total=total, completed=done, figures=""
+                name, total=total, completed=done, figures="compiling"
             )
             self._bars.start()
 
-    def update(self, done: int, figures: Mapping[str, float] | None = None) -> None:
-        now = time.monotonic()
+    def wait(self, source: str) -> None:
+        """Say on a live bar that nothing happens until data come from `source`."""
+        if self._bars and source:
+            self._bars.update(self._task, figures=f"waiting for {source}")
+
+    def update(
+        self,
+        done: int,
+        figures: Mapping[str, float] | None = None,
+        source: str = "",
+        waited: float = 0.0,
+    ) -> None:
+        """Show that `done` updates are done, which have waited for data from `source`
+        for so many seconds in all.
+        """
+        now, share = time.monotonic(), 0.0
         # the first call's time is the compiler's, and not counted
         if not self._compiled:
             self._first, self._began, self._compiled = done, now, True
+            self._waited = waited
         elif now > self._began:
             self.rate = (done - self._first) / (now - self._began)
+            share = (waited - self._waited) / (now - self._began)
         text = self._text(figures or {})
+        if share >= WORTH_SAYING:
+            text += f"  waits for {source} {share:.0%} of the time"
         if self._bars:
             self._bars.update(self._task, completed=done, figures=text)
         elif now - self._since >= SECONDS_BETWEEN_LINES or done == self._total:

@@ -1,6 +1,7 @@
 """Batches: only what belongs together, and the same wherever the data lies."""
 
 import threading
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -18,6 +19,7 @@ from dreamer_leq.data.sampling import (
     update_key,
     window_starts,
 )
+from vd4rl_loader.row_file import RowFile
 
 LENGTHS = (6, 1, 9, 4, 13)  # entries of the episodes
 KEY = jax.random.key(3)
@@ -214,17 +216,83 @@ def test_a_resumed_stream_goes_on_with_the_same_batches():
     jax.tree.map(np.testing.assert_array_equal, whole[11:], rest)
 
 
-def test_a_memory_map_is_read_from_where_it_is(tmp_path):
-    arrays, sampler = SAMPLERS["windows"]
-    np.save(tmp_path / "image.npy", arrays["image"])
-    mapped = np.load(tmp_path / "image.npy", mmap_mode="r")
-    source, _ = place(arrays | {"image": mapped}, sampler, "host")
-    assert source.arrays["image"] is mapped
+@pytest.mark.parametrize("kind", SAMPLERS)
+@pytest.mark.parametrize("sector", [1, 8, 1 << 20])
+def test_mapped_files_are_read_by_rows_or_held(tmp_path, monkeypatch, kind, sector):
+    """The same batches, whichever arrays have rows of `sector` bytes."""
+    monkeypatch.setattr(sources, "SECTOR", sector)
+    arrays, sampler = SAMPLERS[kind]
+    mapped = {}
+    for name, array in arrays.items():
+        np.save(tmp_path / f"{name}.npy", array)
+        mapped[name] = np.load(tmp_path / f"{name}.npy", mmap_mode="r")
+    source, note = place(mapped, sampler, "host")
+    on_disk = {n for n, array in source.arrays.items() if isinstance(array, RowFile)}
+    assert on_disk == {n for n, x in arrays.items() if x[0].nbytes >= sector}
+    assert not any(isinstance(x, np.memmap) for x in source.arrays.values())
+    assert ("on disk, read ahead" in note) == bool(on_disk)
     jax.tree.map(
         np.testing.assert_array_equal,
-        batches(source, 0, 3, 3),
-        batches(placed("windows", "device"), 0, 3, 3),
+        batches(source, 0, 10, 3),
+        batches(placed(kind, "device"), 0, 10, 100),
     )
+
+
+def test_a_part_of_a_mapped_file_is_not_taken_for_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "SECTOR", 1)
+    np.save(tmp_path / "a.npy", np.arange(12).reshape(6, 2))
+    part = np.load(tmp_path / "a.npy", mmap_mode="r")[2:5]
+    assert sources.from_disk(part) is part
+
+
+def test_a_file_larger_than_what_is_to_be_held_is_read_without_holding_it(tmp_path):
+    """200 MB, of which 200 batches of windows see nearly all: nothing stays."""
+    path, entries = tmp_path / "image.npy", 16_384
+    image = RowFile.created(path, (entries, 64, 64, 3), np.uint8)
+    marked = np.arange(0, entries, 37)
+    image[marked] = marked.astype(np.uint8)[:, None, None, None] + np.ones(
+        (64, 64, 3), np.uint8
+    )
+    mapped = np.load(path, mmap_mode="r")
+    source, _ = place({"image": mapped}, Windows(entries, 4, 65), "host")
+    gather = source.sampler.gather
+    rng = np.random.default_rng(0)
+    starts = rng.integers(0, entries - 64, (200, 4))
+    gather(source.arrays, starts[0])
+    before = resident_memory()
+    for start in starts:
+        batch = gather(source.arrays, start)
+    assert resident_memory() - before < 50e6
+    for i, first in enumerate(starts[-1]):
+        np.testing.assert_array_equal(batch["image"][i], mapped[first : first + 65])
+    assert batch["image"].any()
+
+
+def resident_memory():
+    return 4096 * int(Path("/proc/self/statm").read_text().split()[1])
+
+
+def test_a_stream_says_what_is_waited_for_and_how_long():
+    """The second chunk comes only once somebody waits for it."""
+    asked = threading.Event()
+
+    class Slow(Windows):
+        def gather(self, arrays, index):
+            if begun:
+                asked.wait(60)
+            begun.append(index)
+            return super().gather(arrays, index)
+
+    begun, (arrays, _) = [], SAMPLERS["windows"]
+    source = Source(arrays, Slow(sum(LENGTHS), 8, 5), on_device=False)
+    feed = source.feed(KEY, 0)
+    assert feed.ready(sources.CHUNK - 1) and feed.waited == 0
+    assert not feed.ready(sources.CHUNK)
+    assert feed.waits_for == "the host's memory"
+    threading.Timer(0.05, asked.set).start()
+    feed.data(sources.CHUNK, 1)
+    assert feed.waited > 0
+    feed.close()
 
 
 def prefetchers():
@@ -243,7 +311,7 @@ def test_the_prefetching_thread_ends_with_its_feed():
 def test_what_goes_wrong_while_prefetching_is_raised():
     class Failing(Windows):
         def gather(self, arrays, index):
-            if len(gathered) == sources.CHUNK:
+            if gathered:
                 raise OSError("the disk is gone")
             gathered.append(index)
             return super().gather(arrays, index)

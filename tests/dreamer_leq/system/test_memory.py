@@ -36,6 +36,13 @@ def test_what_was_only_read_counts_as_free(machine):
     assert available_memory(machine.root) == 20 * GIB
 
 
+@pytest.mark.parametrize(("limit", "left"), [("unlimited", 20), (4 * GIB, 1)])
+def test_a_limit_of_the_process_counts(machine, limit, left):
+    machine("proc/self/limits", f"Max data size {limit} unlimited bytes\n")
+    machine("proc/self/status", f"VmRSS: 7 kB\nVmData:\t {3 * GIB // 1024} kB\n")
+    assert available_memory(machine.root) == left * GIB
+
+
 def test_a_containers_limit_counts(machine):
     machine("proc/self/cgroup", "0::/\n")
     group(machine, "", 8 * GIB, 5 * GIB, cached=2 * GIB)

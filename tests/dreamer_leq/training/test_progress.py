@@ -68,6 +68,19 @@ def test_the_figures_that_matter_to_a_phase(clock):
     assert "grad_norm" not in lines[0]
 
 
+@pytest.mark.parametrize(("waited", "said"), [(3.0, True), (0.2, False)])
+def test_waiting_for_data_is_said_where_it_takes_long(clock, waited, said):
+    """Of 10 seconds after the first dispatch, whose waiting doesn't count."""
+    lines = []
+    bar = Progress(lines.append)
+    bar.start("world_model", 100, 0)
+    for step, seconds, sofar in ((10, 60, 50.0), (100, 10, 50.0 + waited)):
+        clock.now += seconds
+        bar.update(step, {}, "the disk", sofar)
+    assert ("waits for the disk 30% of the time" in lines[-1]) is said
+    assert "waits" not in lines[0]
+
+
 def test_an_evaluation_says_how_far_it_is(clock):
     lines = []
     after_step = scoring_lines(lines.append, episodes=100)
