@@ -18,7 +18,10 @@ _COMMANDS = {  # and the modules that hold them
         "collection.suites",
         "make a dataset by playing policies in simulation",
     ),
-    "convert": ("convert", "turn .npz episodes into .hdf5 shards and back"),
+    "convert": (
+        "convert",
+        "turn .npz episodes into .hdf5 shards and back, or bring other projects' data",
+    ),
     "download": ("download", "fetch a dataset of V-D4RL from the Hugging Face hub"),
 }
 

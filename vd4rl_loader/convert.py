@@ -1,8 +1,9 @@
-"""Turns .npz episodes into .hdf5 shards and back."""
+"""Turns .npz episodes into .hdf5 shards and back, and brings other projects' data."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,9 @@ from vd4rl_loader.files.episode import Episode
 from vd4rl_loader.files.episode_files import episode_name, new_folder, write_episode
 from vd4rl_loader.files.layout import ALIGNMENT_HELP, Source, find_source
 from vd4rl_loader.files.validation import Findings
+from vd4rl_loader.foreign import FORMATS, TITLES, recognised
+from vd4rl_loader.foreign.bringing import Options, bring
+from vd4rl_loader.foreign.reading import REWARDS
 from vd4rl_loader.paths import path_argument
 from vd4rl_loader.resize import resize_images
 from vd4rl_loader.simulators.render import MAX_SIZE, RenderStyle
@@ -46,8 +50,7 @@ def convert(
     Raises:
       DataError: `src` is unusable or `dst` is not empty.
     """
-    if size is not None and not 1 <= size <= MAX_SIZE:
-        raise DataError(f"size is {size}: give 1 to {MAX_SIZE}")
+    _refuse_size(size)
     source, dst = (
         find_source(src, None, None, size or 64, alignment),
         Path(dst).expanduser(),
@@ -61,6 +64,11 @@ def convert(
     for note in findings.notes:
         log(note)
     return written
+
+
+def _refuse_size(size: int | None) -> None:
+    if size is not None and not 1 <= size <= MAX_SIZE:
+        raise DataError(f"size is {size}: give 1 to {MAX_SIZE}")
 
 
 def _write_all(
@@ -102,21 +110,70 @@ def _record(source: Source, source_size: int, size: int) -> dict[str, Any]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the command `convert`."""
     parser.add_argument(
-        "src", type=path_argument, help="folder of .npz or .hdf5 files, or one file"
+        "src",
+        type=path_argument,
+        help="folder of .npz or .hdf5 files, one file, or another project's data",
     )
     parser.add_argument(
-        "dst", type=path_argument, help="new folder for files of the other format"
+        "dst",
+        type=path_argument,
+        help="new folder for files of the other format, or for images of another "
+        "project; a new file that ends in .hdf5 for its state vectors",
     )
     parser.add_argument("--size", type=int, help="resize images to SIZE pixels")
     parser.add_argument(
         "--skip-bad", action="store_true", help="go on without what is unusable"
     )
     parser.add_argument("--alignment", default="auto", help=ALIGNMENT_HELP)
+    others = parser.add_argument_group("data of other projects")
+    others.add_argument(
+        "--from",
+        dest="format",
+        choices=FORMATS,
+        help="their format (default: what they look like)",
+    )
+    others.add_argument("--image-key", help="which images, where there are several")
+    others.add_argument(
+        "--crop",
+        action="store_true",
+        help="take the middle of images, to make a square",
+    )
+    others.add_argument(
+        "--reward",
+        choices=REWARDS,
+        help="in place of their rewards: 1 for the last action of an episode, 1 where "
+        "they say success, or 0",
+    )
+    others.add_argument(
+        "--end-is-terminal",
+        action="store_true",
+        help="the task ended where an episode does (default: where they say so)",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Runs the command `convert`."""
-    written = convert(
+    format = args.format or recognised(args.src)
+    written = _bring(args, format) if format else _convert(args)
+    print(f"wrote {written} episodes to {args.dst}")
+
+
+def _convert(args: argparse.Namespace) -> int:
+    for name in ("image_key", "crop", "reward", "end_is_terminal"):
+        if getattr(args, name):
+            raise DataError(
+                f"--{name.replace('_', '-')}: is for data of other projects, but "
+                f"{args.src} does not look like {', '.join(TITLES.values())}"
+            )
+    return convert(
         args.src, args.dst, args.size, args.skip_bad, alignment=args.alignment
     )
-    print(f"wrote {written} episodes to {args.dst}")
+
+
+def _bring(args: argparse.Namespace, format: str) -> int:
+    if args.alignment != "auto":
+        raise DataError(f"--alignment: {TITLES[format]} has one order, leave it out")
+    _refuse_size(args.size)
+    named = {field.name for field in dataclasses.fields(Options)}
+    options = Options(**{name: getattr(args, name) for name in named})
+    return bring(args.src, args.dst, format, options)

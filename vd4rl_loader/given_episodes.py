@@ -88,7 +88,7 @@ def checked(episodes: Iterable[Any], departure: bool) -> Iterator[Played]:
             given = _read(episode)
             played = _departed(given) if departure else _arrived(given)
             first = first or played
-            _refuse_other_sizes(first, played)
+            refuse_other_sizes(first, played)
         except BadFileError as error:
             raise DataError(f"episode {index}: {error}") from error
         lost += bool(departure and given.misses_last and given.reward[-1])
@@ -106,6 +106,15 @@ def checked(episodes: Iterable[Any], departure: bool) -> Iterator[Played]:
             f"reward: {lost:,} of {lost + kept:,} belong to the last action of an "
             f"episode, but it is not said where that led: {_APPEND}"
         )
+
+
+def departed(episode: Any) -> Played:
+    """An episode as `write_dataset` takes it in the order of departure.
+
+    Raises:
+      BadFileError: it cannot be used.
+    """
+    return _departed(_read(episode))
 
 
 def _departed(given: _Given) -> Played:
@@ -169,7 +178,8 @@ def _played(given: _Given, action: np.ndarray, reward: np.ndarray) -> Played:
     )
 
 
-def _refuse_other_sizes(first: Played, played: Played) -> None:
+def refuse_other_sizes(first: Played, played: Played) -> None:
+    """Raises a BadFileError if episodes of one dataset differ in kind or size."""
     if first.kind != played.kind:
         refuse([f"{played.kind}: given, but {first.kind} in the episodes before"])
     for name in ("observation", "action"):

@@ -18,6 +18,8 @@ from vd4rl_loader.dataset import Dataset, DatasetSpec, open_dataset
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.files.episode_files import atomic
 from vd4rl_loader.files.layout import ALIGNMENT_HELP
+from vd4rl_loader.foreign import recognised
+from vd4rl_loader.foreign.offer import offer, rows
 from vd4rl_loader.paths import path_argument
 from vd4rl_loader.simulators.render import RenderStyle
 from vd4rl_loader.simulators.suite import EPISODE_STEPS
@@ -176,6 +178,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Runs the command `info`."""
+    if format := recognised(args.path):
+        _show_offer(args, format)
+        return
     if is_state_data(args.path):
         path = Path(args.path)
         dataset, name = _open_states(args), path.name if path.exists() else args.path
@@ -188,6 +193,19 @@ def run(args: argparse.Namespace) -> None:
         print(json.dumps(summarize(dataset), indent=2))
     else:
         Console().print(table(dataset, name or None))
+
+
+def _show_offer(args: argparse.Namespace, format: str) -> None:
+    """Another project's data: what it is, and the commands that convert it."""
+    held = offer(args.path, format)
+    if args.json:
+        print(json.dumps(held, indent=2))
+        return
+    shown = Table(title=escape(Path(args.path).name), show_header=False)
+    for key, text in rows(held).items():
+        shown.add_row(key, escape(text))
+    Console().print(shown)
+    print("converted by:", *held["convert"], sep="\n  ")
 
 
 def _open_states(args: argparse.Namespace) -> StateDataset:

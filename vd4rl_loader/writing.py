@@ -63,13 +63,26 @@ def write_dataset(
     path = Path(path).expanduser()
     if alignment not in ("arrival", "departure"):
         raise DataError(f"alignment is {alignment!r}: give arrival or departure")
-    played = checked(episodes, alignment == "departure")
-    first = next(played, None)
-    if first is None:
-        raise DataError(f"{path}: there are no episodes to write")
     about = {"task": task, "level": level, "action_repeat": action_repeat}
     about["render"] = render and render.to_json()
     record = {name: value for name, value in about.items() if value is not None}
+    return write_played(path, checked(episodes, alignment == "departure"), record)
+
+
+def write_played(path: Path, played: Iterator[Played], record: dict[str, Any]) -> Path:
+    """The dataset of checked episodes, as from `write_dataset`.
+
+    Args:
+      path: a new folder for images, a new file that ends in .hdf5 for vectors.
+      played: the episodes.
+      record: JSON-able facts that are kept with them.
+
+    Raises:
+      DataError: there is no episode, or `path` is taken.
+    """
+    first = next(played, None)
+    if first is None:
+        raise DataError(f"{path}: there are no episodes to write")
     write = _write_images if first.kind == "image" else _write_vectors
     write(path, chain([first], played), record)
     return path

@@ -45,37 +45,6 @@ def test_ogbench(tmp_path, monkeypatch):
     assert np.flatnonzero(data.reward).tolist() == [2]
 
 
-def test_dreamerv3(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("replay").mkdir()
-    step = np.array([0, 1, 2, 3, 4, 5, 6, 0, 1, 2])  # episodes of 7 and 3 entries
-    last = np.isin(np.arange(10), (6, 9))
-    rows = {
-        "image": np.broadcast_to(np.uint8(step)[:, None, None, None], (10, 8, 8, 3)),
-        "action": np.where(last, 0, (step + 1) / 10)[:, None].astype(np.float32),
-        "reward": step.astype(
-            np.float32
-        ),  # came with the image, so 10 times the action
-        "is_first": step == 0,
-        "is_last": last,
-        "is_terminal": np.arange(10) == 6,
-        "stepid": np.zeros((10, 20), np.uint8),
-    }
-    for number, part in enumerate((slice(0, 6), slice(6, 10))):
-        arrays = {name: array[part] for name, array in rows.items()}
-        size = len(arrays["image"])
-        np.savez(f"replay/20250101T00000{number}F000000-a-b-{size}.npz", **arrays)
-    for alignment in ("arrival", "departure"):  # neither is right
-        with pytest.raises(DataError, match="looks like DreamerV3's replay, whose row"):
-            open_dataset("replay", min_length=2, log=quiet, alignment=alignment)
-    run("DreamerV3's replay keeps")
-    data = open_dataset("dreamer", image_size=8, min_length=2, log=quiet)
-    assert data.offsets.tolist() == [0, 7, 10]
-    np.testing.assert_allclose(data.reward, data.action[:, 0] * 10, atol=1e-6)
-    assert (data.reward == data.image[:, 0, 0, 0]).all()
-    assert np.flatnonzero(data.is_terminal).tolist() == [6]
-
-
 def lerobot(folder):
     (folder / "meta").mkdir()
     (folder / "data/chunk-000").mkdir(parents=True)

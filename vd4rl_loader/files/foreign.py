@@ -14,10 +14,11 @@ from vd4rl_loader.files.validation import BadFileError
 _IMAGES, _STATES = ("image", "observation"), ("observations", "obs")
 _OGBENCH = {"observations", "actions", "terminals"}
 _WRITE = "write_dataset makes data of it: docs/data.md, Data of other projects"
+_CONVERT = "python -m vd4rl_loader info FILE says how to convert it"
 _DREAMERV3 = "stepid"  # in every chunk of its replay, and in no other project's files
 _GROUPS = {  # by how the names of their groups begin
     "episode_": "looks like Minari's: give --data minari:DATASET_ID",
-    "data": f"looks like robomimic's: {_WRITE}",
+    "data": f"looks like robomimic's: {_CONVERT}",
     "traj_": f"looks like ManiSkill's: {_WRITE}",
     "observations": f"looks like ALOHA's: {_WRITE}",
 }
@@ -34,7 +35,8 @@ def declared(file: NpzFile | Hdf5File, needed: Iterable[str]) -> dict[str, Store
     if file.has(_DREAMERV3):
         raise BadFileError(
             f"{_DREAMERV3}: looks like DreamerV3's replay, whose row t holds what was "
-            f"played in image t, but the reward that came with it: {_WRITE}"
+            "played in image t, but the reward that came with it: python -m "
+            "vd4rl_loader info FOLDER says how to convert it"
         )
     arrays = file.declared([*needed, *_STATES])
     if missing := [name for name in needed if name not in arrays]:

@@ -316,6 +316,22 @@ class Hdf5File:
             group = _own(group, part) if hasattr(group, "keys") else None
         return group is not None
 
+    def group(self, name: str) -> Hdf5File:
+        """One of its groups, read in the same way.
+
+        Raises:
+          BadFileError: there is no such group, or it is a link.
+        """
+        group = _own(self._file, name)
+        if not hasattr(group, "keys"):
+            raise BadFileError(f"{name}: missing, expected a group")
+        return Hdf5File(group)
+
+    def attribute(self, name: str) -> Any:
+        """A number or text that the group says of itself; None where it doesn't."""
+        with reading(name):
+            return self._file.attrs.get(name)
+
     def declared(self, wanted: Iterable[str]) -> dict[str, Stored]:
         """Arrays of the root group as they are declared.
 
@@ -384,7 +400,7 @@ def _storage_problems(file: h5py.File, name: str) -> list[str]:
     dataset = file[name]
     if dataset.is_virtual or dataset.external:
         return [f"{name}: its numbers lie in other files"]
-    stored = min(dataset.id.get_storage_size(), Path(file.filename).stat().st_size)
+    stored = min(dataset.id.get_storage_size(), Path(file.file.filename).stat().st_size)
     size = dataset.nbytes
     if size > _DEFLATE_LIMIT * stored or (dataset.chunks and _lacks_chunks(dataset)):
         return [f"{name}: declares {size:,} bytes, of which only {stored:,} are stored"]

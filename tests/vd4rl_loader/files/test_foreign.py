@@ -95,11 +95,15 @@ PROJECTS = {
 @pytest.mark.parametrize("project", PROJECTS)
 def test_files_of_other_projects(tmp_path, project, capsys):
     path = group(tmp_path / "data.hdf5", PROJECTS[project])
-    assert main(["info", str(path)]) == 2
-    said = capsys.readouterr().err
-    assert f"looks like {project}'s: " in said and "groups" in said
-    with pytest.raises(DataError, match=f"looks like {project}'s: "):
+    with pytest.raises(DataError, match=f"looks like {project}'s: ") as refused:
         open_states(path)
+    assert "groups" in str(refused.value)
+    if "vd4rl_loader info FILE" in str(refused.value):  # which knows a way
+        assert main(["info", str(path)]) == 0
+        assert project in capsys.readouterr().out
+    else:
+        assert main(["info", str(path)]) == 2
+        assert f"looks like {project}'s: " in capsys.readouterr().err
 
 
 def test_ogbenchs_files(tmp_path):

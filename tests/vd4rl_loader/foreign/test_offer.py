@@ -1,0 +1,58 @@
+"""`info` says of other projects' data what they are, and commands that convert them."""
+
+import json
+import shlex
+
+import numpy as np
+import pytest
+from foreign import test_dreamerv3 as dreamerv3
+from foreign import test_robomimic as robomimic
+
+from vd4rl_loader import open_dataset
+from vd4rl_loader.__main__ import main
+from vd4rl_loader.states import open_states
+
+MADE = {
+    "robomimic": lambda folder: robomimic.write(folder / "my file.hdf5"),
+    "DreamerV3": lambda folder: dreamerv3.write(
+        folder / "my replay", dreamerv3.rows([5, 3]), [6]
+    ),
+}
+
+
+@pytest.mark.parametrize("project", MADE)
+def test_its_commands_work(tmp_path, monkeypatch, project, capsys):
+    path = MADE[project](tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["info", path.name]) == 0
+    said = capsys.readouterr().out
+    assert project in said
+    assert main(["info", path.name, "--json"]) == 0
+    held = json.loads(capsys.readouterr().out)
+    assert len(held["convert"]) == 2
+    for command in held["convert"]:
+        assert command in said
+        words = shlex.split(command)
+        assert words[:3] == ["python", "-m", "vd4rl_loader"]
+        assert main(words[3:]) == 0
+    opened = open_dataset(f"{path.stem}-converted", min_length=2, log=print)
+    states = open_states(f"{path.stem}-converted.hdf5", log=print)
+    np.testing.assert_array_equal(opened.action, states.action)
+    np.testing.assert_array_equal(opened.offsets, states.offsets)
+
+
+def test_what_is_nobodys(tmp_path, capsys):
+    path = tmp_path / "a.npz"
+    np.savez(path, image=np.zeros(3))
+    assert main(["convert", str(path), str(tmp_path / "b"), "--reward", "last"]) == 2
+    said = capsys.readouterr().err
+    assert "--reward: is for data of other projects, but" in said
+    assert "does not look like robomimic's HDF5" in said
+    replay = dreamerv3.write(tmp_path / "replay", dreamerv3.rows([5, 3]), [6])
+    refused = ["convert", str(replay), str(tmp_path / "b"), "--alignment", "arrival"]
+    assert main(refused) == 2
+    assert "has one order, leave it out" in capsys.readouterr().err
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/mine").touch()
+    assert main(["convert", str(replay), str(tmp_path / "b")]) == 2
+    assert "exists already" in capsys.readouterr().err

@@ -1,0 +1,172 @@
+"""Brings another project's data into this one's formats."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from vd4rl_loader.errors import DataError, shown
+from vd4rl_loader.files.validation import BadFileError, Findings, refuse
+from vd4rl_loader.foreign import FORMATS, TITLES
+from vd4rl_loader.foreign.pictures import prepared
+from vd4rl_loader.foreign.reading import Found, Holdings, Notes, Wanted
+from vd4rl_loader.foreign.scaling import Scaling
+from vd4rl_loader.given_episodes import Played, departed, refuse_other_sizes
+from vd4rl_loader.writing import write_played
+
+_SHORT = "episodes of one observation left out"
+_GO_ON = "--skip-bad goes on without"
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a user may say of a source.
+
+    Attributes:
+      image_key: which of several images.
+      size: of the written images, in pixels; None: that of the source.
+      crop: take the middle of images that are not square.
+      reward, end_is_terminal: as in `Wanted`.
+      skip_bad: leave out episodes that cannot be used, and say how many.
+    """
+
+    image_key: str | None = None
+    size: int | None = None
+    crop: bool = False
+    reward: str | None = None
+    end_is_terminal: bool = False
+    skip_bad: bool = False
+
+
+def bring(
+    src: str | Path,
+    dst: str | Path,
+    format: str,
+    options: Options,
+    log: Callable[[str], None] = print,
+) -> int:
+    """The number of episodes that are written, of images to a folder or of vectors.
+
+    Args:
+      src: file or folder of the other project.
+      dst: new folder for images, or new file that ends in .hdf5 for vectors.
+      format: name of a format, of `FORMATS`.
+      options: what the user says.
+      log: receives lines for the user.
+
+    Raises:
+      DataError: `src` cannot be used, or `dst` is taken.
+    """
+    src, dst = Path(src).expanduser(), Path(dst).expanduser()
+    if dst.exists() and not (dst.is_dir() and not any(dst.iterdir())):
+        raise DataError(f"{dst}: exists already: delete it, or give another name")
+    reader, notes, findings = FORMATS[format], Counter(), Findings()
+    try:
+        holdings = reader.holdings(src)
+        wanted = _wanted(holdings, dst, options)
+        scaling = Scaling.of(reader.actions(src))
+    except BadFileError as error:
+        raise DataError(f"{src}: {error}") from error
+    record = {"format": format, **holdings.about, **scaling.record()}
+    found = _prepared(reader.episodes(src, wanted, notes), scaling, options, notes)
+    written = _Counted(_usable(src, found, findings, options.skip_bad))
+    write_played(dst, iter(written), {"source": record})
+    for text in [*_lines(scaling, notes), *findings.notes]:
+        log(f"{TITLES[format]}: {text}")
+    return written.count
+
+
+def _wanted(holdings: Holdings, dst: Path, options: Options) -> Wanted:
+    """Images for a folder, vectors for a file."""
+    images, vectors = holdings.images(), holdings.vectors()
+    kind = "vector" if dst.suffix == ".hdf5" else "image"
+    if kind == "vector" and not vectors:
+        refuse(["holds no state vectors: give a folder for its images"])
+    if kind == "image":
+        images = [_image(images, vectors, options.image_key)]
+    names = vectors if kind == "vector" else images
+    return Wanted(kind, names, options.reward, options.end_is_terminal)
+
+
+def _image(images: list[str], vectors: list[str], key: str | None) -> str:
+    if not images:
+        hint = "give a new file that ends in .hdf5 for its vectors" if vectors else ""
+        refuse([": ".join(filter(None, ["holds no images", hint]))])
+    names = shown(", ".join(images), 300)
+    fitting = [name for name in images if key in (None, name, name.split(".")[-1])]
+    if len(fitting) != 1:
+        trouble = f"no images of that name: {key}" if key else "several images"
+        refuse([f"{trouble}: choose with --image-key, of {names}"])
+    return fitting[0]
+
+
+def _prepared(
+    found: Found, scaling: Scaling, options: Options, notes: Notes
+) -> Iterator[tuple[str, Callable[[], Played | None]]]:
+    """The episodes as they are written; None for one without a transition."""
+    for origin, load in found:
+
+        def made(load: Callable[[], dict[str, Any]] = load) -> Played | None:
+            episode = load()
+            if len(episode["action"]) == 0:
+                notes[_SHORT] += 1
+                return None
+            if "image" in episode:
+                image = prepared(episode["image"], options.size, options.crop, notes)
+                episode["image"] = image
+            return departed({**episode, "action": scaling.scaled(episode["action"])})
+
+        yield origin, made
+
+
+def _usable(
+    src: Path,
+    found: Iterator[tuple[str, Callable[[], Played | None]]],
+    findings: Findings,
+    skip_bad: bool,
+) -> Iterator[Played]:
+    """The episodes that can be used; at the end the others are refused, or noted."""
+    first, total = None, 0
+    for origin, made in found:
+        total += 1
+        try:
+            played = made()
+            if played is None:
+                continue
+            first = first or played
+            refuse_other_sizes(first, played)
+        except BadFileError as error:
+            findings.problems.append((origin, str(error)))
+            continue
+        if skip_bad or not findings.problems:
+            yield played
+    if bad := len(findings.problems):
+        text = f"{bad:,} of {total:,} episodes cannot be used"
+        if not skip_bad:
+            raise DataError(f"{src}: {text} ({_GO_ON}):\n{findings.report()}")
+        findings.notes.append(f"{text}, and are left out:\n{findings.report()}")
+
+
+class _Counted:
+    """Counts what passes."""
+
+    def __init__(self, played: Iterator[Played]) -> None:
+        self._played, self.count = played, 0
+
+    def __iter__(self) -> Iterator[Played]:
+        for episode in self._played:
+            self.count += 1
+            yield episode
+
+
+def _lines(scaling: Scaling, notes: Notes) -> Iterator[str]:
+    if len(changed := scaling.changed):
+        which = ", ".join(map(str, changed))
+        yield (
+            f"numbers {which} of an action scaled to [-1, 1]; action_low and "
+            "action_high are kept with the data: a = low + (a' + 1) / 2 · (high - low)"
+        )
+    yield from (f"{count:,} {text}" for text, count in notes.items() if count)

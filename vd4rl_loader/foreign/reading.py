@@ -1,0 +1,144 @@
+"""What the readers of other projects' formats have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vd4rl_loader.files.untrusted import Stored
+from vd4rl_loader.files.validation import refuse
+
+Notes = Counter[str]  # texts for the user, which their numbers are put before
+# The name of an episode, and what reads it or raises a BadFileError.
+Found = Iterator[tuple[str, Callable[[], dict[str, Any]]]]
+
+REWARDS = ("last", "success", "zero")
+_REPEATED = (
+    "episodes end with their last observation once more: nobody says where the last "
+    "action led"
+)
+_AFTER = "rows left out, which come after an end of the task"
+
+
+class Holdings(NamedTuple):
+    """What is in a source.
+
+    Attributes:
+      observations: by name, as one episode has them, [T, ...].
+      rewards: whether it has rewards.
+      about: facts that are kept with the data: frames per second, names of actions.
+    """
+
+    observations: dict[str, Stored]
+    rewards: bool
+    about: dict[str, Any]
+
+    def images(self) -> list[str]:
+        """Names of what may be images."""
+        return [name for name, array in self.observations.items() if _is_image(array)]
+
+    def vectors(self) -> list[str]:
+        """Names of what make a state vector, in its order."""
+        return sorted(n for n, array in self.observations.items() if _is_vector(array))
+
+
+def _is_image(array: Stored) -> bool:
+    return array.dtype == np.uint8 and len(array.shape) in (3, 4)
+
+
+def _is_vector(array: Stored) -> bool:
+    return array.dtype.kind in "fiu" and len(array.shape) in (1, 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What the user wants of a source.
+
+    Attributes:
+      kind: "image" or "vector".
+      names: of the observations: one of images, those that a vector is made of.
+      reward: what stands in for the source's rewards: "last" is 1 for the last action
+        of an episode, "success" 1 where the source says so, "zero" 0; None: nothing.
+      end_is_terminal: the task ended wherever an episode does.
+    """
+
+    kind: str
+    names: Sequence[str]
+    reward: str | None = None
+    end_is_terminal: bool = False
+
+    def observed(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The image, or the vectors side by side."""
+        if self.kind == "image":
+            return arrays[self.names[0]]
+        columns = [arrays[name].reshape(len(arrays[name]), -1) for name in self.names]
+        return np.concatenate(columns, axis=1)
+
+
+def finished(
+    wanted: Wanted,
+    notes: Notes,
+    observed: np.ndarray,
+    action: np.ndarray,
+    reward: np.ndarray | None,
+    success: np.ndarray,
+    terminal: np.ndarray,
+    done: bool = False,
+) -> dict[str, Any]:
+    """An episode in the order of departure, with N + 1 observations for N actions.
+
+    It ends at the first row in which the task does. Where the observation after the
+    last row isn't stored, that row's action is left out, unless there is something to
+    lose: an end or a reward. Then the last observation is repeated.
+
+    Args:
+      wanted: rewards and ends.
+      notes: receives what was left out or repeated.
+      observed: [N, ...] or [N + 1, ...].
+      action: [N, A], row t played in observation t.
+      reward: [N], what came of it; None where the source has none.
+      success: bool [N], it led to success.
+      terminal: bool [N], the task ended there.
+      done: whether the source marks the last row as an end of any kind.
+    """
+    terminal = terminal.copy()
+    terminal[-1:] |= wanted.end_is_terminal
+    reward = _rewards(wanted.reward, reward, success)
+    if terminal.any():
+        last = int(terminal.argmax())
+        notes[_AFTER] += len(action) - last - 1
+        action, reward = action[: last + 1], reward[: last + 1]
+        observed = observed[: last + 2]
+    if len(observed) == len(action):
+        if terminal.any() or done or reward[-1:].any():
+            notes[_REPEATED] += 1
+            observed = np.concatenate([observed, observed[-1:]])
+        else:
+            action, reward = action[:-1], reward[:-1]
+    return {
+        wanted.kind: observed,
+        "action": action,
+        "reward": reward,
+        "terminated": bool(terminal.any()),
+    }
+
+
+def _rewards(
+    instead: str | None, reward: np.ndarray | None, success: np.ndarray
+) -> np.ndarray:
+    if instead == "last":
+        return (np.arange(len(success)) == len(success) - 1).astype(np.float64)
+    if instead:
+        return success * float(instead == "success")
+    if reward is None:
+        refuse(
+            [
+                "holds no rewards: --reward last gives 1 for the last action of an "
+                "episode, --reward success where the source says so, --reward zero none"
+            ]
+        )
+    return reward
