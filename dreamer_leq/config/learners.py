@@ -251,6 +251,22 @@ class EDAC(OwnRewards):
 
 
 @dataclass(frozen=True)
+class FQL(OwnRewards):
+    """A policy of one step that maximises Q near a flow that clones the data."""
+
+    learner = "dreamer_leq.algorithms.fql:FQL"
+    title = "FQL"
+    varies = ("alpha",)
+    shows = ("q_policy", "q_data", "distillation")
+
+    alpha: several(Weight)
+    next_q: Literal["mean", "min"]
+    flow_steps: Count
+    gamma: Discount
+    optimizer: Optimizer
+
+
+@dataclass(frozen=True)
 class Rollouts:
     """Imagined rollouts from the dataset's states, whose rows a ring keeps."""
 
@@ -474,6 +490,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "rebrac": ReBRAC,
     "cql": CQL,
     "edac": EDAC,
+    "fql": FQL,
     "mopo": MOPO,
     "mobile": MOBILE,
     "mobile_star": MOBILEStar,

@@ -24,6 +24,7 @@ PRESETS = {
     "iql": "iql_frames",
     "rebrac": "rebrac_frames",
     "cql": "cql_frames",
+    "fql": "drq_bc",
 }
 
 
