@@ -51,9 +51,12 @@ def encode_dataset(
 
     arrays: observations, action and is_first [N, ...] in arrival order. Returns deter
     float32 [N, D] and stoch uint8 [N, S], the classes of one posterior sample. Runs
-    `episodes` side by side, `steps` at a time.
+    `episodes` side by side, or all where there are fewer, `steps` at a time.
     """
     n = len(arrays["action"])
+    # filling up to `episodes` with copies would cost as much as episodes do
+    there = int(np.count_nonzero(arrays["is_first"]))
+    episodes = min(episodes, -(-there // devices.count) * devices.count)
     config = world_model.net.config
     deter = np.empty((n, config.deter), np.float32)
     stoch = np.empty((n, config.stoch), np.uint8)

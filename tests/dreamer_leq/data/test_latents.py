@@ -128,6 +128,20 @@ def test_the_action_of_a_first_entry_counts_for_nothing(model):
     np.testing.assert_array_equal(moved > 0, ~arrays["is_first"])
 
 
+def test_no_more_episodes_run_side_by_side_than_there_are(model, monkeypatch):
+    """Copies that fill up the group would cost as much as episodes do."""
+    sizes, observe = [], latents._observe_all
+
+    def counted(model, state, batch, key):
+        sizes.append(len(batch["action"]))
+        return observe(model, state, batch, key)
+
+    monkeypatch.setattr(latents, "_observe_all", counted)
+    arrays = make_arrays()
+    encode_dataset(model, arrays, jax.random.key(5), episodes=16)
+    assert set(sizes) == {arrays["is_first"].sum()}
+
+
 def test_one_posterior_sample_is_kept_and_the_key_draws_it():
     soft = make_model(ObservationSpec(0, VECTOR, ACTIONS), unimix=0.9)
     arrays = make_arrays()
