@@ -45,40 +45,10 @@ def test_ogbench(tmp_path, monkeypatch):
     assert np.flatnonzero(data.reward).tolist() == [2]
 
 
-def lerobot(folder):
-    (folder / "meta").mkdir()
-    (folder / "data/chunk-000").mkdir(parents=True)
-    (folder / "meta/info.json").write_text(json.dumps({"codebase_version": "v3.0"}))
-
-
 def test_lerobots_folder(tmp_path):
-    lerobot(tmp_path)
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "data/chunk-000").mkdir(parents=True)
+    (tmp_path / "meta/info.json").write_text(json.dumps({"codebase_version": "v3.0"}))
     for opened in (open_dataset, open_states):
-        with pytest.raises(
-            DataError, match="looks like LeRobot's: write_dataset makes"
-        ):
+        with pytest.raises(DataError, match="looks like LeRobot's: python -m vd4rl_lo"):
             opened(tmp_path)
-
-
-def test_lerobot(tmp_path, monkeypatch):
-    pyarrow = pytest.importorskip("pyarrow", reason="LeRobot's tables need pyarrow")
-    from pyarrow import parquet
-
-    monkeypatch.chdir(tmp_path)
-    lerobot(tmp_path)
-    step = np.array([0, 1, 2, 3, 4, 0, 1, 2])
-    table = {
-        "observation.state": list(np.stack([step, -step], 1) / 10),
-        "action": list(np.stack([step * 45.0, 90 - step * 45.0], 1)),
-        "next.reward": step + 1.0,
-        "episode_index": np.repeat([0, 1], [5, 3]),
-        "index": np.arange(8),
-    }
-    parquet.write_table(pyarrow.table(table), "data/chunk-000/file-000.parquet")
-    run("LeRobot's tables need")
-    data = open_states("lerobot.hdf5", log=quiet)
-    assert data.offsets.tolist() == [0, 5, 8]
-    began, came = ~data.is_last, ~data.is_first
-    known = data.vector[began, 0] * 10
-    np.testing.assert_allclose(data.reward[came], known + 1, atol=1e-5)
-    np.testing.assert_allclose(data.action[came, 0], known / 2 - 1, atol=1e-5)

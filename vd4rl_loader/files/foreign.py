@@ -53,7 +53,10 @@ def declared(file: NpzFile | Hdf5File, needed: Iterable[str]) -> dict[str, Store
 def folder_hint(folder: Path) -> str:
     """The project whose folder it looks like, and what to do; else nothing."""
     if (folder / "meta" / "info.json").is_file() and (folder / "data").is_dir():
-        return f": looks like LeRobot's: {_WRITE}"
+        return (
+            ": looks like LeRobot's: python -m vd4rl_loader info FOLDER says how to "
+            "convert it"
+        )
     return ""
 
 

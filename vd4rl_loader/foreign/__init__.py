@@ -12,10 +12,18 @@ from pathlib import Path
 from types import ModuleType
 
 from vd4rl_loader.errors import DataError
-from vd4rl_loader.foreign import dreamerv3, robomimic
+from vd4rl_loader.foreign import dreamerv3, lerobot, robomimic
 
-FORMATS: dict[str, ModuleType] = {"robomimic": robomimic, "dreamerv3": dreamerv3}
-TITLES = {"robomimic": "robomimic's HDF5", "dreamerv3": "DreamerV3's replay"}
+FORMATS: dict[str, ModuleType] = {
+    "robomimic": robomimic,
+    "dreamerv3": dreamerv3,
+    "lerobot": lerobot,
+}
+TITLES = {
+    "robomimic": "robomimic's HDF5",
+    "dreamerv3": "DreamerV3's replay",
+    "lerobot": "LeRobot's dataset",
+}
 
 
 def recognised(path: str | Path) -> str | None:

@@ -21,7 +21,7 @@ _REPEATED = (
     "episodes end with their last observation once more: nobody says where the last "
     "action led"
 )
-_AFTER = "rows left out, which come after an end of the task"
+_AFTER = "observations left out, which come after an end of the task"
 
 
 class Holdings(NamedTuple):
@@ -110,7 +110,7 @@ def finished(
     reward = _rewards(wanted.reward, reward, success)
     if terminal.any():
         last = int(terminal.argmax())
-        notes[_AFTER] += len(action) - last - 1
+        notes[_AFTER] += max(0, len(observed) - last - 2)
         action, reward = action[: last + 1], reward[: last + 1]
         observed = observed[: last + 2]
     if len(observed) == len(action):

@@ -12,7 +12,16 @@ from vd4rl_loader import open_dataset
 from vd4rl_loader.__main__ import main
 from vd4rl_loader.states import open_states
 
+
+def lerobots(folder):
+    pytest.importorskip("pyarrow", reason="LeRobot's tables need pyarrow")
+    from foreign import test_lerobot
+
+    return test_lerobot.write_with_pictures(folder / "my lerobot")
+
+
 MADE = {
+    "LeRobot": lerobots,
     "robomimic": lambda folder: robomimic.write(folder / "my file.hdf5"),
     "DreamerV3": lambda folder: dreamerv3.write(
         folder / "my replay", dreamerv3.rows([5, 3]), [6]
