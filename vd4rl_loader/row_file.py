@@ -107,7 +107,10 @@ class RowFile:
         rest = memoryview(values).cast("B")
         place = self._start + row * self._row_bytes
         while rest:
-            count = os.pwrite(self._file.fileno(), rest, place)
+            try:
+                count = os.pwrite(self._file.fileno(), rest, place)
+            except OSError as error:  # which doesn't say of which file
+                raise OSError(error.errno, error.strerror, str(self._path)) from error
             rest, place = rest[count:], place + count
 
 

@@ -116,6 +116,9 @@ class FrameData:
             found, arrays=arrays, sampler=LaterFrames(starts, steps=steps, **settings)
         )
 
+    def finish(self) -> None:
+        pass
+
     @cached_property
     def _entries(self) -> dict[str, np.ndarray]:
         return entry_arrays(self.dataset, self.world.observations, self.reward)

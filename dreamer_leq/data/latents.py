@@ -2,10 +2,13 @@
 once.
 """
 
+import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,10 +18,12 @@ from flax import struct
 from jax import Array
 
 from dreamer_leq.data.entries import entry_arrays, extra_arrays, transition_starts
+from dreamer_leq.data.latent_files import Kinds, LatentFiles, key_of, size
 from dreamer_leq.data.sampling import (
     EpisodeWindows,
     Source,
     Transitions,
+    from_disk,
     host_budget,
     place,
     window_starts,
@@ -35,6 +40,17 @@ from vd4rl_loader.states import StateDataset
 
 Arrays = Mapping[str, np.ndarray]
 
+SECONDS_BETWEEN_LINES = 15.0
+
+
+def latent_kinds(world_model: LatentWorldModel, entries: int) -> Kinds:
+    """Shapes and types of the latents of N entries: deter [N, D], stoch [N, S]."""
+    config = world_model.net.config
+    return {
+        "deter": ((entries, config.deter), np.float32),
+        "stoch": ((entries, config.stoch), np.uint8),
+    }
+
 
 def encode_dataset(
     world_model: LatentWorldModel,
@@ -45,44 +61,69 @@ def encode_dataset(
     steps: int = 64,
     report: Callable[[int, int], None] = lambda done, total: None,
     devices: Devices = ONE_DEVICE,
+    files: LatentFiles | None = None,
 ) -> dict[str, np.ndarray]:
     """Posterior of every entry, filtered from its episode's start as the policy will
     be.
 
     arrays: observations, action and is_first [N, ...] in arrival order. Returns deter
     float32 [N, D] and stoch uint8 [N, S], the classes of one posterior sample. Runs
-    `episodes` side by side, or all where there are fewer, `steps` at a time.
+    `episodes` side by side, or all where there are fewer, `steps` at a time. With
+    `files` they are written there, from where they end on.
     """
     n = len(arrays["action"])
     # filling up to `episodes` with copies would cost as much as episodes do
     there = int(np.count_nonzero(arrays["is_first"]))
     episodes = min(episodes, -(-there // devices.count) * devices.count)
-    config = world_model.net.config
-    deter = np.empty((n, config.deter), np.float32)
-    stoch = np.empty((n, config.stoch), np.uint8)
+    kinds = latent_kinds(world_model, n)
+    to = files.rows if files else {k: np.empty(*kind) for k, kind in kinds.items()}
     names = [*world_model.net.encoders, "action", "is_first"]
-    done, world_model = 0, devices.replicate(world_model)
-    for index, (group, rows, valid) in enumerate(_chunks(arrays, episodes, steps)):
-        if group:  # a new group of episodes
-            state = devices.replicate(world_model.net.rssm.initial(len(rows)))
-        batch = {name: arrays[name][rows] for name in names}
+    read = lambda rows: {name: arrays[name][rows] for name in names}  # noqa: E731
+    old = done = files.entries if files else 0
+    world_model = devices.replicate(world_model)
+    chunks = enumerate(_chunks(arrays, episodes, steps))
+    new = ((i, chunk) for i, chunk in chunks if chunk.before >= old)
+    for (index, chunk), batch in _read_ahead(read, new):
+        if chunk.opens:  # a new group of episodes
+            state = devices.replicate(world_model.net.rssm.initial(len(chunk.rows)))
+            if files:
+                files.record(chunk.before)
         with devices.in_use():
             chunk_key = jax.random.fold_in(key, index)
             # where memory runs out this raises, and NumPy would wait without end
             state, out = jax.block_until_ready(
                 _observe_all(world_model, state, batch, chunk_key)
             )
-        deter[rows[valid]] = np.asarray(out.deter)[valid]
-        stoch[rows[valid]] = np.asarray(out.stoch.argmax(-1))[valid]
-        done += int(valid.sum())
+        rows = chunk.rows[chunk.valid]
+        to["deter"][rows] = np.asarray(out.deter)[chunk.valid]
+        to["stoch"][rows] = np.asarray(out.stoch.argmax(-1))[chunk.valid]
+        done += len(rows)
         report(done, n)
-    return {"deter": deter, "stoch": stoch}
+    if files:
+        files.record(n)
+        return files.opened()
+    return to
 
 
-def _chunks(
-    arrays: Arrays, episodes: int, steps: int
-) -> Iterator[tuple[bool, np.ndarray, np.ndarray]]:
-    """(first chunk of its group?, rows [episodes, steps], valid [episodes, steps])."""
+@dataclass(frozen=True)
+class Chunk:
+    """Entries of several episodes that are encoded side by side.
+
+    Attributes:
+      opens: whether it is the first one of its group of episodes.
+      before: entries of the groups before it.
+      rows: [episodes, steps].
+      valid: bool [episodes, steps], which of them are not there to fill up.
+    """
+
+    opens: bool
+    before: int
+    rows: np.ndarray
+    valid: np.ndarray
+
+
+def _chunks(arrays: Arrays, episodes: int, steps: int) -> Iterator[Chunk]:
+    """All entries, `episodes` side by side and `steps` at a time."""
     starts = np.flatnonzero(arrays["is_first"])
     ends = np.append(starts[1:], len(arrays["is_first"]))
     for first in range(0, len(starts), episodes):
@@ -92,7 +133,26 @@ def _chunks(
         for step in range(0, longest, steps):
             rows = starts[picks][:, None] + np.arange(step, step + steps)
             valid = (rows < ends[picks][:, None]) & real[:, None]
-            yield step == 0, rows.clip(max=ends[picks][:, None] - 1), valid
+            rows = rows.clip(max=ends[picks][:, None] - 1)
+            yield Chunk(step == 0, int(starts[first]), rows, valid)
+
+
+def _read_ahead(
+    read: Callable[[np.ndarray], dict[str, np.ndarray]],
+    chunks: Iterable[tuple[int, Chunk]],
+) -> Iterator[tuple[tuple[int, Chunk], dict[str, np.ndarray]]]:
+    """Numbered chunks, each with what `read` gives for its rows; a thread reads the
+    next one meanwhile.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        before = None
+        for chunk in chunks:
+            coming = chunk, pool.submit(read, chunk[1].rows)
+            if before:
+                yield before[0], before[1].result()
+            before = coming
+        if before:
+            yield before[0], before[1].result()
 
 
 @jax.jit
@@ -120,7 +180,7 @@ def _observe_all(
 class Reencoding:
     """A phase over latents, fed with windows of observations that it encodes each time.
 
-    For datasets whose latents fit neither on the device nor in host memory. A batch of
+    For datasets whose latents fit neither into memory nor on disk. A batch of
     windows [B, T] inside episodes becomes B * (T - 1) transitions.
     """
 
@@ -164,8 +224,8 @@ def transitions(states: RSSMState, batch: Mapping[str, Array]) -> dict[str, Arra
 class LatentData:
     """The latents of a dataset as a source of transitions, made when first asked for.
 
-    They lie on the device or in host memory, by size; where they fit into neither, the
-    observations are encoded again in every update.
+    They lie on the device, in host memory, or in `folder` on disk, by size; where they
+    fit nowhere, the observations are encoded again in every update.
     """
 
     world: LatentWorldModel
@@ -177,9 +237,14 @@ class LatentData:
     placement: str
     log: Callable[[str], None]
     devices: Devices = ONE_DEVICE
+    folder: Path | None = None  # None: not on disk
 
     def phase(self, learner: Any) -> Any:
         return learner if self.fits else Reencoding(learner)
+
+    def finish(self) -> None:
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def source(self, batch: int, reads: Sequence[str] = (), steps: int = 1) -> Source:
         if self.fits:
@@ -188,8 +253,8 @@ class LatentData:
             return with_transitions(self._placed, self._entries, sampler, reads)
         if steps > 1:
             raise UserError(
-                "n_step: the latents fit neither on the device nor in host memory, and "
-                "what is encoded anew are single steps: set it to 1"
+                "n_step: the latents fit neither into memory nor on disk, and what is "
+                "encoded anew are single steps: set it to 1"
             )
         extra = extra_arrays(self._entries, reads, self.gamma)
         arrays = self._entries | self._observations | extra
@@ -210,12 +275,24 @@ class LatentData:
         known = transition_starts(*ends, reads)
         return starts[np.isin(starts + self.length - 2, known)]
 
-    @cached_property
+    @property
     def fits(self) -> bool:
-        """Whether the latents fit into host memory, where they are collected first."""
-        config = self.world.net.config
-        size = len(self.dataset.reward) * (4 * config.deter + config.stoch)
-        return all_agree(size <= host_budget())
+        """Whether the latents can be kept, in memory or on disk."""
+        return self._in_memory or self._on_disk
+
+    @cached_property
+    def _in_memory(self) -> bool:
+        """Whether they fit into host memory, where they are collected first."""
+        return all_agree(size(self._kinds) <= host_budget())
+
+    @cached_property
+    def _on_disk(self) -> bool:
+        alone = self.folder is not None and jax.process_count() == 1
+        return alone and LatentFiles.fit(self.folder, self._kinds)
+
+    @property
+    def _kinds(self) -> Kinds:
+        return latent_kinds(self.world, len(self.reward))
 
     @cached_property
     def _placed(self) -> Source:
@@ -226,13 +303,24 @@ class LatentData:
         return source
 
     def _latents(self) -> dict[str, np.ndarray]:
-        arrays = self._entries | self._observations
-        start = time.monotonic()
-        latents = encode_dataset(self.world, arrays, self.key, devices=self.devices)
-        seconds = time.monotonic() - start
-        self.log(
-            f"latents: encoded {len(arrays['action']):,} entries in {seconds:.0f} s"
-        )
+        seen = {name: from_disk(array) for name, array in self._observations.items()}
+        arrays = self._entries | seen
+        files, n = None, len(self.reward)
+        if not self._in_memory:
+            files = LatentFiles(self.folder, self._kinds, key_of(self.world, self.key))
+            self.log(
+                f"latents: {size(self._kinds) / 2**20:,.0f} MiB, too many for the "
+                f"memory: kept in {self.folder} while the policy is trained"
+            )
+        old, start = files.entries if files else 0, time.monotonic()
+        if old:
+            self.log(f"latents: {old:,} of {n:,} entries are there already")
+        lines = _encoding_lines(self.log, old)
+        settings = dict(report=lines, devices=self.devices, files=files)
+        latents = encode_dataset(self.world, arrays, self.key, **settings)
+        if old < n:
+            seconds = time.monotonic() - start
+            self.log(f"latents: encoded {n - old:,} entries in {seconds:.0f} s")
         return latents
 
     @cached_property
@@ -241,4 +329,23 @@ class LatentData:
 
     @property
     def _observations(self) -> dict[str, np.ndarray]:
-        return {name: getattr(self.dataset, name) for name in self.world.observations}
+        names = self.world.observations
+        return {name: getattr(self.dataset, name) for name in names}
+
+
+def _encoding_lines(log: Callable[[str], None], old: int) -> Callable[[int, int], None]:
+    """Says now and then how far the encoding is that begins after `old` entries."""
+    start = since = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal since
+        now = time.monotonic()
+        if now - since >= SECONDS_BETWEEN_LINES and done < total:
+            since, rate = now, (done - old) / (now - start)
+            minutes, seconds = divmod(round((total - done) / rate), 60)
+            log(
+                f"latents: encoding {done:,}/{total:,}  {rate:,.0f} entries/s  "
+                f"{minutes}:{seconds:02d} left"
+            )
+
+    return report

@@ -29,6 +29,10 @@ class TransitionData(Protocol):
         """
         ...
 
+    def finish(self) -> None:
+        """Remove what lies on disk for the phases alone: all of them are over."""
+        ...
+
 
 @dataclass
 class VectorData:
@@ -48,6 +52,9 @@ class VectorData:
     def source(self, batch: int, reads: Sequence[str] = (), steps: int = 1) -> Source:
         sampler = Transitions(0, batch, ("vector",), steps, self.gamma)
         return with_transitions(self._placed, self._entries, sampler, reads)
+
+    def finish(self) -> None:
+        pass
 
     @cached_property
     def _entries(self) -> dict[str, np.ndarray]:

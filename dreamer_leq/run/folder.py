@@ -5,6 +5,7 @@ info.json       versions, commit, seed, devices, the dataset's facts and statist
 metrics.jsonl   one record a line; tensorboard/ shows the same
 checkpoints/    one folder for each phase, with its last steps; in a run that was shared
                 a .safetensors file, with its networks
+latents/        while a policy is trained: latents that fit into no memory
 scores.json     evaluations in the environment, by updates of the algorithm
 analysis/       how wrong the world model and the values are
 videos/         what the policy does, what the world model imagines

@@ -1,6 +1,7 @@
 """The kinds of world models: how each is built, loaded, and gives transitions."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 import jax
@@ -86,7 +87,7 @@ class Latent:
 
     def transitions(self, world, config, dataset, reward, log, devices=ONE_DEVICE):
         facts = (dataset, reward, named_key(0, "latents"), config.latent.length)
-        where = (config.data.placement, log, devices)
+        where = (config.data.placement, log, devices, Path(config.folder, "latents"))
         return LatentData(world, *facts, config.gamma, *where)
 
     def about_ends(self, config: Config) -> None:

@@ -42,7 +42,10 @@ def fit_policy(run: Run, members: Sequence[Run], world: Representation) -> list[
         if getattr(config, name).updates:
             phase = LearnerPhase(run, one_per_seed(members), data, name)
             networks = _networks(phase, phase.train(networks))
-    return _fit_algorithm(LearnerPhase(run, members, data, config.algorithm), networks)
+    phase = LearnerPhase(run, members, data, config.algorithm)
+    agents = _fit_algorithm(phase, networks)
+    by_first(data.finish)
+    return agents
 
 
 def _networks(phase: "LearnerPhase", states: Sequence[TrainState]) -> Networks:
@@ -113,9 +116,9 @@ class LearnerPhase:
         learner, training = self.learner, self.training
         if training.phase is not learner:
             raise UserError(
-                f"{learner.refreshed}: the latents fit neither on the device nor in "
-                f"host memory, and there is no {learner.refreshed} of what is encoded "
-                f"anew; set --{learner.refreshed}.interval 0"
+                f"{learner.refreshed}: the latents fit neither into memory nor on "
+                f"disk, and there is no {learner.refreshed} of what is encoded anew; "
+                f"set --{learner.refreshed}.interval 0"
             )
         source = self._source()
         training.source = lambda: source

@@ -1,5 +1,6 @@
 """Encoding a dataset once: every row is its episode's posterior, and nothing else's."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -9,8 +10,9 @@ import pytest
 from flax import struct
 
 from dreamer_leq.config import from_presets
-from dreamer_leq.data import latents
+from dreamer_leq.data import latent_files, latents, sampling
 from dreamer_leq.data.entries import monte_carlo_returns
+from dreamer_leq.data.latent_files import LatentFiles, key_of
 from dreamer_leq.data.latents import (
     LatentData,
     Reencoding,
@@ -18,12 +20,14 @@ from dreamer_leq.data.latents import (
     transitions,
 )
 from dreamer_leq.data.sampling import EpisodeWindows, Transitions
+from dreamer_leq.system.devices import ONE_DEVICE
 from dreamer_leq.world_models.latent import (
     LatentNet,
     LatentWorldModel,
     ObservationSpec,
 )
 from dreamer_leq.world_models.rssm import RSSMState
+from vd4rl_loader.row_file import RowFile
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -319,3 +323,105 @@ def test_where_latents_fit_nowhere_observations_are_encoded_again(
     assert batch["image"].shape == (4, 4, 16, 16, 3)
     assert not np.asarray(batch["is_first"])[:, 1:].any()
     assert source.sampler.starts == len(source.arrays["starts"]) == 22
+
+
+# --- on disk --------------------------------------------------------------------------
+
+
+def kept_data(model, folder, log, dataset=None):
+    key, dataset = jax.random.key(11), dataset or make_dataset()
+    return LatentData(
+        model, dataset, REWARD, key, 4, 0.9, "auto", log, ONE_DEVICE, folder
+    )
+
+
+@pytest.fixture
+def no_memory(monkeypatch):
+    """For nothing but the disk; every row is long enough to be read from there."""
+    monkeypatch.setattr(latents, "host_budget", lambda: 1000)
+    monkeypatch.setattr(sampling, "device_budget", lambda: 1000)
+    monkeypatch.setattr(sampling, "SECTOR", 1)
+    monkeypatch.setattr(latent_files, "_SECONDS_BETWEEN_RECORDS", 0.0)
+
+
+def test_latents_that_fit_into_no_memory_are_kept_on_disk(
+    image_model, tmp_path, no_memory
+):
+    """The same as in memory, and gone when the phases are over."""
+    log = []
+    data = kept_data(image_model, tmp_path / "latents", log.append)
+    phase = Recorder(image_model)
+    assert data.phase(phase) is phase
+    source = data.source(8, ("return",))
+    assert {type(source.arrays[name]) for name in STATES} == {RowFile}
+    assert "kept in" in log[0] and "on disk, read ahead" in log[-1]
+    deter, stoch = filtered(image_model, vars(make_dataset()))
+    every = np.arange(40)
+    np.testing.assert_allclose(source.arrays["deter"][every], deter, atol=1e-5)
+    np.testing.assert_array_equal(source.arrays["stoch"][every], stoch)
+    batch = source.sampler.gather(source.arrays, np.arange(33))
+    moved = np.abs(batch["next_deter"] - batch["deter"]).max(1)
+    assert batch["deter"].shape == (33, 16) and (moved > 0).all()
+    data.finish()
+    assert not (tmp_path / "latents").exists()
+
+
+@pytest.mark.parametrize("stop, reached", [(5, 0), (20, 8), (30, 25)])
+def test_the_encoding_goes_on_where_it_was_interrupted(
+    model, tmp_path, no_memory, stop, reached
+):
+    """At a group of two episodes, which begin at 0, 8, 25 and 38; those of another
+    world model are made anew.
+    """
+    arrays, kinds = make_arrays(), latents.latent_kinds(model, 40)
+    encode = partial(encode_dataset, model, arrays, jax.random.key(7), episodes=2)
+    whole, reports = encode(steps=4), []
+
+    def killed(done, total):
+        if done > stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        encode(steps=4, report=killed, files=LatentFiles(tmp_path, kinds, "model"))
+    files = LatentFiles(tmp_path, kinds, "model")
+    assert files.entries == reached
+    report = lambda done, total: reports.append(done)  # noqa: E731
+    found = encode(steps=4, report=report, files=files)
+    assert reached < reports[0] <= reached + 8 and reports[-1] == 40
+    for name in STATES:
+        np.testing.assert_array_equal(found[name], whole[name])
+    assert LatentFiles(tmp_path, kinds, "model").entries == 40
+    assert LatentFiles(tmp_path, kinds, "another").entries == 0
+
+
+def test_what_is_left_of_latents_may_be_anything(model, tmp_path):
+    kinds = latents.latent_kinds(model, 40)
+    LatentFiles(tmp_path, kinds, "model").record(40)
+    record = (tmp_path / "encoded.json").read_text()
+    RowFile.created(tmp_path / "deter.npy", (7, 2))
+    assert LatentFiles(tmp_path, kinds, "model").entries == 0
+    for text in ("", "[]", "{}", '{"key": "model"}', record[:-3]):
+        (tmp_path / "encoded.json").write_text(text)
+        assert LatentFiles(tmp_path, kinds, "model").entries == 0
+
+
+def test_another_world_model_has_another_key(model):
+    key = jax.random.key(1)
+    changed = jax.tree.map(lambda x: x + (x == x.max()), model.params)
+    keys = [
+        key_of(model, key),
+        key_of(model, jax.random.key(2)),
+        key_of(LatentWorldModel(changed, model.net), key),
+    ]
+    assert len(set(keys)) == 3 and key_of(model, key) == keys[0]
+
+
+def test_a_disk_without_room_is_not_begun_to_be_filled(
+    image_model, tmp_path, no_memory, monkeypatch
+):
+    usage = SimpleNamespace(free=1 << 20)
+    monkeypatch.setattr(latent_files.shutil, "disk_usage", lambda path: usage)
+    data = kept_data(image_model, tmp_path / "latents", print)
+    phase = Recorder(image_model)
+    assert data.phase(phase) == Reencoding(phase)
+    assert not (tmp_path / "latents").exists()
