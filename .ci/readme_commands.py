@@ -46,6 +46,8 @@ def small(words: list[str]) -> list[str] | None:
     if words[0] == "eval.py":
         serves = words[-1] == "--explore"  # which never ends
         return None if serves else _with_small_sizes(words)
+    if words[0].startswith("examples/"):
+        return words
     if words[:2] == ["-m", "vd4rl_loader"]:
         return _small_loader(words)
     if words[:3] == ["-m", "dreamer_leq", "sweep"]:

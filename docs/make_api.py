@@ -18,7 +18,7 @@ CALLED = {"LoadedRun": "run", "Latents": "latents", "Environment": "env"}
 CONTENTS = {
     "Datasets": ["open_dataset", "write_dataset"],
     "Runs": ["train_offline", "load_run", "LoadedRun", "Latents", "Imagined"],
-    "Environments": ["make_env", "Environment"],
+    "Environments": ["make_env", "register_env", "Environment"],
     "Errors": ["UserError", "DataError", "WorkerError"],
 }
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dreamer_leq.api.latents import Imagined, Latents
     from dreamer_leq.api.loaded_run import LoadedRun, load_run
     from dreamer_leq.api.training import train_offline
+    from dreamer_leq.envs.own import register_env
     from vd4rl_loader.errors import DataError
     from vd4rl_loader.simulators.workers import WorkerError
     from vd4rl_loader.writing import write_dataset
@@ -40,6 +41,7 @@ __all__ = [
     "load_run",
     "make_env",
     "open_dataset",
+    "register_env",
     "train_offline",
     "write_dataset",
 ]
@@ -54,6 +56,7 @@ _HOMES = {
     "load_run": "dreamer_leq.api.loaded_run",
     "make_env": "dreamer_leq.api.environment",
     "open_dataset": "dreamer_leq.api.datasets",
+    "register_env": "dreamer_leq.envs.own",
     "train_offline": "dreamer_leq.api.training",
     "write_dataset": "vd4rl_loader.writing",
 }

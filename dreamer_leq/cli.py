@@ -125,7 +125,7 @@ def _among_processes(config: "Config") -> Iterator[bool]:
 
 def _train_run(config: "Config", first: bool) -> int:
     start = time.monotonic()
-    drawn = config.about.pixels and config.eval.episodes > 0
+    drawn = config.about.suite == "dm_control" and config.eval.episodes > 0
     announced = _announced(config.folder, lambda: drawn)
     with announced if first else contextlib.nullcontext():
         from dreamer_leq.commands.train import train
@@ -252,6 +252,12 @@ def _eval_parser() -> argparse.ArgumentParser:
         "checkpoint's path (default: the last one); its scores go to eval-N.json",
     )
     add("--workers", type=int, default=0, help="processes (default: one per core)")
+    add(
+        "--env",
+        default="",
+        metavar="MODULE:FUNCTION",
+        help="environment of your own to score it in (default: that of its training)",
+    )
     add("--random", action="store_true", help="score uniform actions beside the policy")
     add(
         "--video",
@@ -383,7 +389,8 @@ def _evaluate(argv: Sequence[str]) -> None:
         return share(RunFolder(args.logdir, args.step), args.share, _log)
 
     def drawn() -> bool:
-        return bool(args.video) or RunFolder(args.logdir).config.about.pixels
+        suite = RunFolder(args.logdir).config.about.suite
+        return suite == "dm_control" or (bool(args.video) and suite != "own")
 
     with _announced(args.logdir, drawn):
         from dreamer_leq.commands.evaluate import evaluate_run

@@ -7,6 +7,7 @@ import numpy as np
 
 from dreamer_leq.api import checks
 from dreamer_leq.api.datasets import parse_task
+from dreamer_leq.envs.own import is_registered
 from dreamer_leq.envs.suites import environment_factory
 from dreamer_leq.system.errors import UserError
 from vd4rl_loader import RenderStyle
@@ -91,7 +92,8 @@ def make_env(task: str, seed: int, *, image: bool = False) -> Environment:
 
     Args:
       task: such as "hopper-medium-replay"; dm_control's are rendered as V-D4RL's, at
-        64 px. The dataset's level changes nothing here.
+        64 px. The dataset's level changes nothing here. Or an environment of your own,
+        "module:function" or a registered name (docs/own-environment.md).
       seed: of initial states and goals.
       image: add `image` uint8 [192, 192, 3] to the entries of a state environment.
 
@@ -99,6 +101,8 @@ def make_env(task: str, seed: int, *, image: bool = False) -> Environment:
       UserError: there is no such task.
       DataError: it can't be made here, and why.
     """
+    if is_registered(task) or ":" in task:
+        return Environment({"suite": "own", "make": task}, seed, image)
     about = parse_task(task)
     description = dict(about.environment)
     if about.pixels:

@@ -42,6 +42,7 @@ def load_run(
     *,
     step: int | str | Path | None = None,
     revision: str | None = None,
+    env: str = "",
 ) -> "LoadedRun":
     """The `LoadedRun` of a folder, as its last checkpoints have it; it may be in
     training. A grid's folder has a world model, but a policy have only the runs in it.
@@ -52,6 +53,9 @@ def load_run(
       step: the policy after so many updates of the algorithm, of which there is a
         checkpoint, or that checkpoint's path; by default the last one.
       revision: a branch, tag or commit of the hub's; by default the newest state.
+      env: an environment of your own to score it in, "module:function" or a registered
+        name (docs/own-environment.md); by default that of its training. A run that was
+        shared names none by itself.
 
     Raises:
       UserError: it is no run's folder, or it has no world model yet; or the hub has no
@@ -61,7 +65,7 @@ def load_run(
         if not str(logdir).startswith(hub.SCHEME):
             raise UserError(f"revision {revision!r}: {logdir} is not on the hub")
         logdir = f"{logdir}@{revision}"
-    return LoadedRun(logdir, step)
+    return LoadedRun(logdir, step, env)
 
 
 class LoadedRun:
@@ -77,9 +81,12 @@ class LoadedRun:
     """
 
     def __init__(
-        self, logdir: str | Path, step: int | str | Path | None = None
+        self,
+        logdir: str | Path,
+        step: int | str | Path | None = None,
+        env: str = "",
     ) -> None:
-        self._folder = RunFolder(logdir, step)
+        self._folder = RunFolder(logdir, step, env)
         self._facts = self._folder.facts
         self._world_model = self._folder.load_world_model()
         self.path = self._folder.path

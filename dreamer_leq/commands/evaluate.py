@@ -41,7 +41,7 @@ def evaluate_run(args: Namespace, log: Callable[[str], None]) -> None:
         given = getattr(args, name)
         if given is not None and not least <= given <= most:
             raise UserError(f"--{name} {given}: give {least} to {most}")
-    folder = RunFolder(args.logdir, args.step)
+    folder = RunFolder(args.logdir, args.step, args.env)
     if args.report and folder.fetched:
         raise UserError(
             f"--report: {args.logdir} has its report.html on the hub; one is written "

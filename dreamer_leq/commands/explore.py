@@ -89,8 +89,8 @@ def _nearest(file: Path) -> Path:
 
 
 def _answers(args: Namespace, log: Callable[[str], None], encoding: str) -> Answers:
-    folder = RunFolder(args.logdir, args.step)
-    run = LoadedRun(args.logdir, args.step)
+    folder = RunFolder(args.logdir, args.step, args.env)
+    run = LoadedRun(args.logdir, args.step, args.env)
     refuse_unfit(run)
     session = DreamSession(run, _dataset(run, args.data, log))
     if session.dataset is None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from dreamer_leq.config import learners
+from dreamer_leq.config import learners, tasks
 from dreamer_leq.config.learners import Optimizer
 from dreamer_leq.config.tree import WORLD_MODELS, Config, Latent, config_class
 from dreamer_leq.config.values import PathText, Rule, RunText
@@ -141,6 +141,7 @@ def _assemble(kind: type, flat: Flat, prefix: str = "") -> Any:
 def _contradictions(config: Config) -> Iterator[str]:
     """What no single value can tell: keys that do not go together."""
     latent, actor, video = config.latent, config.actor, config.video
+    yield from _unknown_task(config)
     yield from _wrong_world_model(config)
     yield from _indivisible("latent.deter", latent.deter, latent.blocks)
     channels = latent.depth * latent.mults[-1]
@@ -164,6 +165,20 @@ def _contradictions(config: Config) -> Iterator[str]:
             yield from _endless_warmup(f"{name}.{key}", section.updates, optimizer)
     if config.checkpoint.keep_best and config.members:
         yield "checkpoint.keep_best: not of a grid: its members are best at other times"
+
+
+def _unknown_task(config: Config) -> Iterator[str]:
+    name = config.task
+    if config.about.suite == "own" and config.eval.episodes and not config.env:
+        yield (
+            f"task: there is no environment {name!r} here: give yours, --env "
+            "MODULE:FUNCTION, or train without scores, --eval.episodes 0 (or give "
+            f"{tasks.WORDS})"
+        )
+    seen = config.data.observations
+    if seen != "auto" and config.about.pixels != (seen == "image"):
+        has = "images" if config.about.pixels else "state vectors"
+        yield f"data.observations: {seen}, but {name} has {has}"
 
 
 def optimizers(section: Any) -> dict[str, Optimizer]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
-from dreamer_leq.config import learners
+from dreamer_leq.config import learners, tasks
 from dreamer_leq.config.checks import (
     Flat,
     did_you_mean,
@@ -39,6 +39,7 @@ _YOUNGER = {
     **{"analysis.sequences": 64, "analysis.horizon": 15, "analysis.seed": 3000},
     **{"analysis.episodes": 10, "analysis.states": 500, "vectors.standardize": True},
     **{"data.alignment": "auto", "data.rewards": "auto"},
+    **{"env": "", "data.observations": "auto", "eval.time_limit": 0},
     **{"checkpoint.keep_best": False, "cql.threshold": 0.0, "cql.cloning": 0},
     **{"td3_bc.n_step": 1, "rebrac.n_step": 1, "cql.n_step": 1},
     **{"algorithm": "leq", "leq.plain": False, "bc.gamma": 0.99, "fqe.gamma": 0.99},
@@ -104,7 +105,27 @@ def from_presets(*names: str, **overrides: Any) -> Config:
     """
     flat = open_book(CONFIGS).values(names)
     flat |= {key: typed(key, value, "") for key, value in overrides.items()}
-    return validated(flat, "")
+    return validated(own_task(flat, overrides), "")
+
+
+def own_task(flat: Flat, overrides: Collection[str]) -> Flat:
+    """The values, without those that presets have for a benchmark's task where it is
+    one of the user's own: its name is the environment's, and rewards stay as they are,
+    where nothing in `overrides` says otherwise.
+    """
+    name, env = flat["task"], flat["env"]
+    if env and "task" not in overrides and tasks.is_env(env):
+        name = tasks.name_of(env)
+    if tasks.is_task(name) and not env:
+        return flat
+    plain = {
+        f"{section}.{key}": value
+        for section, kind in learners.sections().items()
+        if issubclass(kind, learners.OwnRewards)
+        for key, value in {"reward_scale": 1.0, "reward_bias": 0.0}.items()
+        if f"{section}.{key}" not in overrides
+    }
+    return flat | plain | {"task": name}
 
 
 def save(config: Config, path: str | Path) -> None:

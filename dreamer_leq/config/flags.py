@@ -21,7 +21,7 @@ from dreamer_leq.config.checks import (
     validated,
     words,
 )
-from dreamer_leq.config.files import CONFIGS, Book, open_book
+from dreamer_leq.config.files import CONFIGS, Book, open_book, own_task
 from dreamer_leq.config.tree import Config, config_class
 from dreamer_leq.system.errors import UserError
 
@@ -45,7 +45,8 @@ def load(argv: Sequence[str], yaml_path: str | Path = CONFIGS) -> Config:
     """
     book = open_book(Path(yaml_path))
     names = _preset_names(argv, book)
-    return validated(_parse(argv, book, names), "")
+    given = {flag.removeprefix("--") for flag, _ in _groups(argv)}
+    return validated(own_task(_parse(argv, book, names), given), "")
 
 
 def _preset_names(argv: Sequence[str], book: Book) -> list[str]:

@@ -4,6 +4,7 @@
 FREE_KEYS = (
     "logdir",
     "pretrained",  # what was taken over is not needed again
+    "env",
     "mesh",
     "data.path",
     "data.skip_bad",
@@ -19,6 +20,7 @@ FREE_KEYS = (
     "eval.every",
     "eval.workers",
     "eval.seed",
+    "eval.time_limit",
     "analysis.sequences",
     "analysis.horizon",
     "analysis.episodes",

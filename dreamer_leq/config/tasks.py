@@ -5,6 +5,8 @@ hopper-medium-replay        D4RL's locomotion; walker2d, halfcheetah
 antmaze-large-diverse       D4RL's AntMaze; ultra too
 Hopper-low                  NeoRL; Walker2d, HalfCheetah; medium, high
 pointmaze-large             a point in AntMaze's mazes; data are made here
+
+Everything else is the name of a task of one's own, with `--env` or without scores.
 """
 
 import re
@@ -15,6 +17,11 @@ WORDS = (
     "a task such as walker_walk-medium_expert, hopper-medium-replay, "
     "antmaze-large-diverse, Hopper-low or pointmaze-medium"
 )
+
+OWN_WORDS = f"{WORDS}; or a name of your own, of letters, digits, - _ and ."
+_OWN_NAME = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
+ENV_WORDS = "MODULE:FUNCTION, such as mypackage.mymodule:make, or a registered name"
+_ENV = re.compile(r"(?:\w+(?:\.\w+)*:\w+(?:\.\w+)*|[\w.-]+)?", re.ASCII)
 
 # Centres of AntMaze's random goals (D4RL's sampler), and of the models' success region.
 ANTMAZE_GOALS = {
@@ -71,11 +78,12 @@ class Task:
     rule: str = "never"
     goal: tuple[float, float] | None = None
     radius: float | None = None
-    sizes: tuple[int, int] | None = None  # of state and action; None with pixels
+    sizes: tuple[int, int] | None = None  # of state and action, where they are known
+    images: bool = False  # of an own task, whether it is seen as images
 
     @property
     def pixels(self) -> bool:
-        return self.suite == "dm_control"
+        return self.suite == "dm_control" or self.images
 
     @property
     def unit(self) -> str:
@@ -94,6 +102,32 @@ def parse(name: str) -> Task:
         if match := re.fullmatch(pattern, name):
             return _MAKERS[suite](*match.groups())
     raise ValueError(f"{name!r} is not {WORDS}")
+
+
+def is_name(name: str) -> bool:
+    """Whether a task of one's own may have this name."""
+    return is_task(name) or bool(_OWN_NAME.fullmatch(name))
+
+
+def is_env(text: str) -> bool:
+    """Whether this names an environment of one's own; the empty text names none."""
+    return bool(_ENV.fullmatch(text))
+
+
+def name_of(env: str) -> str:
+    """The task's name where nobody gave one: of mypackage.pendulum:make
+    pendulum-make.
+    """
+    module, _, function = env.rpartition(":")
+    return "-".join(filter(None, (module.rpartition(".")[2], function)))
+
+
+def own(env: str, time_limit: int, images: bool) -> Task:
+    """A task of one's own: nothing is known of its rewards and ends, and its score is
+    the return itself.
+    """
+    about = {"suite": "own", "make": env, "time_limit": time_limit}
+    return Task("own", "", about, (0.0, 100.0), rule="learned", images=images)
 
 
 def _dm_control(environment: str, level: str) -> Task:

@@ -33,7 +33,8 @@ from dreamer_leq.config.values import (
     Weight,
 )
 
-TaskName = Annotated[str, Rule(tasks.WORDS, tasks.is_task)]
+TaskName = Annotated[str, Rule(tasks.OWN_WORDS, tasks.is_name)]
+EnvName = Annotated[str, Rule(tasks.ENV_WORDS, tasks.is_env)]
 Mesh = Annotated[str, Rule(mesh.WORDS, mesh.is_mesh)]
 
 
@@ -43,6 +44,7 @@ class Data:
 
     path: PathText
     skip_bad: bool
+    observations: Literal["auto", "image", "vector"]
     alignment: Literal["auto", "arrival", "departure"]
     rewards: Literal["auto", "raw"]
     cache_dir: PathText
@@ -191,6 +193,7 @@ class Eval:
     every: Natural
     workers: Natural
     seed: Natural
+    time_limit: Natural
 
 
 @dataclass(frozen=True)
@@ -275,6 +278,7 @@ class Config:
     """
 
     task: TaskName
+    env: EnvName
     algorithm: AlgorithmName
     logdir: PathText
     seed: Natural
@@ -300,8 +304,13 @@ class Config:
 
     @property
     def about(self) -> tasks.Task:
-        """What the task's name says."""
-        return tasks.parse(self.task)
+        """What the task's name says, or what is known of one of the user's own."""
+        if tasks.is_task(self.task) and not self.env:
+            return tasks.parse(self.task)
+        images = self.data.observations == "image" or (
+            self.data.observations == "auto" and WORLD_MODELS[self.world_model].pixels
+        )
+        return tasks.own(self.env, self.eval.time_limit, images)
 
     @property
     def mesh_axes(self) -> dict[str, int]:

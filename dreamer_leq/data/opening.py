@@ -17,6 +17,7 @@ from vd4rl_loader.states import (
     RewardTransform,
     StateDataset,
     expected_file,
+    is_state_data,
     open_states,
     return_range_transform,
 )
@@ -34,16 +35,19 @@ def open_data(config: Config, log: Log) -> tuple[AnyDataset, str]:
     Raises UserError where there is none and none is to be made, or where it is of
     another environment; DataError where what is there can't be used.
     """
+    own = config.about.suite == "own"
+    if own:
+        _refuse_other_kind(config)
     if not config.about.pixels:
         path = config.data.path or _state_file(config, log)
-        states = open_states(path, config.task, config.data.skip_bad, log)
+        states = open_states(path, config.task, config.data.skip_bad, log, own)
         _refuse_equal_rewards(config, states, path)
         return states, str(path)
     path = config.data.path or _collected(config, log)
     dataset = open_dataset(
         path,
-        config.about.environment["task"],
-        config.about.level,
+        None if own else config.about.environment["task"],
+        None if own else config.about.level,
         image_size=config.data.image_size,
         min_length=config.latent.length if config.imagines else 2,
         skip_bad=config.data.skip_bad,
@@ -101,6 +105,21 @@ def _collected(config: Config, log: Log) -> str:
         noise=made.noise or None,
     )
     return str(out)
+
+
+def _refuse_other_kind(config: Config) -> None:
+    """Refuses an own task without data, and vectors where images are wanted."""
+    path, task = config.data.path, config.task
+    if not path:
+        raise UserError(
+            f"no dataset: give that of {task} with --data (docs/own-environment.md "
+            "makes one)"
+        )
+    if config.about.pixels and is_state_data(path):
+        raise UserError(
+            f"{path}: holds state vectors: give a preset for them, such as --configs "
+            "hopper, or for the RSSM --data.observations vector"
+        )
 
 
 def _refuse_equal_rewards(

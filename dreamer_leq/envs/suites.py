@@ -10,6 +10,7 @@ from typing import Any
 from dreamer_leq.envs.antmaze import AntMaze
 from dreamer_leq.envs.dmc import DMCFactory
 from dreamer_leq.envs.locomotion import Locomotion
+from dreamer_leq.envs.own import own_factory
 from dreamer_leq.envs.pointmaze import PointMaze
 from vd4rl_loader.errors import DataError, shown
 from vd4rl_loader.simulators.locomotion import TASKS
@@ -22,7 +23,15 @@ _FIELDS = {
     "gymnasium": ({"id"}, {"x_position"}),
     "antmaze": ({"maze"}, set()),
     "pointmaze": ({"maze"}, set()),
+    "own": (
+        {"make"},
+        {
+            *("time_limit", "vector_size", "action_size"),
+            *("image_size", "source_image_size", "named"),
+        },
+    ),
 }
+_LARGEST = 1 << 31  # steps of an episode, numbers of a vector
 
 
 def environment_factory(
@@ -35,7 +44,9 @@ def environment_factory(
         {"suite": "dm_control", "task": "walker_walk", "render": a RenderStyle's JSON,
         "action_repeat": 2, "image_size": 64}, the last two optional;
         {"suite": "gymnasium", "id": "Hopper-v4", "x_position": False}, x optional;
-        {"suite": "antmaze", "maze": "large"}; {"suite": "pointmaze", "maze": "medium"}.
+        {"suite": "antmaze", "maze": "large"}; {"suite": "pointmaze", "maze": "medium"};
+        {"suite": "own", "make": "module:function"} and, optional, other arguments of
+        `own.OwnEnv`; "named" is what a shared run calls its environment.
       seed: seed of the environment's initial states and goals.
       image: whether state environments are filmed: their observations then hold
         "image", uint8 [192, 192, 3]. dm_control's always do, at the model's size.
@@ -51,6 +62,8 @@ def environment_factory(
     if suite == "dm_control":
         render = RenderStyle.from_json(fields.pop("render"))
         return DMCFactory(render=render, seed=seed, **fields)
+    if suite == "own":
+        return own_factory(fields, seed, image)
     return StateFactory(suite, fields, seed, image)
 
 
@@ -89,14 +102,19 @@ def _check(environment: Mapping[str, Any]) -> str:
         _one_of("id", environment["id"], TASKS)
     if "maze" in given:
         _one_of("maze", environment["maze"], MAZES)
-    for name in ("action_repeat", "image_size"):
+    sizes = {"image_size": MAX_SIZE, "source_image_size": MAX_SIZE}
+    sizes |= {"time_limit": _LARGEST, "vector_size": _LARGEST, "action_size": _LARGEST}
+    least = 0 if suite == "own" else 1
+    for name, most in {"action_repeat": MAX_SIZE, **sizes}.items():
         value = environment.get(name, 1)
-        if type(value) is not int or not 1 <= value <= MAX_SIZE:
+        if type(value) is not int or not least <= value <= most:
             raise DataError(
-                f"environment: {name} is {shown(repr(value))}, expected 1 to {MAX_SIZE}"
+                f"environment: {name} is {shown(repr(value))}, expected {least} to "
+                f"{most}"
             )
-    if "task" in given and not isinstance(environment["task"], str):
-        raise DataError("environment: task is not a text")
+    for name in ("task", "make", "named"):
+        if not isinstance(environment.get(name, ""), str):
+            raise DataError(f"environment: {name} is not a text")
     if not isinstance(x := environment.get("x_position", False), bool):
         raise DataError(f"environment: x_position is {x!r}, expected true or false")
     return suite

@@ -85,6 +85,7 @@ class EpisodeResults:
         rewards: of each recorded episode float64 [length + 1], 0 at the start.
         seconds: wall-clock time.
         failed: how many episodes ended because their physics ran away.
+        success: bool [N], where the environment says so in any step; None: it doesn't.
     """
 
     returns: np.ndarray
@@ -93,6 +94,7 @@ class EpisodeResults:
     rewards: list[np.ndarray]
     seconds: float
     failed: int = 0
+    success: np.ndarray | None = None
 
 
 def score(
@@ -118,7 +120,10 @@ def score(
     scores = summarize(
         results.returns, results.lengths, reference, seconds=results.seconds
     )
-    return scores | ({"failed": results.failed} if results.failed else {}), results
+    extra = {"failed": results.failed} if results.failed else {}
+    if results.success is not None:
+        extra["success"] = float(results.success.mean())
+    return scores | extra, results
 
 
 def open_environments(
@@ -163,17 +168,20 @@ def evaluate(
     recorder = _Recorder(min(record, n))
     recorder.add(obs, np.ones(n, bool))
     returns, lengths = np.zeros(n), np.zeros(n, np.int64)
-    failed = np.zeros(n, bool)
+    failed, success = np.zeros(n, bool), np.full(n, np.nan)
     for step in _steps(agent, env, obs, seed):
         returns[step.running] += step.obs["reward"][step.running]
         lengths[step.running] += 1
         failed |= step.obs.get("failed", False)
+        told = np.where(step.running, step.obs.get("success", np.nan), np.nan)
+        success = np.fmax(success, told)  # which leaves NaN out
         recorder.add(step.obs, step.running)
         if on_step:
             on_step(int((step.running & ~step.obs["is_last"]).sum()))
     frames, rewards = recorder.episodes()
     seconds = time.perf_counter() - start
-    return EpisodeResults(returns, lengths, frames, rewards, seconds, int(failed.sum()))
+    played = (returns, lengths, frames, rewards, seconds, int(failed.sum()))
+    return EpisodeResults(*played, None if np.isnan(success).all() else success > 0)
 
 
 class _Recorder:

@@ -74,8 +74,12 @@ def score_table(scores: Mapping[str, Scores], title: str | None = None) -> Table
     table.add_column("policy")
     for name in ("mean", "std", "95 % interval", "score", "episodes", "length", "time"):
         table.add_column(name, justify="right")
+    succeeds = any("success" in score for score in scores.values())
+    if succeeds:
+        table.add_column("success", justify="right")
     for name, score in scores.items():
-        table.add_row(name, *_cells(score))
+        rate = [f"{score['success']:.0%}" if "success" in score else "–"]
+        table.add_row(name, *_cells(score), *(rate if succeeds else []))
     return table
 
 

@@ -4,6 +4,7 @@ Shapes: M members, H imagined steps, A action size, T entries of an episode. Not
 here knows of a page.
 """
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +18,7 @@ from dreamer_leq.api.latents import Latents
 from dreamer_leq.api.loaded_run import LoadedRun
 from dreamer_leq.data.opening import AnyDataset
 from dreamer_leq.system.errors import UserError
+from vd4rl_loader.errors import DataError
 
 KINDS = ("policy", "data", "random", "zero")
 LONGEST = 100  # steps of a dream
@@ -217,7 +219,7 @@ class DreamSession:
 
     def can_simulate(self, moment: Moment) -> bool:
         """Whether the environment can be put back there: the policy played it here."""
-        return moment.source == "played"
+        return moment.source == "played" and bool(self.episode(moment).states)
 
     def simulate(self, moment: Moment, actions: np.ndarray) -> Real:
         """What the environment shows under the same actions, until the task ends it."""
@@ -288,7 +290,8 @@ class DreamSession:
             entry, memory = env.reset(), self.run.initial()
             while True:
                 entries.append({**entry, "action": action})
-                states.append(env.get_state())
+                with contextlib.suppress(DataError):  # one without such states
+                    states.append(env.get_state())
                 if entry["is_last"] or len(entries) >= LONGEST_EPISODE:
                     break
                 action, memory = self.run.act(memory, entry)

@@ -212,6 +212,7 @@ class Environment:
     task: str | None = None
     id: str | None = None
     maze: str | None = None
+    make: str | None = None  # of an environment of the user's own
     action_repeat: int | None = None
     render: Picture | None = None
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,10 @@ _KINDS = {
 }
 _LARGEST_SIZE = 1 << 20  # numbers of an observation or action
 
-_STORAGE = ("path", "environment", "statistics", "source_bytes", "return_histogram")
+_STORAGE = (
+    *("path", "environment", "statistics", "source_bytes", "return_histogram"),
+    *("make", "time_limit"),
+)
 HISTOGRAM_BINS = 40
 
 
@@ -43,12 +46,14 @@ class DataFacts:
         cls, dataset: AnyDataset, path: str, task: Task, reward: RewardTransform
     ) -> "DataFacts":
         spec, environment = dataset.spec, dict(task.environment)
-        if task.pixels:
+        if task.suite == "own":
+            environment["source_image_size"] = task.pixels and spec.source_image_size
+        elif task.pixels:
             environment["task"] = spec.task or environment["task"]
             environment["render"] = spec.render.to_json()
             environment["action_repeat"] = spec.action_repeat
             environment["image_size"] = spec.image_size
-        return cls(
+        facts = cls(
             path,
             environment,
             spec.image_size if task.pixels else 0,
@@ -58,6 +63,9 @@ class DataFacts:
             dataset.statistics(),
             _histogram(dataset.returns()),
         )
+        if task.suite != "own":
+            return facts
+        return facts.scored_in(environment["make"], environment["time_limit"])
 
     def rewards(self, dataset: AnyDataset) -> np.ndarray:
         """Rewards as algorithms see them: float32 [N], 0 where an episode begins."""
@@ -77,6 +85,16 @@ class DataFacts:
         numbers = [self.reward.get(name) for name in ("scale", "bias")]
         if len(self.reward) != 2 or not all(map(_is_finite, numbers)):
             yield "reward: expected scale and bias, two numbers"
+
+    def scored_in(self, env: str, time_limit: int = 0) -> "DataFacts":
+        """The same with an environment of the user's, in its data's sizes."""
+        style = self.environment.get("render", {})
+        source = self.environment.get("source_image_size", style.get("size"))
+        sizes = {"vector_size": self.vector_size, "action_size": self.action_size}
+        sizes |= {"image_size": self.image_size}
+        sizes |= {"source_image_size": source or self.image_size}
+        about = {"suite": "own", "make": env, "time_limit": time_limit}
+        return replace(self, environment=about | sizes)
 
     @property
     def content(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ tau0.1-seed0/   of a grid: its runs, each with a folder such as this one
 
 import os
 from contextlib import AbstractContextManager
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ import jax
 import jax.numpy as jnp
 
 from dreamer_leq import config as configs
-from dreamer_leq.config import Config
+from dreamer_leq.config import Config, tasks
 from dreamer_leq.config.checks import optimizers
 from dreamer_leq.config.free_keys import FREE_KEYS
 from dreamer_leq.config.shared_keys import WORLD_MODEL_KEYS, begins
 from dreamer_leq.config.tree import WORLD_MODELS
+from dreamer_leq.envs.own import is_registered
 from dreamer_leq.evaluation.agent import Agent
 from dreamer_leq.run import build, hub, shared
 from dreamer_leq.run.facts import DataFacts
@@ -58,9 +59,12 @@ _MEND = "put the file back as it was, or train the run again"
 class RunFolder:
     """The folder of one run, to be begun, gone on with or read."""
 
-    def __init__(self, path: str | Path, step: int | str | Path | None = None) -> None:
+    def __init__(
+        self, path: str | Path, step: int | str | Path | None = None, env: str = ""
+    ) -> None:
         """With `step`, the policy is loaded as it was after so many updates of the
         algorithm, instead of the last ones; a checkpoint's path says the number, too.
+        `env` is an environment of the user's to score it in, instead of the run's.
         A `path` such as hf://USER/NAME is fetched from the hub.
         Raises UserError for what is no path of this machine, and no step; and for what
         others have shared and can't be.
@@ -73,6 +77,9 @@ class RunFolder:
         if shared.is_shared(self.path):
             shared.vet(self.path)
         self.step = None if step is None else _step(str(step), self.path)
+        if not tasks.is_env(env):
+            raise UserError(f"--env {env}: expected {tasks.ENV_WORDS}")
+        self.env = env
 
     def begin(self, config: Config, facts: DataFacts) -> None:
         """Write config.yaml and info.json, where `refuse_other` had no objection.
@@ -316,13 +323,26 @@ class RunFolder:
         facts = DataFacts(**{x.name: stored[x.name] for x in known if x.name in stored})
         for problem in facts.problems():
             raise UserError(f"{file}: dataset.{problem}; {_MEND}")
+        return self._scored(facts)
+
+    def _scored(self, facts: DataFacts) -> DataFacts:
+        """With the environment that it was trained for, or `env`. What others shared
+        names none: nothing is imported because they said so.
+        """
+        if self.env:
+            return facts.scored_in(self.env, facts.environment.get("time_limit", 0))
+        name = facts.environment.get("make", "")
+        theirs = self.fetched or shared.is_shared(self.path)
+        if theirs and name and not is_registered(str(name)):
+            hidden = {"make": "", "named": str(name)}
+            return replace(facts, environment=facts.environment | hidden)
         return facts
 
     @property
     def members(self) -> dict[str, "RunFolder"]:
         """The folders of a grid's members by name; empty for one run."""
         names = self.config.members
-        return {name: RunFolder(self.path / name, self.step) for name in names}
+        return {n: RunFolder(self.path / n, self.step, self.env) for n in names}
 
     @property
     def runs(self) -> list["RunFolder"]:

@@ -7,7 +7,7 @@ from dreamer_leq.config import Config
 from dreamer_leq.data.opening import describe_rewards, open_data, reward_transform
 from dreamer_leq.run.facts import DataFacts
 from dreamer_leq.run.folder import RunFolder
-from dreamer_leq.run.scores import try_environment
+from dreamer_leq.run.scores import try_environment, try_own_environment
 from dreamer_leq.run.session import Run, open_logger
 from dreamer_leq.system.devices import ONE_DEVICE, Devices
 from dreamer_leq.system.errors import UserError
@@ -31,6 +31,7 @@ def open_run(
     folder = RunFolder(config.folder)
     source = _pretrained(folder, config)
     by_first(lambda: _refuse(folder, source, config))  # before a dataset is made
+    by_first(lambda: try_own_environment(config))
     dataset, path = first_then_others(lambda: open_data(config, log))
     transform = reward_transform(config, dataset)
     facts = DataFacts.of(dataset, path, config.about, transform)

@@ -21,6 +21,20 @@ from vd4rl_loader.simulators.workers import WorkerError, WorkerLost
 FILMED = 3  # episodes in a film of the policy
 
 
+def try_own_environment(config: Config) -> None:
+    """Make the user's own environment and begin an episode, before the data are read.
+
+    Raises DataError for what the user can mend, UserError where their code raised.
+    """
+    if not config.env:
+        return
+    try:
+        with open_environments(config.about.environment, 1, 0, 1) as env:
+            env.reset()
+    except WorkerError as error:
+        raise UserError(f"{error}") from error
+
+
 def try_environment(
     config: Config, facts: DataFacts, log: Callable[[str], None]
 ) -> bool:
@@ -30,7 +44,7 @@ def try_environment(
     Raises UserError where there is none, or none for such actions; DataError where what
     it needs is missing, such as a renderer for pixels.
     """
-    if not config.eval.episodes:
+    if not (config.eval.episodes or config.env):
         return False
     try:
         _try_step(config, facts, film=True)
@@ -49,6 +63,8 @@ def _try_step(config: Config, facts: DataFacts, film: bool) -> None:
             env.reset()
             env.step(np.zeros((1, facts.action_size), np.float32))
     except WorkerError as error:
+        if config.env:
+            raise UserError(f"{error}; --eval.episodes 0 trains without") from error
         raise UserError(
             f"the environment of {config.task} can't be used with actions of "
             f"{facts.action_size} numbers: {error}; --eval.episodes 0 trains without"
@@ -89,8 +105,8 @@ def record_scores(runs: Sequence[Run], agent: Agent, step: int) -> bool:
     if record:
         film = episode_grid(results.frames, results.rewards)
         write_video(run.folder.video("policy"), film)
-    names = ("mean", "std", "ci_low", "ci_high", "normalized", "length")
-    metrics = {f"eval_{k}": scores[k] for k in names if scores[k] is not None}
+    names = ("mean", "std", "ci_low", "ci_high", "normalized", "length", "success")
+    metrics = {f"eval_{k}": scores[k] for k in names if scores.get(k) is not None}
     found = _describe(scores, run.config)
     for own_run in new:
         seconds = {"eval_seconds": scores["seconds"]}
@@ -134,4 +150,6 @@ def _describe(scores: Scores, config: Config) -> str:
         return f"success {mean:.0%}{span}, {count}"
     span = f" (95 % interval {low:.0f} … {high:.0f})" if low is not None else ""
     score = f"score {scores['normalized']:.1f}"
+    if (success := scores.get("success")) is not None:
+        score = f"success {success:.0%}"
     return f"return {mean:.0f} ± {scores['std']:.0f}{span}, {score}, {count}"

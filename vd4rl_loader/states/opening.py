@@ -27,6 +27,7 @@ def open_states(
     task: str | None = None,
     skip_bad: bool = False,
     log: Callable[[str], None] = print,
+    own: bool = False,
 ) -> StateDataset:
     """Opens a dataset of state vectors; its content decides on the format.
 
@@ -38,12 +39,13 @@ def open_states(
         task whose sizes, time limit and ends the data have to agree with.
       skip_bad: leave out unusable episodes, and go on where what is dropped matters.
       log: receives a line for the user about what was left out.
+      own: the task is the user's: nothing is known of it, and any file may be its.
 
     Raises:
       DataError: there is no such dataset, it is unusable, or another task's.
     """
     minari = str(path).startswith(_MINARI)
-    file = path if minari else _find_file(checked(path), task)
+    file = path if minari else _find_file(checked(path), None if own else task)
     try:
         if minari:
             name, format = str(path), "minari"
@@ -52,6 +54,7 @@ def open_states(
             name, size = file.name, file.stat().st_size
             format, rows = _read(file)
         known = facts(task or published_task(name), rows.sizes)
+        known = TaskFacts(task) if own else known
         _refuse_other_sizes(rows.sizes, known, task)
         transitions = boundaries.episodes(rows, known, skip_bad)
         dataset = to_dataset(transitions, format, size)

@@ -132,7 +132,7 @@ def _environment(about: Environment | None) -> str:
     """What the policy is scored in, and how it sees it."""
     if not about:
         return "not recorded"
-    parts = [about.suite, *filter(None, (about.task, about.id, about.maze))]
+    parts = [about.suite, *filter(None, (about.task, about.id, about.maze, about.make))]
     if about.action_repeat:
         repeat = f"each action for {about.action_repeat} control steps"
         parts += [f"{repeat}, {EPISODE_STEPS:,} an episode"]

@@ -356,8 +356,9 @@ STATES = {"task": "hopper-medium", "world_model": "mlp_ensemble"}
             {"latent.updates": 9},
             "latent.optimizer.warmup: has to be below latent.updates",
         ),
-        ({"task": "walker_walk"}, "task: has to be a task such as walker_walk-medium"),
-        ({"task": "hopper-best"}, "task: has to be a task such as"),
+        ({"task": "walker walk"}, "task: has to be a task such as walker_walk-medium"),
+        ({"task": "walker_walk"}, "task: there is no environment 'walker_walk' here"),
+        ({"task": "hopper-best"}, "(or give a task such as walker_walk-medium_expert"),
         (
             {"world_model": "mlp_ensemble"},
             "world_model: mlp_ensemble reads state vectors, walker_walk-medium_expert",
@@ -617,3 +618,57 @@ def test_advice_on_image_sizes_works(kind, size):
             config.from_presets(**keys)
             return
     raise AssertionError(keys)
+
+
+# --- tasks of the user's own
+
+
+OWN = {"env": "garden.line:make"}
+
+
+def test_an_own_task_is_called_as_its_environment_or_as_one_likes():
+    run = config.from_presets("hopper", **OWN)
+    assert run.task == "line-make" and run.folder.as_posix() == "runs/line-make/seed0"
+    assert (run.about.suite, run.about.rule, run.about.pixels) == (
+        "own",
+        "learned",
+        False,
+    )
+    named = config.from_presets("hopper", **OWN, task="hopper-mine")
+    assert named.task == "hopper-mine" and named.about.suite == "own"
+    words = ["--configs", "hopper", "--env=garden.line:make", "--task", "hopper-mine"]
+    assert config.load(words) == named
+    assert config.load(config.command(named)[2:]) == named
+
+
+@pytest.mark.parametrize(
+    ("presets", "keys", "pixels"),
+    [
+        (("vd4rl",), {}, True),
+        (("d4rl_rssm",), {}, False),
+        (("vd4rl",), {"data.observations": "vector"}, False),
+        (("vd4rl", "drq_bc"), {}, True),
+        (("maze", "td3_bc"), {}, False),
+    ],
+)
+def test_what_an_own_task_shows_follows_from_its_world_model(presets, keys, pixels):
+    assert config.from_presets(*presets, **OWN, **keys).about.pixels == pixels
+
+
+def test_rewards_of_an_own_task_stay_as_they_are_unless_one_says_so():
+    assert config.from_presets("maze", "td3_bc").own.rewards == (1.0, -1.0)
+    assert config.from_presets("maze", "td3_bc", **OWN).own.rewards == (1.0, 0.0)
+    flags = ["--configs", "maze", "td3_bc", "--env", "line", "--td3-bc.reward-bias=-2"]
+    assert config.load(flags).own.rewards == (1.0, -2.0)
+
+
+def test_an_own_task_has_an_environment_or_no_scores():
+    plain = {"task": "arm", "world_model": "vectors", "algorithm": "bc"}
+    said = refusal(config.from_presets, **plain)
+    assert "--env MODULE:FUNCTION" in said and "--eval.episodes 0" in said
+    assert config.from_presets(**plain, **{"eval.episodes": 0}).about.suite == "own"
+
+
+@pytest.mark.parametrize("env", ["a b", "a:", ":b", "a/b:c", "a:b:c", "../a:b"])
+def test_what_no_environment_can_be_called(env):
+    assert "env: has to be MODULE:FUNCTION" in refusal(config.from_presets, env=env)

@@ -136,3 +136,17 @@ def test_another_projects_file(tmp_path, monkeypatch):
     exec(lines.removeprefix("python"), {})
     dataset, _ = opened("robomimic.hdf5")
     assert dataset.statistics()["steps"] == 3 * 30
+
+
+def test_own_data_of_another_kind_than_the_world_model_sees(tmp_path):
+    path = hopper(tmp_path / "a.hdf5")
+    dataset, transform = refused(
+        "data.observations vector", path, "my_arm", env="arms:make"
+    )
+    assert dataset.vector.shape[1] == 11 and transform.scale == 1
+
+
+def test_nothing_is_known_of_an_own_task_whatever_its_file_is_called(tmp_path):
+    path = hopper(tmp_path / "hopper_medium-v2.hdf5")
+    dataset, transform = opened(path, "walker2d-mine", env="arms:make")
+    assert dataset.is_last.sum() == 2 and (transform.scale, transform.bias) == (1, 0)
