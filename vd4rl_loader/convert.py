@@ -15,14 +15,24 @@ from vd4rl_loader.files.episode import Episode
 from vd4rl_loader.files.episode_files import episode_name, new_folder, write_episode
 from vd4rl_loader.files.layout import ALIGNMENT_HELP, Source, find_source
 from vd4rl_loader.files.validation import Findings
-from vd4rl_loader.foreign import FORMATS, TITLES, recognised
-from vd4rl_loader.foreign.bringing import Options, bring
+from vd4rl_loader.foreign import (
+    FORMATS,
+    TITLES,
+    lerobot_writing,
+    minari,
+    own,
+    recognised,
+)
+from vd4rl_loader.foreign.bringing import Counted, Options, bring
 from vd4rl_loader.foreign.reading import REWARDS
 from vd4rl_loader.paths import path_argument
 from vd4rl_loader.resize import resize_images
 from vd4rl_loader.simulators.render import MAX_SIZE, RenderStyle
 from vd4rl_loader.simulators.suite import usual_camera
+from vd4rl_loader.states import is_state_data
+from vd4rl_loader.writing import write_played
 
+_WRITERS = {"lerobot": lerobot_writing.write, "minari": minari.write}
 _OTHER = {".npz": ".hdf5", ".hdf5": ".npz"}
 
 
@@ -118,7 +128,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "dst",
         type=path_argument,
         help="new folder for files of the other format, or for images of another "
-        "project; a new file that ends in .hdf5 for its state vectors",
+        "project; a new file that ends in .hdf5 for its state vectors; or "
+        "minari:DATASET_ID",
     )
     parser.add_argument("--size", type=int, help="resize images to SIZE pixels")
     parser.add_argument(
@@ -131,6 +142,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="format",
         choices=FORMATS,
         help="their format (default: what they look like)",
+    )
+    others.add_argument(
+        "--to",
+        choices=_WRITERS,
+        help="write their format: lerobot to the folder DST (minari: that is clear)",
     )
     others.add_argument("--image-key", help="which images, where there are several")
     others.add_argument(
@@ -153,27 +169,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Runs the command `convert`."""
+    _refuse_size(args.size)
     format = args.format or recognised(args.src)
-    written = _bring(args, format) if format else _convert(args)
+    to = args.to or ("minari" if minari.is_id(args.dst) else None)
+    written = _bring(args, format, to) if format else _from_own(args, to)
     print(f"wrote {written} episodes to {args.dst}")
 
 
-def _convert(args: argparse.Namespace) -> int:
+def _from_own(args: argparse.Namespace, to: str | None) -> int:
+    """From this project's formats into each other, or into another project's."""
     for name in ("image_key", "crop", "reward", "end_is_terminal"):
         if getattr(args, name):
             raise DataError(
                 f"--{name.replace('_', '-')}: is for data of other projects, but "
                 f"{args.src} does not look like {', '.join(TITLES.values())}"
             )
-    return convert(
-        args.src, args.dst, args.size, args.skip_bad, alignment=args.alignment
-    )
+    states = is_state_data(args.src)
+    if not (to or states):
+        return convert(
+            args.src, args.dst, args.size, args.skip_bad, alignment=args.alignment
+        )
+    if states and (args.size or args.alignment != "auto"):
+        raise DataError(
+            f"{args.src}: holds state vectors, leave out --size and --alignment"
+        )
+    if states:
+        played = own.state_episodes(args.src, args.skip_bad, print)
+    else:
+        played = own.image_episodes(
+            args.src, args.size, args.skip_bad, args.alignment, print
+        )
+    written = Counted(played)
+    record = {"task": Path(args.src).stem}
+    if to == "lerobot":
+        print(f"nobody says the frames per second: {lerobot_writing.FPS} are written")
+    _WRITERS.get(to, write_played)(Path(args.dst), iter(written), record)
+    return written.count
 
 
-def _bring(args: argparse.Namespace, format: str) -> int:
+def _bring(args: argparse.Namespace, format: str, to: str | None) -> int:
     if args.alignment != "auto":
         raise DataError(f"--alignment: {TITLES[format]} has one order, leave it out")
-    _refuse_size(args.size)
     named = {field.name for field in dataclasses.fields(Options)}
     options = Options(**{name: getattr(args, name) for name in named})
-    return bring(args.src, args.dst, format, options)
+    return bring(args.src, args.dst, format, options, _WRITERS.get(to))

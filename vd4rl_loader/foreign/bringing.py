@@ -46,6 +46,7 @@ def bring(
     dst: str | Path,
     format: str,
     options: Options,
+    write: Callable[[Any, Iterator[Played], dict[str, Any]], Any] | None = None,
     log: Callable[[str], None] = print,
 ) -> int:
     """The number of episodes that are written, of images to a folder or of vectors.
@@ -55,6 +56,7 @@ def bring(
       dst: new folder for images, or new file that ends in .hdf5 for vectors.
       format: name of a format, of `FORMATS`.
       options: what the user says.
+      write: writes another project's format to `dst`; None: this project's.
       log: receives lines for the user.
 
     Raises:
@@ -66,23 +68,27 @@ def bring(
     reader, notes, findings = FORMATS[format], Counter(), Findings()
     try:
         holdings = reader.holdings(src)
-        wanted = _wanted(holdings, dst, options)
+        wanted = _wanted(holdings, dst, options, either=write is not None)
         scaling = Scaling.of(reader.actions(src))
+        record = {"format": format, **holdings.about, **scaling.record()}
+        found = _prepared(reader.episodes(src, wanted, notes), scaling, options, notes)
+        written = Counted(_usable(src, found, findings, options.skip_bad))
+        if write:
+            write(dst, iter(written), record)
+        else:
+            write_played(dst, iter(written), {"source": record})
     except BadFileError as error:
         raise DataError(f"{src}: {error}") from error
-    record = {"format": format, **holdings.about, **scaling.record()}
-    found = _prepared(reader.episodes(src, wanted, notes), scaling, options, notes)
-    written = _Counted(_usable(src, found, findings, options.skip_bad))
-    write_played(dst, iter(written), {"source": record})
     for text in [*_lines(scaling, notes), *findings.notes]:
         log(f"{TITLES[format]}: {text}")
     return written.count
 
 
-def _wanted(holdings: Holdings, dst: Path, options: Options) -> Wanted:
-    """Images for a folder, vectors for a file."""
+def _wanted(holdings: Holdings, dst: Path, options: Options, either: bool) -> Wanted:
+    """Images for a folder, vectors for a file; where `either` goes, images if any."""
     images, vectors = holdings.images(), holdings.vectors()
-    kind = "vector" if dst.suffix == ".hdf5" else "image"
+    file = dst.suffix == ".hdf5" if not either else not images
+    kind = "vector" if file else "image"
     if kind == "vector" and not vectors:
         refuse(["holds no state vectors: give a folder for its images"])
     if kind == "image":
@@ -150,7 +156,7 @@ def _usable(
         findings.notes.append(f"{text}, and are left out:\n{findings.report()}")
 
 
-class _Counted:
+class Counted:
     """Counts what passes."""
 
     def __init__(self, played: Iterator[Played]) -> None:

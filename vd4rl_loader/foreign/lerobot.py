@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 _INFO = Path("meta/info.json")
-_DATA = "data/chunk-{0:03d}/file-{1:03d}.parquet"  # the one layout of version 3
+DATA = "data/chunk-{0:03d}/file-{1:03d}.parquet"  # the one layout of version 3
 _VIDEO = "videos/{0}/chunk-{1:03d}/file-{2:03d}.mp4"
 _PICTURES, _NUMBERS = ("image", "video"), ("float32", "float64", "int32", "int64")
 _ENDS = ("next.done", "next.success", "next.truncated")
@@ -75,7 +75,7 @@ class _Episode:
         if not all(isinstance(v, int) and v >= 0 for v in whole.values()):
             raise BadFileError("meta/episodes: an episode without a place")
         self.number, chunk, file, self.start, self.stop = whole.values()
-        self.table = _DATA.format(chunk, file)
+        self.table = DATA.format(chunk, file)
         self.videos = {name: _place_in_video(row, name) for name in videos}
 
     def __len__(self) -> int:

@@ -18,13 +18,18 @@ if TYPE_CHECKING:
 _BATCH = 256  # rows that are read at once
 
 
-def _pyarrow() -> Any:
+def arrow() -> Any:
+    """The library pyarrow.
+
+    Raises:
+      BadFileError: it is not installed.
+    """
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
         raise BadFileError(
-            "reading it needs pyarrow: pip install 'dreamer-leq[lerobot]'"
+            "it needs pyarrow: pip install 'dreamer-leq[lerobot]'"
         ) from error
     return pyarrow
 
@@ -35,7 +40,7 @@ def _opened(path: Path, columns: Sequence[str]) -> ParquetFile:
     Raises:
       BadFileError: it hasn't, is damaged, or no file.
     """
-    parquet = _pyarrow().parquet
+    parquet = arrow().parquet
     with reading(path.name):
         refuse_no_file(path)
         file = parquet.ParquetFile(path)
@@ -90,7 +95,7 @@ class Rows:
                 index, count = index + len(part), count - len(part)
         if count > 0:
             raise BadFileError(f"{self.path.name}: {count:,} of its rows aren't there")
-        return _pyarrow().Table.from_batches(parts)
+        return arrow().Table.from_batches(parts)
 
     def _start(self) -> None:
         file = _opened(self.path, self._columns)
@@ -119,7 +124,7 @@ def numbers(table: pyarrow.Table, name: str, shape: Sequence[int]) -> np.ndarray
     """
     with reading(name):
         column = table.column(name).combine_chunks()
-        rows, types = len(column), _pyarrow().types
+        rows, types = len(column), arrow().types
         size = 1
         while _is_list(types, column.type):
             if column.null_count:

@@ -24,7 +24,7 @@ _FIELDS = {
     "terminations": columns.FLAG,
 }
 _PLACE = "achieved_goal"
-_GOAL_KEYS = {"observation", _PLACE, "desired_goal"}
+GOAL_KEYS = {"observation", _PLACE, "desired_goal"}
 
 
 def read(dataset_id: str, skip_bad: bool = False) -> tuple[Rows, int]:
@@ -115,7 +115,7 @@ def _episode(episode: EpisodeData) -> dict[str, np.ndarray]:
 def _vectors(observations: Any) -> np.ndarray:
     if not isinstance(observations, Mapping):
         return np.asarray(observations)
-    if set(observations) != _GOAL_KEYS:
+    if set(observations) != GOAL_KEYS:
         keys = ", ".join(sorted(observations))
         refuse([f"observations: a dictionary of {keys}, expected vectors"])
     state, goal = (np.asarray(observations[k]) for k in ("observation", _PLACE))

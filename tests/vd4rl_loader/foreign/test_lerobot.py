@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vd4rl_loader import open_dataset
+from vd4rl_loader import open_dataset, write_dataset
 from vd4rl_loader.__main__ import main
 from vd4rl_loader.states import open_states
 
@@ -278,3 +278,69 @@ def test_what_is_refused(tmp_path, capsys):
     lost = write(tmp_path / "lost", features={"observation.images.top": VIDEO})
     assert main(["convert", str(lost), str(tmp_path / "to")]) == 2
     assert "is not a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["image", "vector"])
+def test_there_and_back(tmp_path, kind, capsys):
+    rng = np.random.default_rng(0)
+    shape = {"image": (32, 32, 3), "vector": (4,)}[kind]
+    episodes = [
+        {
+            kind: rng.integers(0, 256, (length + 1, *shape)).astype(
+                np.uint8 if kind == "image" else np.float32
+            ),
+            "action": rng.uniform(-1, 1, (length, 2)).astype(np.float32),
+            "reward": rng.normal(size=length).astype(np.float32),
+            "terminated": end,
+        }
+        for length, end in ((4, False), (6, True), (1, False))
+    ]
+    name = "a" if kind == "image" else "a.hdf5"
+    write_dataset(tmp_path / name, episodes, alignment="departure")
+    lerobot, back = tmp_path / "lerobot", tmp_path / f"b{name}"
+    assert main(["convert", str(tmp_path / name), str(lerobot), "--to", "lerobot"]) == 0
+    assert "nobody says the frames per second: 30 are" in capsys.readouterr().out
+    assert main(["convert", str(lerobot), str(back)]) == 0
+    assert "once more" not in capsys.readouterr().out
+    one, other = (
+        open_dataset(path, image_size=32, min_length=2, log=quiet)
+        if kind == "image"
+        else open_states(path, log=quiet)
+        for path in (tmp_path / name, back)
+    )
+    assert one.offsets.tolist() == other.offsets.tolist() == [0, 5, 12, 14]
+    assert np.flatnonzero(other.is_terminal).tolist() == [11]
+    for key in (kind, "action", "reward"):
+        np.testing.assert_array_equal(getattr(one, key), getattr(other, key))
+
+
+def test_what_lerobot_reads(tmp_path):
+    """Row t holds o_t, what was played in it, and what came of it."""
+    states = np.arange(5.0)[:, None]
+    one = {"vector": states, "action": states[1:] / 10, "reward": 10.0 * states[1:, 0]}
+    path = tmp_path / "a.hdf5"
+    episodes = [{**one, "terminated": end} for end in (True, False)]
+    write_dataset(path, episodes, alignment="departure")
+    folder = tmp_path / "b"
+    assert main(["convert", str(path), str(folder), "--to", "lerobot"]) == 0
+    rows = parquet.read_table(folder / "data/chunk-000/file-000.parquet").to_pydict()
+    state, action = (np.array(rows[k])[:, 0] for k in ("observation.state", "action"))
+    np.testing.assert_allclose(state, [*range(5), *range(5)])
+    np.testing.assert_allclose(action * 10, [1, 2, 3, 4, 0] * 2, atol=1e-6)
+    assert rows["next.reward"] == [10, 20, 30, 40, 0] * 2
+    assert np.flatnonzero(rows["next.done"]).tolist() == [3]
+    assert np.flatnonzero(rows["next.truncated"]).tolist() == [8]
+    assert rows["index"] == list(range(10))
+    assert rows["episode_index"] == [0] * 5 + [1] * 5
+    assert rows["frame_index"] == [*range(5), *range(5)]
+    np.testing.assert_allclose(np.array(rows["timestamp"]) * 30, rows["frame_index"])
+    info = json.loads((folder / "meta/info.json").read_text())
+    assert (info["total_episodes"], info["total_frames"]) == (2, 10)
+    assert info["features"]["action"] == {
+        "dtype": "float32",
+        "shape": [1],
+        "names": None,
+    }
+    table = parquet.read_table(folder / "meta/tasks.parquet")
+    assert json.loads(table.schema.metadata[b"pandas"])["index_columns"] == ["task"]
+    assert main(["convert", str(path), str(folder), "--to", "lerobot"]) == 2

@@ -1,0 +1,231 @@
+"""Minari's datasets, through the library `minari`: images, and dictionaries of vectors.
+
+An episode of T rows has T + 1 observations. Images were stored as JPEG unless the
+dataset says otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vd4rl_loader.errors import DataError
+from vd4rl_loader.files.untrusted import Stored, read_json, reading
+from vd4rl_loader.files.validation import BadFileError, refuse
+from vd4rl_loader.foreign.reading import Found, Holdings, Notes, Wanted, finished
+from vd4rl_loader.given_episodes import Played
+from vd4rl_loader.states.minari_data import GOAL_KEYS
+
+if TYPE_CHECKING:
+    from gymnasium.spaces import Space
+    from minari import EpisodeData, MinariDataset
+
+_ID = "minari:"
+_METADATA = Path("data/metadata.json")
+_NEEDED = "it needs minari: pip install 'dreamer-leq[minari]'"
+_JPEG = "episodes of images that were stored as JPEG, which has changed them"
+
+
+def recognise(path: Path) -> bool:
+    """Whether it is a dataset of images or of several observations, or its folder.
+
+    The others need no conversion: `--data minari:DATASET_ID` reads them.
+    """
+    if not is_id(path):
+        return (path / _METADATA).is_file()
+    held = holdings(path)
+    several = len(held.observations) > 1 and held.observations.keys() != GOAL_KEYS
+    return several or bool(held.images())
+
+
+def is_id(path: str | Path) -> bool:
+    """Whether it is the id of one of Minari's datasets, "minari:DATASET_ID"."""
+    return str(path).startswith(_ID)
+
+
+def holdings(path: Path) -> Holdings:
+    """What is in the first episode."""
+    dataset = _load(path)
+    about: dict[str, Any] = {"dataset": dataset.spec.dataset_id}
+    if dataset.spec.env_spec is not None:
+        about["environment"] = dataset.spec.env_spec.id
+    return Holdings(_stored(_observed(_first(dataset).observations)), True, about)
+
+
+def actions(path: Path) -> Iterator[np.ndarray]:
+    """The bounds of the action space, [2, A]; without, all actions."""
+    dataset = _load(path)
+    space = dataset.spec.action_space
+    bounds = [getattr(space, name, np.inf) for name in ("low", "high")]
+    if np.isfinite(bounds).all():
+        yield np.stack(bounds)
+        return
+    for _, episode in _episodes(dataset):
+        yield np.asarray(episode.actions)
+
+
+def episodes(path: Path, wanted: Wanted, notes: Notes) -> Found:
+    """Every episode."""
+    dataset = _load(path)
+    for number, episode in _episodes(dataset):
+        notes[_JPEG] += wanted.kind == "image" and dataset.storage.jpeg_encoding
+        yield f"episode {number}", partial(_episode, episode, wanted, notes)
+
+
+def write(path: str | Path, played: Iterator[Played], record: Mapping) -> None:
+    """Writes episodes as one of Minari's datasets on this machine, without loss.
+
+    Args:
+      path: "minari:DATASET_ID".
+      played: the episodes.
+      record: facts that are kept as its description.
+
+    Raises:
+      DataError: there is such a dataset, the library is missing, or no episode.
+    """
+    dataset_id = str(path).removeprefix(_ID)
+    minari, spaces = _libraries()
+    if (folder := minari.storage.get_dataset_path(dataset_id)).exists():
+        raise DataError(f"{path}: exists already: minari delete {dataset_id}")
+    first = next(played, None)
+    if first is None:
+        raise DataError(f"{path}: there are no episodes to write")
+    size = first.action.shape[1]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an author, code, an environment
+            minari.create_dataset_from_buffers(
+                dataset_id,
+                _buffers(minari, chain([first], played)),  # one in memory at a time
+                observation_space=_space(spaces, first),
+                action_space=spaces.Box(-1, 1, (size,), np.float32),
+                description=json.dumps(dict(record)),
+                jpeg_encoding=False,
+            )
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, ValueError) and not isinstance(error, DataError):
+            raise DataError(f"{path}: {error}") from error  # what no id may be
+        raise
+
+
+def _libraries() -> Any:
+    try:
+        import minari
+        import minari.storage
+        from gymnasium import spaces
+    except ImportError as error:
+        raise BadFileError(_NEEDED) from error
+    return minari, spaces
+
+
+def _space(spaces: Any, episode: Played) -> Space:
+    shape = episode.observation.shape[1:]
+    if episode.kind == "image":
+        return spaces.Box(0, 255, shape, np.uint8)
+    return spaces.Box(-np.inf, np.inf, shape, np.float32)
+
+
+def _buffers(minari: Any, played: Iterable[Played]) -> Iterator[Any]:
+    for episode in played:
+        last = np.arange(len(episode.action)) == len(episode.action) - 1
+        yield minari.data_collector.EpisodeBuffer(
+            observations=episode.observation,
+            actions=episode.action,
+            rewards=episode.reward,
+            terminations=last & episode.terminal,
+            truncations=last & (not episode.terminal),
+        )
+
+
+def _load(path: Path) -> MinariDataset:
+    minari, _ = _libraries()
+    if not is_id(path):
+        return _opened(minari, path)
+    dataset_id = str(path).removeprefix(_ID)
+    folder = minari.storage.get_dataset_path(dataset_id)
+    if not folder.is_dir():
+        raise BadFileError(
+            f"no such dataset on this machine: minari download {dataset_id}"
+        )
+    return _opened(minari, folder)
+
+
+def _opened(minari: Any, folder: Path) -> MinariDataset:
+    metadata = read_json(folder / _METADATA)
+    with reading():
+        dataset = minari.MinariDataset(str(folder / "data"))
+        if "jpeg_encoding" in metadata or metadata["data_format"] != "hdf5":
+            return dataset
+        # Older versions stored images as they were, or as JPEG, and didn't say it.
+        storage = dataset.storage
+        raw = type(storage)(
+            storage.data_path,
+            storage.observation_space,
+            storage.action_space,
+            jpeg_encoding=False,
+        )
+        plain = minari.MinariDataset(raw)
+        images = _observed(_first(plain).observations).values()
+        shapes = {np.shape(array)[1:] for array in images}
+        told = set(_shapes(dataset.spec.observation_space))
+        return plain if shapes <= told else dataset
+
+
+def _shapes(space: Space) -> Iterator[tuple[int, ...] | None]:
+    for part in getattr(space, "spaces", {"": space}).values():
+        if hasattr(part, "spaces"):
+            yield from _shapes(part)
+        else:
+            yield part.shape
+
+
+def _first(dataset: MinariDataset) -> EpisodeData:
+    first = next((episode for _, episode in _episodes(dataset)), None)
+    if first is None:
+        raise BadFileError("holds no episodes")
+    return first
+
+
+def _episodes(dataset: MinariDataset) -> Iterator[tuple[int, EpisodeData]]:
+    with reading():
+        for number in dataset.episode_indices:
+            yield number, next(iter(dataset.iterate_episodes([number])))
+
+
+def _observed(observations: Any, name: str = "") -> dict[str, np.ndarray]:
+    """The arrays of a dictionary, which may lie deeper, by their names."""
+    if not isinstance(observations, Mapping):
+        return {name or "observation": np.asarray(observations)}
+    found: dict[str, np.ndarray] = {}
+    for key, part in observations.items():
+        found |= _observed(part, f"{name}.{key}" if name else str(key))
+    return found
+
+
+def _stored(arrays: Mapping[str, np.ndarray]) -> dict[str, Stored]:
+    return {name: Stored(array.dtype, array.shape) for name, array in arrays.items()}
+
+
+def _episode(episode: EpisodeData, wanted: Wanted, notes: Notes) -> dict[str, Any]:
+    arrays = _observed(episode.observations)
+    missing = [name for name in wanted.names if name not in arrays]
+    refuse([f"observations: {name}: missing" for name in missing])
+    action, reward = np.asarray(episode.actions), np.asarray(episode.rewards)
+    terminal, seen = np.asarray(episode.terminations, bool), wanted.observed(arrays)
+    if len(seen) != len(action) + 1 or len(reward) != len(action):
+        refuse(
+            [
+                f"observations: {len(seen):,} rows, actions: {len(action):,}, rewards: "
+                f"{len(reward):,}"
+            ]
+        )
+    return finished(wanted, notes, seen, action, reward, terminal, terminal)

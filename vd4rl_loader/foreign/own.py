@@ -1,0 +1,80 @@
+"""The episodes of this project's own formats, for those of others."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from vd4rl_loader.files import formats
+from vd4rl_loader.files.layout import find_source
+from vd4rl_loader.files.validation import Findings
+from vd4rl_loader.given_episodes import Played
+from vd4rl_loader.resize import resize_images
+from vd4rl_loader.states import open_states
+
+
+def image_episodes(
+    path: str | Path,
+    size: int | None,
+    skip_bad: bool,
+    alignment: str,
+    log: Callable[[str], None],
+) -> Iterator[Played]:
+    """The episodes of a dataset of images, one in memory at a time.
+
+    Args:
+      path: a folder of .npz or .hdf5 files, the level's folder above it, or one file.
+      size: of the images, in pixels; None: that of the source.
+      skip_bad: leave out unusable files and episodes, and say how many.
+      alignment: order of what is read, as `open_dataset` takes it.
+      log: receives lines for the user.
+
+    Raises:
+      DataError: the dataset is unusable.
+    """
+    source, findings = find_source(path, None, None, size or 64, alignment), Findings()
+    for episode in formats.read_episodes(source, 2, findings):
+        image = resize_images(episode.image, size or episode.image.shape[1])
+        yield Played(
+            "image", image, episode.action[1:], episode.reward[1:], episode.terminal
+        )
+    formats.refuse_bad(source, findings, skip_bad)
+    for note in findings.notes:
+        log(note)
+
+
+def state_episodes(
+    path: str | Path, skip_bad: bool, log: Callable[[str], None]
+) -> Iterator[Played]:
+    """The episodes of a dataset of state vectors, which end at every terminal.
+
+    A trajectory that goes on after a terminal, as AntMaze's do, goes on in the next
+    episode, which begins with that terminal's state.
+
+    Args:
+      path: as `open_states` takes it.
+      skip_bad: leave out unusable episodes, and say how many.
+      log: receives lines for the user.
+
+    Raises:
+      DataError: the dataset is unusable.
+    """
+    data = open_states(path, None, skip_bad, log)
+    cuts = 0
+    for begin, stop in itertools.pairwise(data.offsets):
+        ends = begin + np.flatnonzero(data.is_terminal[begin : stop - 1])
+        cuts += len(ends)
+        bounds = [begin, *ends, stop - 1]
+        for first, last in itertools.pairwise(bounds):
+            yield Played(
+                "vector",
+                data.vector[first : last + 1],
+                data.action[first + 1 : last + 1],
+                data.reward[first + 1 : last + 1].astype(np.float64),
+                bool(data.is_terminal[last]),
+            )
+    if cuts:
+        log(f"{cuts:,} trajectories go on after a terminal: cut there")
