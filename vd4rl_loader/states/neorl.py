@@ -1,4 +1,7 @@
-"""NeoRL's layout: flat arrays of steps, and where trajectories begin or end."""
+"""NeoRL's layout: flat arrays of steps, and where trajectories begin or end.
+
+NeoRL-2's files say in `truncated`, too, where time ran out, and set `done` there.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ _FIELDS = {
     "reward": columns.REWARD,
     "done": columns.FLAG,
 }
+_TRUNCATED = {"truncated": columns.FLAG}
 _INDEX = {"index": Field("a number type", ("K",))}
 
 
@@ -26,15 +30,16 @@ def read(file: NpzFile | Hdf5File) -> Rows:
     Raises:
       BadFileError: it is not of this layout, damaged, or holds impossible numbers.
     """
-    stored = foreign.declared(file, {**_FIELDS, **_INDEX})
-    columns.refuse_layout(stored, _FIELDS)
+    fields = _FIELDS | (_TRUNCATED if file.has("truncated") else {})
+    stored = foreign.declared(file, {**fields, **_INDEX})
+    columns.refuse_layout(stored, fields)
     columns.refuse_layout(stored, _INDEX)
     size, next_size = (stored[name].shape[1] for name in ("obs", "next_obs"))
     if size != next_size:
         refuse([f"next_obs: {next_size} numbers per row, obs has {size}"])
     index = file.read(_INDEX)["index"]
     refuse(_index_problems(index, stored["obs"].shape[0]))
-    return _rows(columns.convert(file.read(_FIELDS), _FIELDS), index)
+    return _rows(columns.convert(file.read(fields), fields), index)
 
 
 def _index_problems(index: np.ndarray, rows: int) -> list[str]:
@@ -54,16 +59,17 @@ def _index_problems(index: np.ndarray, rows: int) -> list[str]:
 def _rows(arrays: dict[str, np.ndarray], index: np.ndarray) -> Rows:
     """Episodes end at the index, and at `done`."""
     done, count = arrays["done"], len(arrays["done"])
+    truncated = arrays.get("truncated", np.zeros(count, bool))
     # Ends of trajectories in the published files: the first has no entry then, and the
     # last one's is the number of rows. Beginnings would mark the same places.
-    ends = done.copy()
+    ends = done | truncated
     ends[index[index > 0] - 1] = True
     return Rows(
         state=arrays["obs"],
         next_state=arrays["next_obs"],
         action=arrays["action"],
         reward=arrays["reward"],
-        terminal=done,
+        terminal=done & ~truncated,
         ends=ends,
         dropped=np.zeros(count, bool),
     )

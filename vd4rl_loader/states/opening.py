@@ -109,7 +109,9 @@ def _find_file(path: Path, task: str | None) -> Path:
 
 def _refuse_other_task(file: Path, task: str | None) -> Path:
     held = published_task(file.name)
-    if task is None or held is None or (held in tasks() and is_version_of(held, task)):
+    if task is None or held in (None, task):
+        return file
+    if held in tasks() and is_version_of(held, task):
         return file
     told = f"{file}: is published as {held!r}, not {task!r}: "
     if held in tasks():

@@ -79,6 +79,10 @@ _MUJOCO_FILE = re.compile(
 _NEORL_FILE = re.compile(
     r"((?:Hopper|Walker2d|HalfCheetah)-v3-[a-z]+)-(\d+)-(train|val)(?:-noise)?\.npz"
 )
+_NEORL2_FILE = re.compile(
+    r"((?:Pipeline|Simglucose|RocketRecovery|RandomFrictionHopper|DMSD|Fusion|"
+    r"SafetyHalfCheetah|Salespromotion)-(?:train|val))\.npz"
+)
 _OGBENCH_FILE = re.compile(
     r"((?:visual-)?(?:pointmaze|antmaze|humanoidmaze|antsoccer|cube|scene|puzzle|"
     r"powderworld)-.+-v\d+(?:-val)?)\.npz"
@@ -172,7 +176,7 @@ def published_task(file_name: str) -> str | None:
     """The dataset, with version, whose file is published under this name, if any is.
 
     Also of datasets that no task here means: other versions of D4RL's, other numbers of
-    NeoRL's trajectories, validation files, OGBench's.
+    NeoRL's trajectories, NeoRL-2's, validation files, OGBench's.
     """
     file_name = _COPY.sub("", file_name)
     names = {_file_name(address): name for name, address in _known(None).items()}
@@ -185,6 +189,8 @@ def published_task(file_name: str) -> str | None:
     if match := _NEORL_FILE.fullmatch(file_name):
         name, count, kind = match.groups()
         return f"{name}-{count}" + ("-val" if kind == "val" else "")
+    if match := _NEORL2_FILE.fullmatch(file_name):
+        return match[1]
     if match := _OGBENCH_FILE.fullmatch(file_name):
         return f"OGBench's {match[1]}"
     return None

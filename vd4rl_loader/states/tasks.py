@@ -39,6 +39,17 @@ _FACTS = {
     "antmaze-": TaskFacts("antmaze", (29, 8)),
     "pointmaze-": TaskFacts("pointmaze", (2, 2)),
 }
+# NeoRL-2's, by its environments' names: their sizes tell nothing of other files.
+_NEORL2 = {
+    "Pipeline-": TaskFacts("Pipeline", (52, 1), 1000),
+    "Simglucose-": TaskFacts("Simglucose", (31, 1), 480),
+    "RocketRecovery-": TaskFacts("RocketRecovery", (7, 2), 500),
+    "RandomFrictionHopper-": TaskFacts("RandomFrictionHopper", (13, 3), 1000),
+    "DMSD-": TaskFacts("DMSD", (6, 2), 100),
+    "Fusion-": TaskFacts("Fusion", (15, 6), 100),
+    "SafetyHalfCheetah-": TaskFacts("SafetyHalfCheetah", (18, 6), 1000),
+    "Salespromotion-": TaskFacts("Salespromotion", None, 50),
+}
 
 
 def facts(task: str | None, sizes: tuple[int, int]) -> TaskFacts:
@@ -50,7 +61,7 @@ def facts(task: str | None, sizes: tuple[int, int]) -> TaskFacts:
     """
     if task is not None:
         prefix = re.match("[^-]*-?", task)[0]
-        return _FACTS.get(prefix, TaskFacts(task))
+        return {**_FACTS, **_NEORL2}.get(prefix, TaskFacts(task))
     alike = [known for known in _FACTS.values() if known.sizes == sizes]
     if len(alike) == 1:
         return alike[0]._replace(height=None)  # a task that nobody named is no doubt

@@ -2,8 +2,16 @@
 
 import numpy as np
 import pytest
-from states.layouts import assert_in_order, neorl, rows, transitions, write_npz
+from states.layouts import (
+    assert_in_order,
+    assert_same,
+    neorl,
+    rows,
+    transitions,
+    write_npz,
+)
 
+from vd4rl_loader.__main__ import main
 from vd4rl_loader.states import open_states
 
 
@@ -50,3 +58,37 @@ def test_done_at_the_time_limit_is_a_timeout(tmp_path):
     assert dataset.is_terminal[ends].tolist() == [False, True, False]
     assert dataset.statistics()["steps"] == 2999  # all next states are true
     assert lines[0].endswith("1 terminals at step 1000 taken for the time limit")
+
+
+def neorl2(tmp_path):
+    """DMSD's limit is 100; `done` is set where time ran out, too."""
+    ends = [(100, "terminal"), (30, "terminal"), (100, None), (20, None)]
+    fields = neorl(rows(ends, size=6), [0, 100, 130, 230])
+    fields["truncated"] = np.isin(np.arange(250), (99, 249)).astype(float)
+    return write_npz(tmp_path / "DMSD-train.npz", fields)
+
+
+def test_neorl2s_time_limits(tmp_path):
+    path = neorl2(tmp_path)
+    dataset = open_states(path, log=lambda line: None)
+    assert dataset.offsets.tolist() == [0, 101, 132, 233, 254]
+    assert np.flatnonzero(dataset.is_terminal).tolist() == [131]
+    with np.load(path) as file:
+        fields = {name: file[name] for name in file if name != "truncated"}
+    write_npz(path, fields)  # without it the task's limit tells
+    lines = []
+    dataset = open_states(tmp_path, "DMSD-train", log=lines.append)
+    assert np.flatnonzero(dataset.is_terminal).tolist() == [131]
+    assert "1 terminals at step 100 taken for the time limit" in lines[0]
+
+
+def test_neorl2_is_converted(tmp_path):
+    path = neorl2(tmp_path)
+    assert main(["convert", str(path), str(tmp_path / "b.hdf5")]) == 0
+    one, other = (
+        open_states(source, log=lambda line: None)
+        for source in (path, tmp_path / "b.hdf5")
+    )
+    assert_same(transitions(other), transitions(one))
+    np.testing.assert_array_equal(one.offsets, other.offsets)
+    assert main(["convert", str(path), str(tmp_path / "c")]) == 2  # vectors: a file
