@@ -1,4 +1,4 @@
-"""Fetches V-D4RL from the Hugging Face hub, D4RL and NeoRL from their servers."""
+"""Fetches V-D4RL from the Hugging Face hub, D4RL, NeoRL, OGBench from their servers."""
 
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task",
         required=True,
-        help="such as walker_walk, hopper-medium-replay (d4rl), Hopper-low (neorl)",
+        help="such as walker_walk, hopper-medium-replay (d4rl), Hopper-low (neorl), "
+        "cube-single-play-singletask-v0 (ogbench)",
     )
     parser.add_argument("--level", help="V-D4RL's, such as medium_expert")
     parser.add_argument(
@@ -89,7 +90,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--suite",
         default="main",
-        help="V-D4RL's main, distracting, multitask; or d4rl, neorl for state vectors",
+        help="V-D4RL's main, distracting, multitask; or d4rl, neorl, ogbench for state "
+        "vectors",
     )
     about = "root of datasets to write to"
     parser.add_argument("--out", required=True, type=path_argument, help=about)

@@ -28,7 +28,12 @@ from vd4rl_loader.states import StateDataset, is_state_data, open_states
 _BARS = " ▁▂▃▄▅▆▇█"
 _SHEET_ROWS, _SHEET_COLUMNS = 8, 10
 _LABEL_WIDTH, _GAP = 72, 2
-_FORMATS = {"d4rl": "D4RL", "neorl": "NeoRL", "minari": "Minari"}
+_FORMATS = {
+    "d4rl": "D4RL",
+    "neorl": "NeoRL",
+    "ogbench": "OGBench",
+    "minari": "Minari",
+}
 
 
 def histogram(values: np.ndarray, bins: int = 20) -> str:

@@ -5,6 +5,7 @@ hopper-medium-replay        D4RL's locomotion; walker2d, halfcheetah
 antmaze-large-diverse       D4RL's AntMaze; ultra too
 Hopper-low                  NeoRL; Walker2d, HalfCheetah; medium, high
 pointmaze-large             a point in AntMaze's mazes; data are made here
+cube-single-play-singletask-task1-v0   OGBench's single tasks; without task1 the default
 
 Everything else is the name of a task of one's own, with `--env` or without scores.
 """
@@ -13,9 +14,12 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from vd4rl_loader import ogbench_tasks
+
 WORDS = (
     "a task such as walker_walk-medium_expert, hopper-medium-replay, "
-    "antmaze-large-diverse, Hopper-low or pointmaze-medium"
+    "antmaze-large-diverse, Hopper-low, pointmaze-medium or "
+    "cube-single-play-singletask-v0"
 )
 
 OWN_WORDS = f"{WORDS}; or a name of your own, of letters, digits, - _ and ."
@@ -56,6 +60,7 @@ _PATTERNS = {
     r"(?:-(play|diverse))?(?:-v[02])?",
     "neorl": r"(Hopper|Walker2d|HalfCheetah)(?:-v3)?-(low|medium|high)",
     "pointmaze": r"pointmaze-(umaze|medium|large|ultra)()",
+    "ogbench": rf"({ogbench_tasks.STATES})",
     "dm_control": r"([a-z0-9]+(?:_[a-z0-9]+)+)-([a-z0-9_]+)",
 }
 
@@ -88,7 +93,8 @@ class Task:
     @property
     def unit(self) -> str:
         """What the return of an episode is: a return, or success."""
-        return "success" if self.suite in ("antmaze", "pointmaze") else "return"
+        of_goals = ("antmaze", "pointmaze", "ogbench")
+        return "success" if self.suite in of_goals else "return"
 
 
 def is_task(name: str) -> bool:
@@ -184,10 +190,19 @@ def _pointmaze(maze: str, level: str) -> Task:
     )
 
 
+def _ogbench(name: str) -> Task:
+    task = ogbench_tasks.find_task(name)
+    about = {"suite": "ogbench", "task": task.environment}
+    return Task(
+        "ogbench", task.kind, about, (0.0, 1.0), rule="learned", sizes=task.sizes
+    )
+
+
 _MAKERS = {
     "d4rl": _d4rl,
     "antmaze": _antmaze,
     "neorl": _neorl,
     "pointmaze": _pointmaze,
+    "ogbench": _ogbench,
     "dm_control": _dm_control,
 }

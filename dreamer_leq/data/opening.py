@@ -137,7 +137,7 @@ def _refuse_equal_rewards(
 
 def _state_file(config: Config, log: Log) -> Path:
     if config.about.suite != "pointmaze":
-        suite = "neorl" if config.about.suite == "neorl" else "d4rl"
+        suite = config.about.suite if config.about.suite != "antmaze" else "d4rl"
         file = expected_file(config.task)
         if (DATASETS / file).exists():
             return DATASETS / file

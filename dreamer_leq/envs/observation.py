@@ -15,6 +15,7 @@ def make_observation(
     first: bool = False,
     last: bool = False,
     terminal: bool = False,
+    success: bool | None = None,
 ) -> Observation:
     """An observation with the types that models and `VectorEnv` expect.
 
@@ -24,6 +25,8 @@ def make_observation(
       reward: what came with this state.
       first, last: whether the episode begins or ends here.
       terminal: whether it ends because the task does, not because of the clock.
+      success: of a task whose score is not its reward, whether it was done with this
+        step; None leaves it out.
     """
     observation: Observation = {
         "vector": np.asarray(vector, np.float32),
@@ -32,4 +35,6 @@ def make_observation(
         "is_last": np.bool_(last),
         "is_terminal": np.bool_(terminal),
     }
+    if success is not None:
+        observation["success"] = np.float32(success)
     return observation if image is None else {**observation, "image": image}

@@ -10,9 +10,11 @@ from typing import Any
 from dreamer_leq.envs.antmaze import AntMaze
 from dreamer_leq.envs.dmc import DMCFactory
 from dreamer_leq.envs.locomotion import Locomotion
+from dreamer_leq.envs.ogbench import OGBench
 from dreamer_leq.envs.own import own_factory
 from dreamer_leq.envs.pointmaze import PointMaze
 from vd4rl_loader.errors import DataError, shown
+from vd4rl_loader.ogbench_tasks import environments
 from vd4rl_loader.simulators.locomotion import TASKS
 from vd4rl_loader.simulators.mazes import MAZES
 from vd4rl_loader.simulators.render import MAX_SIZE, RenderStyle
@@ -30,6 +32,7 @@ _FIELDS = {
             *("image_size", "source_image_size", "named"),
         },
     ),
+    "ogbench": ({"task"}, set()),
 }
 _LARGEST = 1 << 31  # steps of an episode, numbers of a vector
 
@@ -46,7 +49,8 @@ def environment_factory(
         {"suite": "gymnasium", "id": "Hopper-v4", "x_position": False}, x optional;
         {"suite": "antmaze", "maze": "large"}; {"suite": "pointmaze", "maze": "medium"};
         {"suite": "own", "make": "module:function"} and, optional, other arguments of
-        `own.OwnEnv`; "named" is what a shared run calls its environment.
+        `own.OwnEnv`; "named" is what a shared run calls its environment;
+        {"suite": "ogbench", "task": "cube-single-singletask-task1-v0"}.
       seed: seed of the environment's initial states and goals.
       image: whether state environments are filmed: their observations then hold
         "image", uint8 [192, 192, 3]. dm_control's always do, at the model's size.
@@ -72,7 +76,7 @@ class StateFactory:
     """Makes an environment that is observed as a state, in whatever process calls it.
 
     Attributes:
-      suite: "gymnasium", "antmaze" or "pointmaze".
+      suite: "gymnasium", "antmaze", "pointmaze" or "ogbench".
       fields: the description's other fields.
       seed: of the environment.
       image: whether it is filmed.
@@ -83,9 +87,14 @@ class StateFactory:
     seed: int
     image: bool = False
 
-    def __call__(self) -> Locomotion | AntMaze | PointMaze:
+    def __call__(self) -> Locomotion | AntMaze | PointMaze | OGBench:
         """Makes the environment."""
-        make = {"gymnasium": Locomotion, "antmaze": AntMaze, "pointmaze": PointMaze}
+        make = {
+            "gymnasium": Locomotion,
+            "antmaze": AntMaze,
+            "pointmaze": PointMaze,
+            "ogbench": OGBench,
+        }
         return make[self.suite](seed=self.seed, image=self.image, **self.fields)
 
 
@@ -115,6 +124,8 @@ def _check(environment: Mapping[str, Any]) -> str:
     for name in ("task", "make", "named"):
         if not isinstance(environment.get(name, ""), str):
             raise DataError(f"environment: {name} is not a text")
+    if suite == "ogbench":
+        _one_of("task", environment["task"], environments())
     if not isinstance(x := environment.get("x_position", False), bool):
         raise DataError(f"environment: x_position is {x!r}, expected true or false")
     return suite

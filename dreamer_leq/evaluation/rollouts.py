@@ -79,7 +79,8 @@ class EpisodeResults:
     """One episode of each of N environments.
 
     Attributes:
-        returns: float64 [N], the undiscounted sums of rewards.
+        returns: float64 [N], the undiscounted sums of rewards, or of `success` where
+            the observations have that.
         lengths: int64 [N], actions taken.
         frames: of each recorded episode uint8 [length + 1, H, W, 3].
         rewards: of each recorded episode float64 [length + 1], 0 at the start.
@@ -170,7 +171,8 @@ def evaluate(
     returns, lengths = np.zeros(n), np.zeros(n, np.int64)
     failed, success = np.zeros(n, bool), np.full(n, np.nan)
     for step in _steps(agent, env, obs, seed):
-        returns[step.running] += step.obs["reward"][step.running]
+        gained = step.obs.get("success", step.obs["reward"])
+        returns[step.running] += gained[step.running]
         lengths[step.running] += 1
         failed |= step.obs.get("failed", False)
         told = np.where(step.running, step.obs.get("success", np.nan), np.nan)

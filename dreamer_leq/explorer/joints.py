@@ -20,8 +20,11 @@ def joint_names(environment: Mapping[str, Any], action_size: int) -> list[str]:
 
 def _known(environment: Mapping[str, Any]) -> list[str]:
     suite = environment.get("suite")
-    if suite == "pointmaze":
+    maze = suite == "ogbench" and environment["task"].startswith("pointmaze")
+    if suite == "pointmaze" or maze:
         return ["right", "up"]
+    if suite == "ogbench":
+        return ["x", "y", "z", "turn", "gripper"]  # of the arm; others have more
     if suite == "dm_control":
         task = split_task(environment["task"])
         return _of_model(load_suite().load(*task).physics.model.ptr)

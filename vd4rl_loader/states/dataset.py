@@ -14,7 +14,7 @@ class StateSpec:
     """Facts about a dataset of state vectors.
 
     Attributes:
-      format: "d4rl", "neorl" or "minari".
+      format: "d4rl", "neorl", "ogbench" or "minari".
       vector_size: numbers in a state vector.
       action_size: numbers in an action, each in [-1, 1].
     """

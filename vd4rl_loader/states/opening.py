@@ -11,7 +11,8 @@ from vd4rl_loader.files import foreign
 from vd4rl_loader.files.layout import checked, data_files
 from vd4rl_loader.files.untrusted import opened
 from vd4rl_loader.files.validation import BadFileError
-from vd4rl_loader.states import boundaries, d4rl, minari_data, neorl
+from vd4rl_loader.ogbench_tasks import find_task, task_of_file
+from vd4rl_loader.states import boundaries, d4rl, minari_data, neorl, ogbench
 from vd4rl_loader.states.dataset import StateDataset
 from vd4rl_loader.states.published import is_version_of, published_task, tasks
 from vd4rl_loader.states.tasks import TaskFacts, facts
@@ -32,11 +33,13 @@ def open_states(
     """Opens a dataset of state vectors; its content decides on the format.
 
     Args:
-      path: a file of D4RL's layout or of NeoRL's, a folder with such files, or
-        "minari:DATASET_ID" of a dataset on this machine.
+      path: a file of D4RL's layout, of NeoRL's or OGBench's, a folder with such files,
+        or "minari:DATASET_ID" of a dataset on this machine.
       task: which file of a folder with several, by its published name: such as
-        "hopper-medium-replay", "antmaze-large-diverse-v2" or "Hopper-low". Also the
-        task whose sizes, time limit and ends the data have to agree with.
+        "hopper-medium-replay", "antmaze-large-diverse-v2" or "Hopper-low"; of OGBench
+        by a single task's, which the rewards are taken from: by default its data's
+        default one. Also the task whose sizes, time limit and ends the data have to
+        agree with.
       skip_bad: leave out unusable episodes, and go on where what is dropped matters.
       log: receives a line for the user about what was left out.
       own: the task is the user's: nothing is known of it, and any file may be its.
@@ -52,7 +55,7 @@ def open_states(
             rows, size = minari_data.read(name.removeprefix(_MINARI), skip_bad)
         else:
             name, size = file.name, file.stat().st_size
-            format, rows = _read(file)
+            format, rows = _read(file, task)
         known = facts(task or published_task(name), rows.sizes)
         known = TaskFacts(task) if own else known
         _refuse_other_sizes(rows.sizes, known, task)
@@ -122,12 +125,14 @@ def _refuse_other_task(file: Path, task: str | None) -> Path:
     )
 
 
-def _read(path: Path) -> tuple[str, Rows]:
+def _read(path: Path, task: str | None) -> tuple[str, Rows]:
     with opened(path) as file:
-        neorl_layout = {"obs", "next_obs"} & set(file.names())
-        return (
-            ("neorl", neorl.read(file)) if neorl_layout else ("d4rl", d4rl.read(file))
-        )
+        if {"obs", "next_obs"} & set(file.names()):
+            return "neorl", neorl.read(file)
+        if ogbench.is_layout(file):
+            single = find_task(task) if task else task_of_file(path.name)
+            return "ogbench", ogbench.read(file, single)
+        return "d4rl", d4rl.read(file)
 
 
 def _has_states(path: Path) -> bool:

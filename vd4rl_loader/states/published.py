@@ -13,10 +13,12 @@ from typing import BinaryIO
 
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.files.episode_files import atomic
+from vd4rl_loader.ogbench_tasks import datasets, find_task
 
 _BERKELEY = "http://rail.eecs.berkeley.edu/datasets/offline_rl"
 _ULTRA = "https://github.com/ZhengyaoJiang/d4rl/releases/download/public"
 _POLIXIR = "http://datasets.polixir.site/v2"
+_OGBENCH = "https://rail.eecs.berkeley.edu/datasets/ogbench"
 
 _MUJOCO = ("hopper", "walker2d", "halfcheetah")
 _LEVELS = (
@@ -68,8 +70,16 @@ def _neorl() -> dict[str, str]:
     }
 
 
+def _ogbench() -> dict[str, str]:
+    return {name: f"{_OGBENCH}/{name}.npz" for name in datasets()}
+
+
 # suite -> task with its version -> address; of a task's versions the first is meant.
-URLS = {"d4rl": {**_mujoco(), **_antmaze()}, "neorl": _neorl()}
+URLS = {
+    "d4rl": {**_mujoco(), **_antmaze()},
+    "neorl": _neorl(),
+    "ogbench": _ogbench(),
+}
 _VERSION = re.compile(r"-v\d+")
 _COPY = re.compile(r" ?\(\d+\)(?=\.)")  # as browsers name a second download
 _MUJOCO_FILE = re.compile(
@@ -94,8 +104,9 @@ def url(task: str, suite: str | None = None) -> str:
 
     Args:
       task: such as "hopper-medium-replay" or "Hopper-low", with its version or
-        without; without, AntMaze's is v2 (v0 of ultra, which has no other).
-      suite: "d4rl" or "neorl"; by default the one with such a task.
+        without; without, AntMaze's is v2 (v0 of ultra, which has no other). OGBench's
+        may be the data's name or a single task's.
+      suite: "d4rl", "neorl" or "ogbench"; by default the one with such a task.
 
     Raises:
       DataError: there is no such dataset.
@@ -112,21 +123,29 @@ def url(task: str, suite: str | None = None) -> str:
 
 
 def download_states(task: str, out: str | Path, suite: str | None = None) -> Path:
-    """Downloads one dataset's file; one that is there already is not fetched again.
+    """Downloads one dataset's file, and OGBench's validation file beside it; one that
+    is there already is not fetched again.
 
     Args:
-      task: such as "hopper-medium-replay", "antmaze-large-diverse" or "Hopper-low".
+      task: such as "hopper-medium-replay", "antmaze-large-diverse", "Hopper-low" or
+        "cube-single-play-singletask-v0".
       out: folder to write to, under the published name.
-      suite: "d4rl" or "neorl"; by default the one with such a task.
+      suite: "d4rl", "neorl" or "ogbench"; by default the one with such a task.
 
     Returns:
-      The file.
+      The file to train on.
 
     Raises:
       DataError: there is no such dataset, the server cannot be reached, or the file
         cannot be written.
     """
     address = url(task, suite)
+    if address in URLS["ogbench"].values():
+        _fetch(address.replace(".npz", "-val.npz"), out)
+    return _fetch(address, out)
+
+
+def _fetch(address: str, out: str | Path) -> Path:
     path = Path(out).expanduser() / _file_name(address)
     if path.exists():
         return path
@@ -197,7 +216,11 @@ def published_task(file_name: str) -> str | None:
 
 
 def is_version_of(name: str, task: str) -> bool:
-    """Whether `task` means the dataset `name`: it has the same version, or none."""
+    """Whether `task` means the dataset `name`: it has the same version, or none, or is
+    a single task of OGBench's with these data.
+    """
+    if single := find_task(task):
+        return name == single.dataset
     return task in (name, _VERSION.sub("", name))
 
 

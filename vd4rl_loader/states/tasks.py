@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vd4rl_loader.ogbench_tasks import find_task
+
 USUAL_LIMIT = 1000  # steps of all of Gymnasium's MuJoCo tasks
 
 
@@ -59,6 +61,8 @@ def facts(task: str | None, sizes: tuple[int, int]) -> TaskFacts:
       task: such as "hopper-medium-v2" or "Hopper-low".
       sizes: numbers of a state and of an action.
     """
+    if single := find_task(task):
+        return TaskFacts(single.family, single.sizes)
     if task is not None:
         prefix = re.match("[^-]*-?", task)[0]
         return {**_FACTS, **_NEORL2}.get(prefix, TaskFacts(task))

@@ -81,6 +81,25 @@ def test_pointmaze(maze):
 
 
 @pytest.mark.parametrize(
+    "name, number, sizes",
+    [
+        ("cube-single-play-singletask-task1-v0", 1, (28, 5)),
+        ("cube-double-noisy-singletask-v0", 2, (37, 5)),
+        ("antmaze-large-navigate-singletask", 1, (29, 8)),
+        ("puzzle-4x6-play-singletask-v0", 2, (115, 5)),
+    ],
+)
+def test_ogbench(name, number, sizes):
+    task = tasks.parse(name)
+    family = "-".join(name.split("-singletask")[0].split("-")[:-1])
+    environment = f"{family}-singletask-task{number}-v0"
+    assert task.environment == {"suite": "ogbench", "task": environment}
+    assert (task.suite, task.rule, task.sizes) == ("ogbench", "learned", sizes)
+    assert (task.reference, task.reward, task.goal) == ((0, 1), "none", None)
+    assert (task.unit, task.pixels) == ("success", False)
+
+
+@pytest.mark.parametrize(
     "name, environment, level",
     [
         ("walker_walk-medium_expert", "walker_walk", "medium_expert"),
@@ -128,6 +147,10 @@ def test_both_published_radii_have_a_name():
         "pointmaze-giant",
         "pointmaze-large-v2",
         "walker_walk",
+        "cube-single-play-v0",
+        "cube-single-singletask-task1-v0",
+        "cube-single-play-singletask-task6-v0",
+        "visual-cube-single-play-singletask-v0",
         " hopper-medium",
         "hopper-medium\n",
     ],

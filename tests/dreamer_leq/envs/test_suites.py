@@ -78,6 +78,7 @@ def test_only_the_first_environments_are_filmed(environment):
         ({"suite": "gymnasium", "maze": "large"}, "needs the field 'id'"),
         ({**ANT, "maze": "larger"}, "larger.*large"),
         ({**POINT, "maze": ["umaze"]}, "maze is.*umaze"),
+        ({"suite": "ogbench", "task": "cube-singel"}, "task is.*cube-single"),
         ({**POINT, "goal": 3}, "no field 'goal'"),
         ({**HOPPER, "x_position": 1}, "x_position is 1.*true or false"),
         ({**WALKER, "render": {"size": 64}}, "render style"),

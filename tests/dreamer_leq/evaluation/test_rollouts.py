@@ -68,6 +68,12 @@ def test_returns_and_lengths_end_with_each_episode():
     assert results.frames == [] and results.seconds > 0
 
 
+def test_success_is_the_score_where_it_is_told():
+    env = Scripted()
+    env.obs["success"] = np.float32([0, 1, 0])  # of each of 3, 7 and 5 steps
+    assert evaluate(Counter(), env, seed=5).returns.tolist() == [0, 7, 0]
+
+
 def test_episodes_that_the_simulator_ended_are_counted():
     env = Scripted()
     assert evaluate(Counter(), env, seed=0).failed == 0

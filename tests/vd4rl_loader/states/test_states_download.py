@@ -11,7 +11,7 @@ from states.layouts import rows, write_d4rl
 
 from vd4rl_loader.__main__ import main
 from vd4rl_loader.states import open_states
-from vd4rl_loader.states.published import download_states
+from vd4rl_loader.states.published import URLS, download_states, url
 
 HOPPER = (
     "http://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2/"
@@ -79,6 +79,17 @@ def test_the_other_suite(tmp_path, proxy):
     assert (tmp_path / name).is_file()
 
 
+def test_validation_comes_along(tmp_path, proxy, monkeypatch, capsys):
+    name = "cube-single-play-v0"
+    monkeypatch.setitem(URLS, "ogbench", {name: f"http://host/sets/{name}.npz"})
+    for task in ("cube-single-play-singletask-task3-v0", "cube-single-play"):
+        assert run(tmp_path, "--suite", "ogbench", "--task", task) == 0
+        assert capsys.readouterr().out == f"{tmp_path / name}.npz\n"
+    asked = [f"http://host/sets/{name}{part}.npz" for part in ("-val", "")]
+    assert proxy.asked == asked
+    assert (tmp_path / f"{name}-val.npz").is_file()
+
+
 def test_the_suite_may_be_left_to_the_task(tmp_path, proxy):
     path = download_states("antmaze-umaze", tmp_path)
     assert path.name.endswith("_False_multigoal_False_sparse_fixed.hdf5")
@@ -118,6 +129,12 @@ def test_tasks_of_other_suites(tmp_path, proxy, capsys):
         "error: task 'hopper-medium': no such published dataset in neorl "
         "(did you mean Hopper-medium?)\n"
     )
+
+
+def test_addresses_of_ogbench():
+    expected = "https://rail.eecs.berkeley.edu/datasets/ogbench/scene-noisy-v0.npz"
+    for task in ("scene-noisy-singletask-task5-v0", "scene-noisy-v0", "scene-noisy"):
+        assert url(task, "ogbench") == expected
 
 
 def test_vd4rl_needs_a_level(tmp_path, capsys):

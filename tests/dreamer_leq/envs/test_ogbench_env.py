@@ -1,0 +1,100 @@
+"""OGBench's single tasks as environments: the package's own steps, each by itself."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from dreamer_leq.envs.ogbench import OGBench
+from vd4rl_loader.errors import DataError
+
+gymnasium = pytest.importorskip("gymnasium")
+pytest.importorskip("ogbench")
+
+POINT = "pointmaze-medium-singletask-task1-v0"  # its goal is (20, 20)
+
+
+def actions(size, n=12):
+    # beyond the bounds, which the package doesn't keep
+    return np.random.default_rng(0).uniform(-1.5, 1.5, (n, size)).astype(np.float32)
+
+
+def theirs(task, seed):
+    """Two episodes of the package's environment with clipped actions."""
+    env = gymnasium.make(task, disable_env_checker=True)
+    np.random.seed(seed)
+    seen = []
+    for first in (True, False):
+        seen.append(env.reset(seed=seed if first else None)[0])
+        for action in actions(env.action_space.shape[0]):
+            seen.append(env.step(np.clip(action, -1, 1))[0])
+    return np.float32(seen)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [POINT, "pointmaze-teleport-singletask-task3-v0", "scene-singletask-task2-v0"],
+)
+def test_steps_are_the_packages_whatever_others_do(task):
+    """Two at once, of one process: neither notices the other, nor do NumPy's dice."""
+    envs = [OGBench(task, seed) for seed in (3, 4)]
+    np.random.seed(0)
+    found = [[], []]
+    for _ in range(2):
+        for env, seen in zip(envs, found, strict=True):
+            seen.append(env.reset())
+        for action in actions(envs[0].action_size):
+            for env, seen in zip(envs, found, strict=True):
+                seen.append(env.step(action))
+    assert np.random.rand() == np.random.RandomState(0).rand()
+    for seed, seen in zip((3, 4), found, strict=True):
+        vectors = np.stack([entry["vector"] for entry in seen])
+        np.testing.assert_array_equal(vectors, theirs(task, seed))
+        assert vectors.dtype == np.float32
+
+
+def test_success_is_by_the_state_before_the_action():
+    env = OGBench(POINT, seed=0)
+    env.reset()
+    env.set_state(edge(env, 20 - 1.1))
+    still, right = np.zeros(2, np.float32), np.array([1, 0], np.float32)
+    entries = [env.step(action) for action in (still, right, still)]
+    assert [entry["reward"] for entry in entries] == [-1, -1, 0]
+    assert [entry["success"] for entry in entries] == [0, 0, 1]
+    assert [bool(entry["is_terminal"]) for entry in entries] == [False, False, True]
+    assert entries[-1]["is_last"] and entries[1]["vector"][0] > 19
+    with pytest.raises(RuntimeError, match="over"):
+        env.step(still)
+    assert env.reset()["is_first"] and not env.step(still)["is_last"]
+
+
+def edge(env, x):
+    """The state with the point at (x, 20)."""
+    here = env.step(np.zeros(2))["vector"]
+    state = env.get_state()
+    at = int(np.flatnonzero(np.float32(state) == here[0])[0])
+    state[at : at + 2] = x, 20
+    return state
+
+
+def test_the_clock_ends_an_episode_without_success():
+    env = OGBench(POINT, seed=0)
+    env.reset()
+    steps = [env.step(np.zeros(2, np.float32)) for _ in range(1000)]
+    assert [bool(step["is_last"]) for step in steps].index(True) == 999
+    assert not steps[-1]["is_terminal"] and steps[-1]["success"] == 0
+
+
+def test_a_picture_of_the_maze():
+    env = OGBench(POINT, seed=0, image=True)
+    image = env.reset()["image"]
+    assert image.shape == (192, 192, 3) and image.dtype == np.uint8
+    for _ in range(8):
+        moved = env.step(np.array([1, 0]))["image"]
+    assert image.std() > 20 and (image != moved).any()
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ogbench", None)
+    with pytest.raises(DataError, match=r"pip install 'dreamer-leq\[ogbench\]'"):
+        OGBench("pointmaze-medium-singletask-task2-v0", seed=0)
