@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vd4rl_loader.errors import DataError, shown
 from vd4rl_loader.files.validation import BadFileError, Findings, refuse
 from vd4rl_loader.foreign import FORMATS, TITLES
-from vd4rl_loader.foreign.pictures import prepared
-from vd4rl_loader.foreign.reading import Found, Holdings, Notes, Wanted
+from vd4rl_loader.foreign.pictures import prepared, refuse_shape
+from vd4rl_loader.foreign.reading import NO_REWARDS, Found, Holdings, Notes, Wanted
 from vd4rl_loader.foreign.scaling import Scaling
 from vd4rl_loader.given_episodes import Played, departed, refuse_other_sizes
 from vd4rl_loader.writing import write_played
@@ -68,10 +69,12 @@ def bring(
     reader, notes, findings = FORMATS[format], Counter(), Findings()
     try:
         holdings = reader.holdings(src)
-        wanted = _wanted(holdings, dst, options, either=write is not None)
+        wanted = _wanted(holdings, dst, options, notes, either=write is not None)
         scaling = Scaling.of(reader.actions(src))
         record = {"format": format, **holdings.about, **scaling.record()}
-        found = _prepared(reader.episodes(src, wanted, notes), scaling, options, notes)
+        found = _prepared(
+            reader.episodes(src, wanted, notes), scaling, wanted.fit, notes
+        )
         written = Counted(_usable(src, found, findings, options.skip_bad))
         if write:
             write(dst, iter(written), record)
@@ -84,7 +87,9 @@ def bring(
     return written.count
 
 
-def _wanted(holdings: Holdings, dst: Path, options: Options, either: bool) -> Wanted:
+def _wanted(
+    holdings: Holdings, dst: Path, options: Options, notes: Notes, either: bool
+) -> Wanted:
     """Images for a folder, vectors for a file; where `either` goes, images if any."""
     images, vectors = holdings.images(), holdings.vectors()
     file = dst.suffix == ".hdf5" if not either else not images
@@ -93,8 +98,12 @@ def _wanted(holdings: Holdings, dst: Path, options: Options, either: bool) -> Wa
         refuse(["holds no state vectors: give a folder for its images"])
     if kind == "image":
         images = [_image(images, vectors, options.image_key)]
+        refuse_shape(*holdings.size(images[0]), options.crop)
+    if not (holdings.rewards or options.reward):
+        raise BadFileError(NO_REWARDS)
     names = vectors if kind == "vector" else images
-    return Wanted(kind, names, options.reward, options.end_is_terminal)
+    fit = partial(prepared, size=options.size, crop=options.crop, notes=notes)
+    return Wanted(kind, names, options.reward, options.end_is_terminal, fit)
 
 
 def _image(images: list[str], vectors: list[str], key: str | None) -> str:
@@ -110,7 +119,7 @@ def _image(images: list[str], vectors: list[str], key: str | None) -> str:
 
 
 def _prepared(
-    found: Found, scaling: Scaling, options: Options, notes: Notes
+    found: Found, scaling: Scaling, fit: Callable, notes: Notes
 ) -> Iterator[tuple[str, Callable[[], Played | None]]]:
     """The episodes as they are written; None for one without a transition."""
     for origin, load in found:
@@ -121,8 +130,7 @@ def _prepared(
                 notes[_SHORT] += 1
                 return None
             if "image" in episode:
-                image = prepared(episode["image"], options.size, options.crop, notes)
-                episode["image"] = image
+                episode["image"] = fit(episode["image"])
             return departed({**episode, "action": scaling.scaled(episode["action"])})
 
         yield origin, made
@@ -170,9 +178,10 @@ class Counted:
 
 def _lines(scaling: Scaling, notes: Notes) -> Iterator[str]:
     if len(changed := scaling.changed):
-        which = ", ".join(map(str, changed))
+        some = ", ".join(map(str, changed))
+        which = "all numbers" if len(changed) == len(scaling.low) else f"numbers {some}"
         yield (
-            f"numbers {which} of an action scaled to [-1, 1]; action_low and "
-            "action_high are kept with the data: a = low + (a' + 1) / 2 · (high - low)"
+            f"{which} of an action scaled to [-1, 1]; action_low and action_high are "
+            "kept with the data: a = low + (a' + 1) / 2 · (high - low)"
         )
     yield from (f"{count:,} {text}" for text, count in notes.items() if count)

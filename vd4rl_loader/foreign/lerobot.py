@@ -75,6 +75,8 @@ class _Episode:
         if not all(isinstance(v, int) and v >= 0 for v in whole.values()):
             raise BadFileError("meta/episodes: an episode without a place")
         self.number, chunk, file, self.start, self.stop = whole.values()
+        if self.stop <= self.start:
+            raise BadFileError(f"meta/episodes: episode {self.number} has no rows")
         self.table = DATA.format(chunk, file)
         self.videos = {name: _place_in_video(row, name) for name in videos}
 
@@ -185,8 +187,6 @@ class _Source:
         if self._rows is None or self._rows.path != path:
             self._rows = Rows(path, sorted(self._columns))
         table = self._rows.from_index(episode.start, len(episode))
-        if len(table) == 0:
-            raise BadFileError("has no rows")
         return table
 
     def _observed(
@@ -195,16 +195,22 @@ class _Source:
         kind = self._dataset.kind(name)
         if kind not in _PICTURES:
             return self._numbers(name, table)
-        height, width = _size(self._dataset.features[name])
-        refuse_size([Stored(np.dtype(np.uint8), (len(table), height, width, 3))])
+        size = _size(self._dataset.features[name])
         if kind == "image":
-            with reading(name):
-                cells = table.column(name).to_pylist()
-            return np.stack([_picture(name, cell, (height, width)) for cell in cells])
+            frames = (_picture(name, c.as_py(), size) for c in table.column(name))
+        else:
+            frames = self._frames(name, size, table, episode)
+        first = self._wanted.fit(next(frames)[None])[0]  # of frames that may be large
+        refuse_size([Stored(first.dtype, (len(table), *first.shape))])
+        return np.stack([first, *(self._wanted.fit(x[None])[0] for x in frames)])
+
+    def _frames(
+        self, name: str, size: tuple[int, int], table: pyarrow.Table, episode: _Episode
+    ) -> Iterator[np.ndarray]:
         file, begin = episode.videos[name]
         path = self._dataset.folder / file
         if self._video is None or self._video.path != path:
-            self._video = Video(path, (height, width), self._dataset.fps)
+            self._video = Video(path, size, self._dataset.fps)
         return self._video.frames(begin + numbers(table, "timestamp", ())[:, 0])
 
     def _numbers(self, name: str, table: pyarrow.Table) -> np.ndarray:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from vd4rl_loader.errors import DataError, shown
-from vd4rl_loader.files.untrusted import Stored
 from vd4rl_loader.files.validation import BadFileError
 from vd4rl_loader.foreign import FORMATS, TITLES
 from vd4rl_loader.foreign.reading import Holdings
@@ -38,7 +37,7 @@ def offer(path: str | Path, format: str) -> dict[str, Any]:
     stored = holdings.observations
     return {
         "format": TITLES[format],
-        "images": {name: list(_size(stored[name])) for name in holdings.images()},
+        "images": {name: list(holdings.size(name)) for name in holdings.images()},
         "vectors": {
             name: int(np.prod(stored[name].shape[1:])) for name in holdings.vectors()
         },
@@ -66,7 +65,7 @@ def _commands(path: Path, holdings: Holdings) -> list[str]:
     reward = [] if holdings.rewards else ["--reward", "last"]
     images, commands = holdings.images(), []
     if images:
-        height, width = _size(holdings.observations[images[0]])
+        height, width = holdings.size(images[0])
         key = ["--image-key", images[0]] if len(images) > 1 else []
         crop = ["--crop"] if height != width else []
         commands.append([name, *key, *crop, *reward])
@@ -74,11 +73,3 @@ def _commands(path: Path, holdings: Holdings) -> list[str]:
         commands.append([f"{name}.hdf5", *reward])
     start = ["python", "-m", "vd4rl_loader", "convert", str(path)]
     return [shlex.join([*start, *words]) for words in commands]
-
-
-def _size(image: Stored) -> tuple[int, int]:
-    """Height and width of images [T, H, W], [T, H, W, C] or [T, C, H, W]."""
-    shape = image.shape[1:]
-    if len(shape) == 3 and shape[0] < min(shape[1:]):
-        return shape[1], shape[2]
-    return shape[0], shape[1]

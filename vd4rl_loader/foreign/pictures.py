@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vd4rl_loader.files.validation import refuse
+from vd4rl_loader.files.validation import BadFileError, refuse
 from vd4rl_loader.foreign.reading import Notes
 from vd4rl_loader.resize import resize_images
 
@@ -36,17 +36,20 @@ def prepared(
         refuse([f"image: {frames.dtype} {frames.shape}, expected uint8 [T, H, W, 3]"])
     frames = _three_channels(_channels_last(frames, notes), notes)
     height, width = frames.shape[1:3]
-    if height != width and not crop:
-        refuse(
-            [
-                f"image: {height}×{width} pixels, expected square images: --crop takes "
-                "their middle"
-            ]
-        )
+    refuse_shape(height, width, crop)
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     frames = frames[:, top : top + side, left : left + side]
     return resize_images(frames, size or side)
+
+
+def refuse_shape(height: int, width: int, crop: bool) -> None:
+    """Raises a BadFileError if images aren't square, and not cropped either."""
+    if height != width and not crop:
+        raise BadFileError(
+            f"image: {height}×{width} pixels, expected square images: --crop takes "
+            "their middle"
+        )
 
 
 def _channels_last(frames: np.ndarray, notes: Notes) -> np.ndarray:

@@ -10,12 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vd4rl_loader.files.untrusted import Stored
-from vd4rl_loader.files.validation import refuse
+from vd4rl_loader.files.validation import BadFileError
 
 Notes = Counter[str]  # texts for the user, which their numbers are put before
 # The name of an episode, and what reads it or raises a BadFileError.
 Found = Iterator[tuple[str, Callable[[], dict[str, Any]]]]
 
+NO_REWARDS = (
+    "holds no rewards: --reward last gives 1 for the last action of an episode, "
+    "--reward success where the source says so, --reward zero none"
+)
 REWARDS = ("last", "success", "zero")
 _REPEATED = (
     "episodes end with their last observation once more: nobody says where the last "
@@ -45,6 +49,13 @@ class Holdings(NamedTuple):
         """Names of what make a state vector, in its order."""
         return sorted(n for n, array in self.observations.items() if _is_vector(array))
 
+    def size(self, image: str) -> tuple[int, int]:
+        """Height and width of images [T, H, W], [T, H, W, C] or [T, C, H, W]."""
+        shape = self.observations[image].shape[1:]
+        if len(shape) == 3 and shape[0] < min(shape[1:]):
+            return shape[1], shape[2]
+        return shape[0], shape[1]
+
 
 def _is_image(array: Stored) -> bool:
     return array.dtype == np.uint8 and len(array.shape) in (3, 4)
@@ -64,12 +75,14 @@ class Wanted:
       reward: what stands in for the source's rewards: "last" is 1 for the last action
         of an episode, "success" 1 where the source says so, "zero" 0; None: nothing.
       end_is_terminal: the task ended wherever an episode does.
+      fit: what images [T, H, W, 3] are written as; readers of large ones use it early.
     """
 
     kind: str
     names: Sequence[str]
     reward: str | None = None
     end_is_terminal: bool = False
+    fit: Callable[[np.ndarray], np.ndarray] = np.asarray
 
     def observed(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """The image, or the vectors side by side."""
@@ -135,10 +148,5 @@ def _rewards(
     if instead:
         return success * float(instead == "success")
     if reward is None:
-        refuse(
-            [
-                "holds no rewards: --reward last gives 1 for the last action of an "
-                "episode, --reward success where the source says so, --reward zero none"
-            ]
-        )
+        raise BadFileError(NO_REWARDS)
     return reward

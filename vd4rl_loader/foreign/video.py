@@ -24,16 +24,18 @@ class Video:
         self.path, self._size, self._fps = path, size, fps
         self._start()
 
-    def frames(self, times: np.ndarray) -> np.ndarray:
-        """The frames at [T] rising times in seconds, uint8 [T, H, W, 3].
+    def frames(self, times: np.ndarray) -> Iterator[np.ndarray]:
+        """The frames at [T] rising times in seconds, uint8 [H, W, 3] each.
 
         Raises:
           BadFileError: there are none, they are of another size, or damaged.
         """
         if len(times) and times[0] < self._time - _APART / self._fps:
             self._start()
-        with reading(self.path.name):
-            return np.stack([self._frame(float(time)) for time in times])
+        for time in times:
+            with reading(self.path.name):
+                frame = self._frame(float(time))
+            yield frame
 
     def _start(self) -> None:
         self._pictures = self._decoded()
