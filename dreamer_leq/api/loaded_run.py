@@ -77,7 +77,7 @@ class LoadedRun:
       observations: what the world model sees: `("image",)` or `("vector",)`.
       action_size: A, numbers of an action.
       members: M, the size of the ensemble; of MLPs, that of its elites; 0 without a
-        world model.
+        world model that imagines single steps.
     """
 
     def __init__(
@@ -93,7 +93,8 @@ class LoadedRun:
         self.config: Config = self._folder.config
         self.observations = self._world_model.observations
         self.action_size = self._facts.action_size
-        self.members = self._world_model.members
+        single = self.config.imagines_steps
+        self.members = self._world_model.members if single else 0
 
     def __repr__(self) -> str:
         return f"LoadedRun({str(self.path)!r}, task={self.config.task!r})"

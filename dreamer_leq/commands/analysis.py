@@ -64,7 +64,7 @@ def analyse(
     runs = folder.runs
     models = [run for run in runs if dataset and is_outdated(run, MODEL)]
     values = [run for run in runs if has_critic(run) and is_outdated(run, VALUE)]
-    wanted, imagines = folder.config.analysis, folder.config.imagines
+    wanted, imagines = folder.config.analysis, folder.config.imagines_steps
     models = models * bool(wanted.sequences and imagines)
     # with eval.episodes 0 there is no environment
     values = values * bool(wanted.episodes and folder.config.eval.episodes)

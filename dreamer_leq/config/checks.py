@@ -20,6 +20,7 @@ from vd4rl_loader.paths import expanded
 
 Flat = dict[str, Any]
 
+YOUNGER_MODELS = ("frames", "chunks")  # sections that the first runs don't have
 _LONGEST_NAME = 100  # comparing longer ones takes long
 _SMALLEST_DRQ = 15  # pixels, of which four convolutions leave one
 
@@ -94,10 +95,10 @@ def difference(a: Config, b: Config) -> list[str]:
 
 def relevant(config: Config) -> Flat:
     """The configuration without the sections that its run leaves out: of algorithms,
-    and of frames where there are none.
+    and of world models that came later than the first runs.
     """
     used = {*config.phases, config.world_model_section}
-    others = {*learners.sections(), "frames"} - used
+    others = {*learners.sections(), *YOUNGER_MODELS} - used
     flat = flatten(config).items()
     return {key: value for key, value in flat if key.split(".")[0] not in others}
 
@@ -240,7 +241,8 @@ def _wrong_world_model(config: Config) -> Iterator[str]:
         yield f"world_model: {name} reads state vectors, {config.task} has pixels"
     if not pixels and not kind.vectors:
         yield f"world_model: {name} reads images, {config.task} has state vectors"
-    imagining = [k for k, kind in WORLD_MODELS.items() if kind.imagines]
+    kinds = WORLD_MODELS.items()
+    imagining = [k for k, kind in kinds if kind.imagines and not kind.chunks]
     models = config.own.models or (imagining if config.own.imagines else WORLD_MODELS)
     if name not in models:
         verb = "imagines" if config.own.imagines else "learns an encoder"

@@ -13,6 +13,7 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 
 from dreamer_leq.config import learners, tasks
 from dreamer_leq.config.checks import (
+    YOUNGER_MODELS,
     Flat,
     did_you_mean,
     field_hints,
@@ -155,7 +156,7 @@ def read(path: str | Path) -> Config:
 def _unused(flat: Flat) -> Flat:
     """The defaults of the sections that a saved run has no keys of and doesn't use."""
     defaults, tops = open_book(CONFIGS).defaults, {key.split(".")[0] for key in flat}
-    missing = {*learners.sections(), "frames"} - tops
+    missing = {*learners.sections(), *YOUNGER_MODELS} - tops
     return {k: v for k, v in defaults.items() if k.split(".")[0] in missing}
 
 

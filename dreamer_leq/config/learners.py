@@ -399,6 +399,25 @@ class CBOP(OwnRewards):
 
 
 @dataclass(frozen=True)
+class MAC(OwnRewards):
+    """The best of the data's chunks of actions, by values that a model expands."""
+
+    learner = "dreamer_leq.algorithms.mac:MAC"
+    title = "MAC"
+    sizes = ("batch", "horizon", "samples")
+    shows = ("imagined_return", "q_policy", "imagined_reward")
+    imagines = True
+    models = ("chunks",)
+
+    horizon: Count
+    samples: Count
+    acting_samples: Count
+    flow_steps: Count
+    gamma: Discount
+    optimizer: Optimizer
+
+
+@dataclass(frozen=True)
 class Dreamer(Section):
     """Offline DreamerV2: the gradient of imagined returns, less a penalty."""
 
@@ -497,6 +516,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "combo": COMBO,
     "rambo": RAMBO,
     "cbop": CBOP,
+    "mac": MAC,
     "dreamer": Dreamer,
     "rosmo": ROSMO,
     "lompo": LOMPO,

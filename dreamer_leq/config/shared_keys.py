@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 # A name that ends in a dot is a section.
 WORLD_MODEL_KEYS = (
-    *("task", "world_model", "latent.", "ensemble.", "vectors.", "frames."),
+    *("task", "world_model", "latent.", "ensemble.", "chunks.", "vectors."),
+    "frames.",
     "precision",
 )
 

@@ -123,6 +123,18 @@ class Ensemble:
 
 
 @dataclass(frozen=True)
+class Chunks:
+    """The model of chunks of actions on state vectors and its training."""
+
+    steps: Count
+    layers: Layers
+    units: Count
+    updates: Natural
+    batch: Count
+    learning_rate: Positive
+
+
+@dataclass(frozen=True)
 class Vectors:
     """State vectors without a world model."""
 
@@ -249,6 +261,7 @@ class WorldModelKind:
       imagines: whether there is a model to imagine in.
       own_rewards: whether it learns rewards as the run's algorithm sees them, and not
         as the data have them.
+      chunks: whether a step of its imagination is several of the agent's.
     """
 
     section: str
@@ -257,11 +270,15 @@ class WorldModelKind:
     vectors: bool = True
     imagines: bool = True
     own_rewards: bool = False
+    chunks: bool = False
 
 
 WORLD_MODELS = {
     "latent": WorldModelKind("latent", "RSSM", pixels=True, own_rewards=True),
     "mlp_ensemble": WorldModelKind("ensemble", "ensemble of MLPs"),
+    "chunks": WorldModelKind(
+        "chunks", "model of action chunks", own_rewards=True, chunks=True
+    ),
     "vectors": WorldModelKind("vectors", "state vectors", imagines=False),
     "frames": WorldModelKind(
         "frames", "stacked frames", pixels=True, vectors=False, imagines=False
@@ -284,13 +301,14 @@ class Config:
     seed: Natural
     seeds: Seeds
     pretrained: RunText
-    world_model: Literal["latent", "mlp_ensemble", "vectors", "frames"]
+    world_model: Literal["latent", "mlp_ensemble", "chunks", "vectors", "frames"]
     precision: Literal["auto", "float32", "bfloat16"]
     mesh: Mesh
     data: Data
     collect: Collect
     latent: Latent
     ensemble: Ensemble
+    chunks: Chunks
     vectors: Vectors
     frames: Frames
     actor: Actor
@@ -346,6 +364,11 @@ class Config:
     def imagines(self) -> bool:
         """Whether the run has a model to imagine in."""
         return WORLD_MODELS[self.world_model].imagines
+
+    @property
+    def imagines_steps(self) -> bool:
+        """Whether it has one that imagines the agent's steps one by one."""
+        return self.imagines and not WORLD_MODELS[self.world_model].chunks
 
     @property
     def phases(self) -> tuple[str, ...]:

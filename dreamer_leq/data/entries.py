@@ -27,6 +27,8 @@ def extra_arrays(
 
     return [N]: the discounted return that follows each entry.
     next_action [N, A]: the action of the entry after each one, 0 at an episode's end.
+    chunk [N]: the last entry of each one's episode, with which batches have the single
+    steps of transitions.
     """
     extra = {}
     if "return" in reads:
@@ -36,6 +38,8 @@ def extra_arrays(
         after = np.roll(np.asarray(entries["action"]), -1, 0)
         after[np.roll(np.asarray(entries["is_first"]), -1)] = 0
         extra["next_action"] = after
+    if "chunk" in reads:
+        extra["chunk"] = episode_lasts(entries["is_first"])
     return extra
 
 
@@ -47,8 +51,13 @@ def transition_starts(
 ) -> np.ndarray:
     """All i whose successor i + `steps` belongs to the same episode: int32. With
     next_action, without those whose successor is the last of an episode that was cut
-    off: no action followed it that the dataset knows.
+    off: no action followed it that the dataset knows. With chunk also those after which
+    fewer steps lead to a terminal state, where everything stays as it is.
     """
+    if "chunk" in reads:
+        left = episode_lasts(is_first) - np.arange(len(is_first))
+        ended = np.asarray(is_terminal)[episode_lasts(is_first)]
+        return np.flatnonzero((left >= steps) | ended & (left > 0)).astype(np.int32)
     inside = episode_firsts(is_first)[steps:] <= np.arange(len(is_first) - steps)
     if "next_action" in reads:
         last = np.roll(np.asarray(is_first), -1)[steps:]

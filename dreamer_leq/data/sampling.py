@@ -87,7 +87,9 @@ class Transitions:
     [N] or next_action [N, A] (`entries.extra_arrays`), so does a batch.
 
     With n `steps` it is i -> i+n with the action of the first and the rewards of all,
-    discounted by γ, up to an end among them: Σ_k γ^k r_{i+1+k}.
+    discounted by γ, up to an end among them: Σ_k γ^k r_{i+1+k}. Where arrays hold
+    chunk [N], a batch has each of the steps as well: actions [N, n, A], rewards and
+    ends [N, n]. What would come after an episode's last entry is that entry again.
     """
 
     transitions: int
@@ -101,14 +103,21 @@ class Transitions:
 
     def gather(self, arrays: Arrays, index: Any) -> dict[str, Any]:
         start = arrays["transition"][index]
-        after = start + self.steps
+        rows = start[:, None] + np.arange(1, self.steps + 1)
+        if "chunk" in arrays:
+            rows = rows.clip(max=arrays["chunk"][start][:, None])
+        first, after = rows[:, 0], rows[:, -1]
         batch = self.gather_states(arrays, start, after)
-        batch["action"] = arrays["action"][start + 1]
-        reward, cont = arrays["reward"][start + 1], 1.0
+        batch["action"] = arrays["action"][first]
+        reward, cont = arrays["reward"][first], 1.0
         for k in range(1, self.steps):
-            cont = cont * (1.0 - arrays["is_terminal"][start + k])
-            reward = reward + self.gamma**k * cont * arrays["reward"][start + 1 + k]
+            cont = cont * (1.0 - arrays["is_terminal"][rows[:, k - 1]])
+            reward = reward + self.gamma**k * cont * arrays["reward"][rows[:, k]]
         batch |= {"reward": reward, "cont": cont * (1.0 - arrays["is_terminal"][after])}
+        if "chunk" in arrays:
+            batch["actions"] = arrays["action"][rows]
+            batch["rewards"] = arrays["reward"][rows]
+            batch["ends"] = arrays["is_terminal"][rows]
         if "return" in arrays:
             batch["return"] = arrays["return"][start]
         if "next_action" in arrays:

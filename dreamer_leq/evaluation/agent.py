@@ -30,7 +30,9 @@ class Carry:
 
 @struct.dataclass
 class Agent:
-    """A learner's policy on the world model's states, deterministic."""
+    """A learner's policy on the world model's states: deterministic, or with noise that
+    follows from the seed of its memory.
+    """
 
     learner: Learner
     params: dict[str, Params]

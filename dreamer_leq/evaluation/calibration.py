@@ -155,7 +155,7 @@ def _promised(
     agent: Agent, state: State, key: Array, settings: tuple[int, float, float]
 ) -> dict[str, Array]:
     horizon, gamma, lam = settings
-    if not agent.world_model.members:
+    if not agent.world_model.members or agent.world_model.steps > 1:
         features = agent.world_model.features(state)
         return {"q": agent.value(features, agent.policy(features, key))}
     start = jax.tree.map(lambda x: jnp.repeat(x, SAMPLES, 0), state)

@@ -135,7 +135,7 @@ class PolicyCritics:
         policy_key, critic_key = jax.random.split(key)
         return {
             "actor": self.policy.init(policy_key, features),
-            "critic": self.critics.init(critic_key, features, self.action_size),
+            "critic": self.critics.init(critic_key, features, self.policy.action_size),
         }
 
     def mode(self, params: Params, features: Array) -> Array:

@@ -11,6 +11,7 @@ from dreamer_leq.algorithms.learner import Learner
 from dreamer_leq.config import Config, Optimizer, tasks
 from dreamer_leq.nn.actor_critic import ActorCritic
 from dreamer_leq.nn.optimizer import make_optimizer
+from dreamer_leq.world_models.chunks import ChunkNet
 from dreamer_leq.world_models.frames import FrameNet
 from dreamer_leq.world_models.interface import Representation
 from dreamer_leq.world_models.latent import LatentNet, ObservationSpec
@@ -37,6 +38,10 @@ def frame_net(config: Config, spec: ObservationSpec) -> FrameNet:
 def ensemble_net(config: Config, spec: ObservationSpec) -> EnsembleNet:
     learns_ends = config.about.rule == "learned"
     return EnsembleNet(config.ensemble, spec.vector_size, spec.action_size, learns_ends)
+
+
+def chunk_net(config: Config, spec: ObservationSpec) -> ChunkNet:
+    return ChunkNet(config.chunks, spec.vector_size, spec.action_size)
 
 
 def termination(config: Config) -> Termination:

@@ -18,6 +18,7 @@ from dreamer_leq.run import build
 from dreamer_leq.run.facts import DataFacts
 from dreamer_leq.system.devices import ONE_DEVICE, Devices
 from dreamer_leq.training.checkpoints import Checkpoints, SharedCheckpoints
+from dreamer_leq.world_models.chunks import ChunkModel, abstract_weights
 from dreamer_leq.world_models.ensemble_training import abstract_best, elites
 from dreamer_leq.world_models.frames import Frames
 from dreamer_leq.world_models.interface import Representation, WorldModel
@@ -113,6 +114,25 @@ class Ensemble:
         return build.describe_ends(config)
 
 
+class ActionChunks:
+    """The model of chunks of actions on state vectors, which are its states."""
+
+    saved = "weights"
+
+    def load(
+        self, config: Config, facts: DataFacts, checkpoints: AnyCheckpoints
+    ) -> WorldModel:
+        net = build.chunk_net(config, facts.observation)
+        expected = abstract_weights(net)
+        weights, _ = checkpoints.restore("world_model", expected, subtree=self.saved)
+        return ChunkModel(weights, net, config.gamma)
+
+    transitions = staticmethod(vector_transitions)
+
+    def about_ends(self, config: Config) -> str:
+        return "learned, as rewards are, for each step of a chunk"
+
+
 class StateVectors:
     """No world model: state vectors as the dataset's statistics have them."""
 
@@ -152,6 +172,7 @@ class StackedFrames:
 KINDS: dict[str, Kind] = {
     "latent": Latent(),
     "mlp_ensemble": Ensemble(),
+    "chunks": ActionChunks(),
     "vectors": StateVectors(),
     "frames": StackedFrames(),
 }

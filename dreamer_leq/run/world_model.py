@@ -6,12 +6,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dreamer_leq.data.entries import training_data, transition_starts
+from dreamer_leq.data.entries import (
+    episode_firsts,
+    episode_lasts,
+    training_data,
+    transition_starts,
+)
 from dreamer_leq.data.sampling import Everything, Source, Windows, place
 from dreamer_leq.run import build
 from dreamer_leq.run.kinds import kind_of
 from dreamer_leq.run.session import Run
+from dreamer_leq.system.errors import UserError
 from dreamer_leq.training.loop import PhaseRun
+from dreamer_leq.world_models.chunks import ChunkModel, ChunkTraining
 from dreamer_leq.world_models.ensemble_training import (
     EnsembleTraining,
     elites,
@@ -77,6 +84,34 @@ def _fit_ensemble(run: Run) -> MLPEnsemble:
     return elites(best, net, build.termination(run.config), run.facts.reward_transform)
 
 
+def _fit_chunks(run: Run) -> ChunkModel:
+    """Raises UserError where no episode is as long as a chunk."""
+    c, dataset = run.config.chunks, run.dataset
+    ends = dataset.is_first, dataset.is_terminal
+    starts = transition_starts(*ends, steps=c.steps)
+    if not len(starts):
+        longest = episode_lasts(dataset.is_first) - episode_firsts(dataset.is_first)
+        raise UserError(
+            f"chunks.steps: {c.steps}, but the longest episode has {longest.max()} "
+            f"steps: --chunks.steps {max(1, longest.max() // 2)} fits"
+        )
+    change = dataset.vector[starts + c.steps] - dataset.vector[starts]
+    states = Vectors.of(dataset.vector[starts], True)
+    net = build.chunk_net(run.config, run.facts.observation)
+    phase = ChunkTraining(net, optax.adam(c.learning_rate))
+    facts = (states, run.config, dataset, run.reward, run.log, run.devices)
+    data = kind_of(run.config).transitions(*facts)
+    training = run.phase(
+        "world_model",
+        phase,
+        lambda: data.source(c.batch, ("chunk",), c.steps),
+        c.updates,
+    )
+    given = states, Vectors.of(change, True).std
+    state = training.run(_first_state(training, run.key("world_model"), *given))
+    return ChunkModel(state.weights, net, run.config.gamma)
+
+
 def _first_state(training: PhaseRun, *arguments: Any) -> Any:
     """What the phase's `init` makes of these arguments, once it is needed.
 
@@ -108,6 +143,7 @@ def _fit_frames(run: Run) -> Frames:
 _FITS = {
     "latent": _fit_latent,
     "mlp_ensemble": _fit_ensemble,
+    "chunks": _fit_chunks,
     "vectors": _fit_vectors,
     "frames": _fit_frames,
 }

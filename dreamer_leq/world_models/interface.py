@@ -54,8 +54,14 @@ class Representation(Protocol):
 
 
 class WorldModel(Representation, Protocol):
-    """An ensemble that imagines what follows states and actions."""
+    """An ensemble that imagines what follows states and actions.
 
+    A step of the model may be n agent steps: its actions are then chunks, those of n
+    agent steps side by side, [N, n A], its rewards are discounted sums over them, and
+    the discount from one of its states to the next is γ^n.
+    """
+
+    steps: int  # n, agent steps of a step of the model; 1 but where there are chunks
     bounded: bool  # whether no state can grow without bound
     disagreement_unit: str
 
@@ -74,7 +80,7 @@ class WorldModel(Representation, Protocol):
         """One imagined step of one ensemble member, drawn per sample; only that one is
         computed.
 
-        state: leading axis N; action: [N, A] in [-1, 1]; noise: that of N states.
+        state: leading axis N; action: [N, n A] in [-1, 1]; noise: that of N states.
         Returns (next_state, reward [N], cont [N]); cont is 1 - termination of the step,
         a probability, without the discount.
         """

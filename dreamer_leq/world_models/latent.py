@@ -315,6 +315,7 @@ class LatentWorldModel:
     params: Params
     net: LatentNet = struct.field(pytree_node=False)
 
+    steps = 1
     bounded = True
     disagreement_unit = "nats per latent"
 

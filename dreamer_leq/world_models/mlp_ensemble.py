@@ -164,6 +164,7 @@ class MLPEnsemble(VectorStates):
     net: EnsembleNet = struct.field(pytree_node=False)
     termination: Termination = struct.field(pytree_node=False)
 
+    steps = 1
     bounded = False
     disagreement_unit = "standard deviations of the dataset"
 

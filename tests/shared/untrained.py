@@ -10,6 +10,7 @@ from dreamer_leq.data.opening import open_data, reward_transform
 from dreamer_leq.run import build
 from dreamer_leq.run.facts import DataFacts
 from dreamer_leq.run.folder import RunFolder
+from dreamer_leq.world_models.chunks import ChunkWeights
 from dreamer_leq.world_models.ensemble_training import Best
 from dreamer_leq.world_models.frames import Frames
 from dreamer_leq.world_models.vectors import Vectors
@@ -57,6 +58,10 @@ def _world_model(config, facts):
     if not config.imagines:
         vectors = np.zeros((1, facts.vector_size), np.float32)
         return Vectors.of(vectors, standardize=False), size
+    if config.world_model == "chunks":
+        net = build.chunk_net(config, facts.observation)
+        states = Vectors.of(np.zeros((1, facts.vector_size), np.float32), True)
+        return {"weights": ChunkWeights(drawn(net.init), states, states.std)}, size
     net = build.ensemble_net(config, facts.observation)
     inputs = net.vector_size + net.action_size
     errors = np.arange(net.config.members, dtype=np.float32)

@@ -11,6 +11,7 @@ class World:
 
     members = 1
     feature_size = 3  # of networks that a test doesn't give
+    steps = 1
     bounded = False
 
     def features(self, state):

@@ -33,7 +33,7 @@ def _write(run: RunFiles) -> Path:
 
 def imagines(run: RunFiles) -> bool:
     """Whether there is a model to ask; where the configuration is lost, perhaps."""
-    return run.config is None or run.config.imagines
+    return run.config is None or run.config.imagines_steps
 
 
 def page(run: RunFiles) -> str:

@@ -114,6 +114,40 @@ def test_transition_starts_are_all_but_the_last_entries():
     assert list(starts) == sorted(set(range(sum(LENGTHS))) - set(lasts))
 
 
+@pytest.mark.parametrize("on_device", [False, True])
+@pytest.mark.parametrize("steps", [1, 3, 5])
+def test_the_steps_of_a_chunk_are_of_one_episode(steps, on_device):
+    """All chunks that fit in, and shorter ones that lead to a terminal state, in which
+    the last entry stays.
+    """
+    data, arrays = stream(), latents()
+    arrays |= extra_arrays(data, ("chunk",), 0.5)
+    ends = data["is_first"], data["is_terminal"]
+    starts = arrays["transition"] = transition_starts(*ends, ("chunk",), steps)
+    sampler = Transitions(len(starts), 0, ("deter",), steps, 0.5)
+    every = np.arange(len(starts))
+    if on_device:
+        arrays, every = jax.tree.map(jax.numpy.asarray, (arrays, every))
+    batch = sampler.gather(arrays, every)
+    expected = []
+    for first, length in zip(np.cumsum([0, *LENGTHS]), LENGTHS, strict=False):
+        last = first + length - 1
+        fits = range(first, last if data["is_terminal"][last] else last - steps + 1)
+        expected += [[min(i + k, last) for k in range(steps + 1)] for i in fits]
+    rows = np.array(expected)
+    assert list(starts) == list(rows[:, 0])
+    np.testing.assert_array_equal(batch["actions"], data["action"][rows[:, 1:]])
+    np.testing.assert_array_equal(batch["rewards"], data["reward"][rows[:, 1:]])
+    np.testing.assert_array_equal(batch["ends"], data["is_terminal"][rows[:, 1:]])
+    np.testing.assert_array_equal(batch["next_deter"][:, 1], data["time"][rows[:, -1]])
+    alive = np.cumprod(1 - data["is_terminal"][rows[:, 1:]], 1)
+    before = np.concatenate([np.ones((len(rows), 1)), alive[:, :-1]], 1)
+    weight = 0.5 ** np.arange(steps) * before
+    total = (weight * data["reward"][rows[:, 1:]]).sum(1)
+    np.testing.assert_allclose(batch["reward"], total, rtol=1e-6)
+    np.testing.assert_array_equal(batch["cont"], alive[:, -1])
+
+
 def test_the_next_action_is_of_the_same_episode_or_none_at_all():
     """Rows that lead to where an episode was cut off have none, and are left out; a
     terminal state's is 0, as nothing follows.
