@@ -72,7 +72,7 @@ def _groups(argv: Sequence[str]) -> list[tuple[str, list[str]]]:
 def _parse(argv: Sequence[str], book: Book, names: list[str]) -> Flat:
     import tyro  # only commands need it
 
-    kind = _flag_class(config_class(), book, names)
+    kind = _flag_class(config_class(), book, names, _named(argv))
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -91,20 +91,40 @@ def _parse(argv: Sequence[str], book: Book, names: list[str]) -> Flat:
         raise _refused_word(argv, rest[0])
     flat = flatten(parsed)
     del flat["configs"]  # read before: the presets are the defaults of this class
+    flat = book.values(names) | flat
     return {key: typed(key, value, "") for key, value in flat.items()}
 
 
-def _flag_class(kind: type, book: Book, names: list[str], prefix: str = "") -> type:
-    """`kind` again, for tyro: presets as its defaults, comments as its help."""
+def _named(argv: Sequence[str]) -> set[str]:
+    """The keys that tyro has to know: those of the flags, or all where help is asked
+    for. It takes a quarter of a second for all of them.
+    """
+    if {"--help", "-h"} & set(argv):
+        return set(keys())
+    flags = [flag[2:] for flag, _ in _groups(argv)]
+    switches = [re.sub(r"(^|\.)no_(\w+)$", r"\1\2", flag) for flag in flags]
+    return {ALIASES.get(name, name) for name in (*flags, *switches)}
+
+
+def _flag_class(
+    kind: type, book: Book, names: list[str], known: set[str], prefix: str = ""
+) -> type:
+    """`kind` again, with the keys in `known` alone, for tyro: presets as its defaults,
+    comments as its help.
+    """
     values = book.values(names)
     fields = [] if prefix else [_presets_field(book)]
     for name, hint in field_hints(kind).items():
         key = prefix + name
         if dataclasses.is_dataclass(hint):
-            hint = _flag_class(hint, book, names, f"{key}.")
+            if not any(other.startswith(f"{key}.") for other in known):
+                continue
+            hint = _flag_class(hint, book, names, known, f"{key}.")
             # a help of its own: else tyro looks for one in sources, half of its time
             metadata = {"help": book.comments.get(key, "")}
             default: Any = dataclasses.field(default=hint(), metadata=metadata)
+        elif key not in known:
+            continue
         else:
             hint, default = keys()[key], values[key]
             if get_origin(hint) is UnionType:  # one or several

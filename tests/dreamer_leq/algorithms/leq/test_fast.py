@@ -22,16 +22,17 @@ BOTH = {"steps", "end", "critic"}
 OUTPUTS = {"policy_outputs", "critic_outputs"}
 KINDS = {
     "states": (MLP, BOTH),
-    "states, H-step returns": (MLP | {"leq.lam": float("inf")}, BOTH),
     "states, one step": (MLP | {"leq.horizon": 1}, BOTH),
-    "pixels": ({}, {"steps", "end", "critic_outputs"}),
-    "pixels, stochastic": ({"actor.stochastic": True}, OUTPUTS),
-    "pixels, REINFORCE": ({"actor.update": "reinforce"}, OUTPUTS),
-    "states, ten steps": (MLP | {"leq.horizon": 10}, BOTH),
+    "states, ten steps, H-step returns": (
+        MLP | {"leq.horizon": 10, "leq.lam": float("inf")},
+        BOTH,
+    ),
     "states, entropy": (
         MLP | {"actor.stochastic": True, "actor.entropy": 0.1},
         {"policy_outputs", "critic"},
     ),
+    "pixels": ({}, {"steps", "end", "critic_outputs"}),
+    "pixels, REINFORCE": ({"actor.update": "reinforce"}, OUTPUTS),
 }
 
 
@@ -98,10 +99,9 @@ def test_an_update_is_that_of_passes_made_anew(kind):
     )
 
 
-@pytest.mark.parametrize("keys", [MLP, {}], ids=["states", "pixels"])
-def test_in_bfloat16_it_is_so_up_to_rounding(keys):
-    moved, *_ = one_update(keys, False, jnp.bfloat16)
-    anew, *_ = one_update(keys, True, jnp.bfloat16)
+def test_in_bfloat16_it_is_so_up_to_rounding():
+    moved, *_ = one_update({}, False, jnp.bfloat16)
+    anew, *_ = one_update({}, True, jnp.bfloat16)
     for name in ("actor", "critic"):
         apart = jax.tree.map(jnp.subtract, moved[name], anew[name])
         assert optax.tree.norm(apart) < 0.03 * optax.tree.norm(anew[name])

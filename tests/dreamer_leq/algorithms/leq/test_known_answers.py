@@ -68,7 +68,7 @@ def expectile_values(tau):
     return q
 
 
-def learned_values(horizon, updates=2000, n=450):
+def learned_values(horizon, updates=600, n=300):
     """Q of the chain's states for the grid of tau, learned in imagination: [3, 3]."""
     start = jax.nn.one_hot(jnp.arange(n) % 3, 3)
     unused = {"action": jnp.zeros((n, 1)), "reward": jnp.zeros(n), "cont": jnp.zeros(n)}
