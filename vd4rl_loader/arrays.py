@@ -25,6 +25,7 @@ _ENTRY_ARRAYS = {
     "is_last": (np.bool_, 1),
     "is_terminal": (np.bool_, 1),
 }
+_VECTOR = {"vector": (np.float32, 2)}  # of data that have it beside their images
 
 
 def write_arrays(
@@ -82,6 +83,7 @@ def _write_arrays(
 def _entries(episode: Episode, image_size: int) -> dict[str, np.ndarray]:
     return {
         "image": resize_images(episode.image, image_size),
+        **({} if episode.vector is None else {"vector": episode.vector}),
         "action": episode.action,
         "reward": episode.reward.astype(np.float32),
         **episode.flags(),
@@ -99,15 +101,15 @@ def open_arrays(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | 
     """Maps the arrays without reading them.
 
     Returns:
-      The arrays of `_ENTRY_ARRAYS` and `offsets`, and the summary; None if the folder
-      is missing or not whole.
+      The arrays of `_ENTRY_ARRAYS`, `vector` where there is, and `offsets`; and the
+      summary. None if the folder is missing or not whole.
     """
     try:
         summary = read_json(folder / "summary.json")
         offsets = np.array(_mapped(folder, "offsets", np.int64, 1))
-        arrays = {
-            name: _mapped(folder, name, *kind) for name, kind in _ENTRY_ARRAYS.items()
-        }
+        kinds = _ENTRY_ARRAYS
+        kinds = kinds | (_VECTOR if (folder / "vector.npy").exists() else {})
+        arrays = {name: _mapped(folder, name, *kind) for name, kind in kinds.items()}
         whole = _is_whole(arrays, offsets, summary)
     except (*DAMAGE, MemoryError):
         return None

@@ -85,6 +85,11 @@ def _write_all(
     source: Source, folder: Path, size: int | None, findings: Findings
 ) -> int:
     written = source_size = 0
+    if formats.vector_size(source):
+        raise DataError(
+            f"{source.folder}: has vectors beside its images, which .hdf5 has no place "
+            "for: leave it as .npz"
+        )
     for episode in formats.read_episodes(source, 1, findings):
         source_size = episode.image.shape[1]
         name = episode_name(f"{source.task}/{source.level}", written)

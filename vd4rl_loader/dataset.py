@@ -37,6 +37,7 @@ class DatasetSpec:
       action_repeat: control steps per action.
       source_image_size: height and width of the images in the files, in pixels.
       guessed: which of `action_repeat` and `render` no `dataset.json` says.
+      vector_size: numbers of the vector beside each image; 0: there is none.
     """
 
     task: str | None
@@ -48,6 +49,7 @@ class DatasetSpec:
     action_repeat: int
     source_image_size: int
     guessed: tuple[str, ...] = ()
+    vector_size: int = 0
 
     def fit(self, frames: np.ndarray) -> np.ndarray:
         """Makes rendered frames what they would be in the dataset.
@@ -81,6 +83,7 @@ class Dataset(Episodes):
       offsets: int64 [E + 1]; episode e is the entries `offsets[e]:offsets[e + 1]`.
       spec: what the data is of.
       source_bytes: size of the source files.
+      vector: float32 [N, D] beside the images; None where there is none.
     """
 
     image: np.ndarray
@@ -92,6 +95,12 @@ class Dataset(Episodes):
     offsets: np.ndarray
     spec: DatasetSpec
     source_bytes: int
+    vector: np.ndarray | None = None
+
+    def without_vector(self) -> Dataset:
+        """The same data, seen as images alone."""
+        spec = dataclasses.replace(self.spec, vector_size=0)
+        return dataclasses.replace(self, vector=None, spec=spec)
 
 
 def open_dataset(
@@ -104,6 +113,7 @@ def open_dataset(
     cache_dir: str | Path | None = None,
     log: Callable[[str], None] = print,
     alignment: str = "auto",
+    own: bool = False,
 ) -> Dataset:
     """Opens a V-D4RL dataset, by its cache if the files have not changed.
 
@@ -120,12 +130,15 @@ def open_dataset(
       log: receives lines for the user.
       alignment: "arrival" where entry t holds what led to image t, "departure" where it
         holds what was done in it; "auto" is what `dataset.json` says, or arrival.
+      own: the task is the user's, and none of dm_control's: no guess is made.
 
     Raises:
       DataError: there is no such dataset, it is another task's, or files are unusable:
         all are listed.
     """
     source = find_source(path, task, level, image_size, alignment)
+    if own:
+        source = dataclasses.replace(source, task=None, level=None)
     recording.refuse_other_size(source, formats.action_size(source))
     mapped, summary = cache.obtain(
         cache.homes(source.folder, cache_dir),
@@ -137,7 +150,7 @@ def open_dataset(
         log=log,
     )
     _refuse_short(source, mapped["offsets"], summary["origins"], min_length)
-    dataset, notes = _assembled(source, mapped, summary)
+    dataset, notes = _assembled(source, mapped, summary, own)
     for note in notes:
         log(note)
     return dataset
@@ -160,7 +173,8 @@ def _key(source: Source) -> str:
         (name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
         for name, stat in stats
     ]
-    return cache.digest([_FORMAT_VERSION, files])
+    vectors = formats.vector_size(source)
+    return cache.digest([_FORMAT_VERSION, files, *([vectors] if vectors else [])])
 
 
 def _build(
@@ -207,12 +221,14 @@ def _refuse_short(
 
 
 def _assembled(
-    source: Source, mapped: dict[str, np.ndarray], summary: dict[str, Any]
+    source: Source, mapped: dict[str, np.ndarray], summary: dict[str, Any], own: bool
 ) -> tuple[Dataset, list[str]]:
     """The dataset with what task and lengths tell of it; and lines for the user."""
     lengths = np.diff(mapped["offsets"])
     recorded = Recording.of(source, summary["source_image_size"], lengths)
-    terminals = recording.true_terminals(source.task, mapped["is_terminal"], lengths)
+    terminals = mapped["is_terminal"], []
+    if not own:
+        terminals = recording.true_terminals(source.task, terminals[0], lengths)
     spec = DatasetSpec(
         task=source.task,
         level=source.level,
@@ -223,6 +239,7 @@ def _assembled(
         action_repeat=recorded.action_repeat,
         source_image_size=summary["source_image_size"],
         guessed=recorded.guessed,
+        vector_size=mapped["vector"].shape[1] if "vector" in mapped else 0,
     )
     notes = [
         *summary["notes"],
@@ -231,7 +248,7 @@ def _assembled(
         *recording.alignment_hints(
             mapped["action"], mapped["offsets"], source.departure
         ),
-        *recorded.notes(lengths),
+        *([] if own else recorded.notes(lengths)),
     ]
     arrays = {**mapped, "is_terminal": terminals[0]}
     source_bytes = sum(file.stat().st_size for file in source.files)

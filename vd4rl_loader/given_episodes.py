@@ -39,6 +39,7 @@ class Played(NamedTuple):
       action: float32 [T, A], played in the observation of the same row.
       reward: float64 [T], what came of it.
       terminal: whether the task ended in the last observation.
+      vector: float32 [T + 1, D] beside images; None where there is none.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class Played(NamedTuple):
     action: np.ndarray
     reward: np.ndarray
     terminal: bool
+    vector: np.ndarray | None = None
 
 
 class _Given(NamedTuple):
@@ -56,6 +58,7 @@ class _Given(NamedTuple):
     action: np.ndarray
     reward: np.ndarray
     flags: dict[str, np.ndarray]
+    vector: np.ndarray | None  # beside images
 
     def set_at_end(self, name: str) -> bool:
         return bool(self.flags.get(name, np.False_).reshape(-1)[-1])
@@ -175,6 +178,7 @@ def _played(given: _Given, action: np.ndarray, reward: np.ndarray) -> Played:
         action.astype(np.float32).clip(-1, 1),
         reward,
         any(map(given.set_at_end, _ENDS)),
+        None if given.vector is None else given.vector.astype(np.float32),
     )
 
 
@@ -182,8 +186,8 @@ def refuse_other_sizes(first: Played, played: Played) -> None:
     """Raises a BadFileError if episodes of one dataset differ in kind or size."""
     if first.kind != played.kind:
         refuse([f"{played.kind}: given, but {first.kind} in the episodes before"])
-    for name in ("observation", "action"):
-        expected, got = (getattr(x, name).shape[1:] for x in (first, played))
+    for name in ("observation", "action", "vector"):
+        expected, got = (np.shape(getattr(x, name))[1:] for x in (first, played))
         if expected != got:
             name = played.kind if name == "observation" else name
             refuse([f"{name}: {got} per row, but {expected} in the episodes before"])
@@ -194,7 +198,9 @@ def _read(episode: Any) -> _Given:
     if not isinstance(episode, Mapping):
         refuse([f"is a {type(episode).__name__}, expected a dictionary of arrays"])
     kind = _kind(episode)
+    beside = kind == "image" and "vector" in episode
     fields = {kind: _OBSERVATIONS[kind], **_STEPS}
+    fields |= {"vector": _OBSERVATIONS["vector"]} if beside else {}
     arrays = {name: _array(name, episode[name]) for name in fields}
     for name, field in fields.items():
         for problem in validation.layout_problems(arrays, {name: field}):
@@ -205,19 +211,23 @@ def _read(episode: Any) -> _Given:
     if len(action) != len(reward):
         refuse([f"reward: {len(reward):,} rows where action has {len(action):,}"])
     rows = {"observation": len(arrays[kind]), "action": len(action)}
+    vector = arrays["vector"] if beside else None
+    if beside and len(vector) != rows["observation"]:
+        images = rows["observation"]
+        refuse([f"vector: {len(vector):,} rows where image has {images:,}"])
     flags = {
         name: _flag(name, _array(name, episode[name]), rows[owner])
         for name, owner in _FLAGS.items()
         if name in episode
     }
-    return _Given(kind, arrays[kind], action, reward, flags)
+    return _Given(kind, arrays[kind], action, reward, flags, vector)
 
 
 def _kind(episode: Mapping[str, Any]) -> str:
-    """Whether it has images or vectors; and it has all that an episode needs."""
+    """Whether it has images, maybe with vectors, or vectors; and it has all that an
+    episode needs.
+    """
     kinds = [name for name in _OBSERVATIONS if name in episode]
-    if len(kinds) == 2:
-        refuse(["image, vector: a dataset holds one of them: leave the other one out"])
     missing = ["image or vector"] if not kinds else []
     missing += [name for name in _STEPS if name not in episode]
     if not any(name in episode for name in _ENDS):
@@ -273,6 +283,8 @@ def _refuse_values(given: _Given) -> None:
     if given.kind == "vector":
         problems += validation.finite_problems("vector", given.observation)
     else:
+        if given.vector is not None:
+            problems += validation.finite_problems("vector", given.vector)
         height, width = given.observation.shape[1:3]
         if height != width:
             problems.append(

@@ -120,6 +120,7 @@ def _pixel_rows(dataset: Dataset) -> dict[str, str]:
     return {
         "images": f"{size}×{size}"
         + ("" if size == read_as else f", read as {read_as}"),
+        **({"vectors": f"{spec.vector_size} numbers"} if spec.vector_size else {}),
         "rendered": _describe(spec.render) + _guess(spec, "render"),
         "action repeat": f"{spec.action_repeat} control steps per action"
         + _guess(spec, "action_repeat"),

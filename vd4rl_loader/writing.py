@@ -33,13 +33,13 @@ def write_dataset(
     written to (docs/data.md); `open_dataset` reads it. It appears whole or not at all.
 
     An episode is a dictionary of arrays or lists: `image` uint8 [T, S, S, 3] or
-    `vector` [T, D]; `action` float [T, A] in [-1, 1]; `reward` [T]; and whether the
-    task ended the episode, as `terminated`, of the last action, or `is_terminal`, of
-    the last observation: one bool, or flags [T]. `truncated`, `is_first` and `is_last`
-    are checked if they are there, other keys are ignored.
+    `vector` [T, D], or both; `action` float [T, A] in [-1, 1]; `reward` [T]; and
+    whether the task ended the episode, as `terminated`, of the last action, or
+    `is_terminal`, of the last observation: one bool, or flags [T]. `truncated`,
+    `is_first` and `is_last` are checked if they are there, other keys are ignored.
 
     Args:
-      path: a new folder for images, a new file that ends in .hdf5 for vectors.
+      path: a new folder for images, a new file that ends in .hdf5 for vectors alone.
       episodes: the dictionaries. They may come from a generator: of images one episode
         is in memory at a time.
       alignment: "departure" if row t holds the action that was played in observation
@@ -105,6 +105,7 @@ def _entries(episode: Played) -> dict[str, np.ndarray]:
     last = row == row[-1]
     return {
         "image": episode.observation,
+        **({} if episode.vector is None else {"vector": episode.vector}),
         "action": np.pad(episode.action, ((1, 0), (0, 0))),
         "reward": np.pad(episode.reward, (1, 0)),
         "discount": 1.0 - (last & episode.terminal),

@@ -74,7 +74,7 @@ class LoadedRun:
     Attributes:
       path: its folder.
       config: every key of configs.yaml, as the run has it: `run.config.leq.tau`.
-      observations: what the world model sees: `("image",)` or `("vector",)`.
+      observations: what the world model sees: `("image",)`, `("vector",)` or both.
       action_size: A, numbers of an action.
       members: M, the size of the ensemble; of MLPs, that of its elites; 0 without a
         world model that imagines single steps.

@@ -1,5 +1,6 @@
 """A run's imagined videos: its world model beside the data, and its policy's dream."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -37,19 +38,24 @@ def open_loop_film(
     world_model: LatentWorldModel, dataset: Dataset, config: Video
 ) -> np.ndarray:
     """True | imagined | difference of dataset sequences: frames uint8 [T, h, w, 3]."""
-    batch = _sequences(dataset, config.length, config.sequences)
+    seen = world_model.observations
+    batch = _sequences(dataset, seen, config.length, config.sequences)
     images = open_loop(world_model, batch, config.context, jax.random.key(0))
     return open_loop_grid(batch["image"], images, config.context)
 
 
 def dream_film(agent: Agent, dataset: Dataset, config: Video) -> np.ndarray:
     """The policy's dream from one dataset state, a row per member: [T, h, w, 3]."""
-    batch = _sequences(dataset, config.context, 1)
+    seen = agent.world_model.observations
+    batch = _sequences(dataset, seen, config.context, 1)
     images, reward = dream(agent, batch, config.length, jax.random.key(0))
     return dream_grid(images, reward)
 
 
-def _sequences(dataset: Dataset, length: int, count: int) -> dict[str, np.ndarray]:
+def _sequences(
+    dataset: Dataset, observations: Sequence[str], length: int, count: int
+) -> dict[str, np.ndarray]:
     starts = sequence_starts(np.asarray(dataset.is_first), length, count)
     rows = starts[:, None] + np.arange(length)
-    return {"image": dataset.image[rows], "action": dataset.action[rows]}
+    names = (*observations, "action")
+    return {name: getattr(dataset, name)[rows] for name in names}

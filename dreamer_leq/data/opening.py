@@ -54,7 +54,15 @@ def open_data(config: Config, log: Log) -> tuple[AnyDataset, str]:
         cache_dir=config.data.cache_dir or None,
         log=log,
         alignment=config.data.alignment,
+        own=own,
     )
+    if not own or config.data.observations == "image":
+        dataset = dataset.without_vector()
+    if dataset.spec.vector_size and config.world_model == "frames":
+        raise UserError(
+            f"{path}: has vectors beside its images, which stacked frames can't take: "
+            "--data.observations image leaves them out"
+        )
     _refuse_equal_rewards(config, dataset, path)
     return dataset, str(path)
 

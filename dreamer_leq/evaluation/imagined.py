@@ -34,7 +34,8 @@ def open_loop(
     """Images uint8 [B, T, H, W, 3]: reconstructions of the first `context` entries,
     then predictions from the recorded actions alone, a member being drawn per step.
 
-    batch: image [B, T, H, W, 3] and action [B, T, A] in arrival order.
+    batch: image [B, T, H, W, 3], what else the world model sees, and action [B, T, A]
+    in arrival order.
     """
     names = [*world_model.net.encoders, "action"]
     images = _open_loop(world_model, {k: batch[k] for k in names}, context, key)

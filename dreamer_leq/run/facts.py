@@ -57,7 +57,7 @@ class DataFacts:
             path,
             environment,
             spec.image_size if task.pixels else 0,
-            0 if task.pixels else spec.vector_size,
+            spec.vector_size,
             spec.action_size,
             asdict(reward),
             dataset.statistics(),

@@ -65,7 +65,6 @@ def test_a_shared_run_imports_nothing_by_itself(place):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--env", "examples.own_environment:mak"), "has no mak: did you mean make?"),
         (("--env", "own_environments:make"), "has vectors of 2 numbers, but the data"),
         (("--task", "swing", "--env", ""), "--env MODULE:FUNCTION, or train without"),
         (("--data", ""), "no dataset: give that of own_environment-make with --data"),

@@ -158,7 +158,6 @@ REFUSED = {
         changed(without=["terminated"]),
         r"^episode 1: terminated \(True if the task ended it, False if time ran out",
     ),
-    "both": (changed(image=IMAGE), "image, vector: a dataset holds one of them"),
     "float images": (
         changed("image", image=IMAGE / 255),
         r"image: dtype float64, expected uint8: from 0 to 1, they need np.uint8\(255",
@@ -228,7 +227,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_bad_episode_is_named(tmp_path, case):
     bad, said = REFUSED[case]
-    kind = "image" if bad and "image" in bad and case != "both" else "vector"
+    kind = "image" if bad and "image" in bad else "vector"
     bad = departure(1, "image") if bad is None else bad
     path = place(tmp_path, kind)
     with pytest.raises(DataError, match=said) as refusal:
@@ -285,3 +284,62 @@ def test_places_that_cannot_be_taken(tmp_path):
     with pytest.raises(DataError, match="alignment is 'auto': give arrival or depart"):
         write_dataset(tmp_path / "b", images, alignment="auto")
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["a", "a.hdf5", "notes"]
+
+
+# --- vectors beside images
+
+
+def beside(number):
+    """An episode with both; with departure's T + 1 observations."""
+    return departure(number) | {"image": departure(number, "image")["image"]}
+
+
+def test_vectors_are_kept_beside_images(tmp_path):
+    path = write_dataset(
+        tmp_path / "both", [beside(0), beside(1)], alignment="departure"
+    )
+    data = opened(path, "image")
+    again = opened(path, "image")  # from the cache
+    vector = np.concatenate([departure(n)["vector"] for n in (0, 1)])
+    np.testing.assert_array_equal(data.vector, np.float32(vector))
+    np.testing.assert_array_equal(again.vector, data.vector)
+    assert data.vector.dtype == np.float32 and data.spec.vector_size == 2
+    np.testing.assert_array_equal(data.image[:, 0, 0, 0], 20 * data.vector[:, 0])
+    assert data.episode(1)["vector"].shape == (4, 2)
+    alone = data.without_vector()
+    assert (alone.vector, alone.spec.vector_size) == (None, 0)
+    assert "vector" not in alone.episode(0)
+
+
+@pytest.mark.parametrize(
+    ("vector", "said"),
+    [
+        (np.zeros((3, 2)), "vector: 3 rows where image has 5"),
+        (np.full((5, 2), np.nan), "vector: not finite at row 0"),
+        (np.zeros(5), "vector: shape"),
+    ],
+)
+def test_vectors_that_can_not_stand_beside_images(tmp_path, vector, said):
+    with pytest.raises(DataError, match=said):
+        episodes = [beside(0) | {"vector": vector}]
+        write_dataset(tmp_path / "both", episodes, alignment="departure")
+    assert not list(tmp_path.iterdir())
+
+
+def test_episodes_of_other_vectors_are_refused(tmp_path):
+    wider = beside(1) | {"vector": np.zeros((4, 3))}
+    with pytest.raises(DataError, match=r"episode 1: vector: .3,. per row, but .2,."):
+        write_dataset(tmp_path / "b", [beside(0), wider], alignment="departure")
+    path = write_dataset(tmp_path / "both", [beside(0)], alignment="departure")
+    other = write_dataset(tmp_path / "c", [wider], alignment="departure")
+    for file in other.glob("*.npz"):
+        file.rename(path / f"z{file.name}")
+    with pytest.raises(DataError, match="vector: 3 numbers where the first file has 2"):
+        opened(path, "image")
+
+
+def test_shards_have_no_place_for_vectors(tmp_path, capsys):
+    path = write_dataset(tmp_path / "both", [beside(0)], alignment="departure")
+    assert main(["convert", str(path), str(tmp_path / "shards")]) == 2
+    assert "has vectors beside its images" in capsys.readouterr().err
+    assert not (tmp_path / "shards").exists()

@@ -18,6 +18,7 @@ class Episode:
       discount: float64 [T].
       terminal: whether the task ended in the last entry (not a time limit).
       origin: file and first row it came from, for messages.
+      vector: float32 [T, D] beside the images; None where there is none.
     """
 
     image: np.ndarray
@@ -26,6 +27,7 @@ class Episode:
     discount: np.ndarray
     terminal: bool
     origin: str
+    vector: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.action)
@@ -69,7 +71,8 @@ def split(episode: Episode, longest: int) -> list[Episode]:
             episode,
             **{
                 name: getattr(episode, name)[rows]
-                for name in ("image", "action", "reward", "discount")
+                for name in ("image", "action", "reward", "discount", "vector")
+                if getattr(episode, name) is not None
             },
             terminal=episode.terminal and rows.stop == len(episode),
         )

@@ -19,7 +19,8 @@ from vd4rl_loader.errors import DataError
 if TYPE_CHECKING:
     import h5py
 
-# V-D4RL's readers make a tensor of every key they find: there must be no others.
+# V-D4RL's readers make a tensor of every key they find: there must be no others, but
+# where data have "vector" beside their images.
 _KEYS = ("image", "action", "reward", "discount", "is_first", "is_last", "is_terminal")
 
 
@@ -56,7 +57,8 @@ def write_episode(
       name: as from `episode_name`.
       suffix: ".npz", or ".hdf5" for channels first, with `step_type`.
       episode: image uint8 [T, H, W, 3], action float32 [T, A], reward and discount
-        float32 [T], is_first, is_last, is_terminal bool [T].
+        float32 [T], is_first, is_last, is_terminal bool [T]; .npz also vector float32
+        [T, D], if there is one.
     """
     write = {".npz": _write_npz, ".hdf5": _write_hdf5}[suffix]
     with atomic(folder / f"{name}-{len(episode['action'])}{suffix}") as temporary:
@@ -117,8 +119,9 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _write_npz(path: Path, episode: dict[str, np.ndarray]) -> None:
+    keys = [*_KEYS, *(["vector"] if "vector" in episode else [])]
     with path.open("wb") as file:
-        np.savez_compressed(file, **{key: episode[key] for key in _KEYS})
+        np.savez_compressed(file, **{key: episode[key] for key in keys})
 
 
 def _write_hdf5(path: Path, episode: dict[str, np.ndarray]) -> None:

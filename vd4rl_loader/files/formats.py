@@ -45,6 +45,11 @@ def action_size(source: Source) -> int | None:
     return next((sizes[1] for sizes in map(peek, source.files) if sizes), None)
 
 
+def vector_size(source: Source) -> int:
+    """Numbers of a vector beside each image; 0: there is none."""
+    return npz.vector_size(source.files[0]) if source.suffix == ".npz" else 0
+
+
 def refuse_bad(source: Source, findings: Findings, skip_bad: bool) -> None:
     """Raises or, with `skip_bad`, notes how much is left out.
 

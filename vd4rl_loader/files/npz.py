@@ -20,6 +20,7 @@ _FIELDS = {
     "is_last": Field("bool", ("T",)),
     "is_terminal": Field("bool", ("T",)),
 }
+_VECTOR = {"vector": Field("a number type", ("T", "D"))}
 _DISCOUNT = {"discount": Field("a float type", ("T",))}
 
 
@@ -33,13 +34,26 @@ def peek(path: Path) -> tuple[int, int] | None:
         return None
 
 
+def vector_size(path: Path) -> int:
+    """Numbers of a vector beside each image, by the header; 0: there is none."""
+    try:
+        with NpzFile.opened(path) as file:
+            if "vector" not in file.names():
+                return 0
+            shape = file.declared(("vector",))["vector"].shape
+        return shape[1] if len(shape) == 2 else 0
+    except BadFileError:
+        return 0
+
+
 def read(
     files: list[Path], expected: Expected, findings: Findings
 ) -> Iterator[Episode]:
     """Yields one `Episode` per usable file; the others go into `findings`."""
+    numbers = vector_size(files[0])
     for path in files:
         try:
-            episode = _read_file(path, expected)
+            episode = _read_file(path, expected, numbers)
         except BadFileError as error:
             findings.problems.append((path.name, str(error)))
             continue
@@ -49,8 +63,9 @@ def read(
         yield episode
 
 
-def _read_file(path: Path, expected: Expected) -> Episode:
-    arrays = _load(path)
+def _read_file(path: Path, expected: Expected, numbers: int) -> Episode:
+    """The episode of a file whose vectors have so many `numbers`; 0: none."""
+    arrays = _load(path, numbers)
     if "is_terminal" not in arrays:  # files of older versions of DreamerV2
         arrays["is_terminal"] = arrays["discount"] == 0
         arrays["is_terminal"][:-1] = False
@@ -64,6 +79,7 @@ def _read_file(path: Path, expected: Expected) -> Episode:
         + validation.length_problems(len(image), expected.min_length)
         + validation.flag_problems(*flags)
         + validation.value_problems(action, reward)
+        + _vector_problems(arrays.get("vector"), numbers)
     )
     if not expected.departure:
         aligned = validation.alignment_problems(action, reward, first, flags[1])
@@ -76,7 +92,17 @@ def _read_file(path: Path, expected: Expected) -> Episode:
         discount=_discount(arrays, terminal),
         terminal=terminal,
         origin=path.name,
+        vector=arrays["vector"].astype(np.float32) if numbers else None,
     )
+
+
+def _vector_problems(vector: np.ndarray | None, numbers: int) -> list[str]:
+    if vector is None:
+        return []
+    if vector.shape[1] != numbers:
+        had = vector.shape[1]
+        return [f"vector: {had} numbers where the first file has {numbers}"]
+    return validation.finite_problems("vector", vector)
 
 
 def _discount(arrays: dict[str, np.ndarray], terminal: bool) -> np.ndarray:
@@ -87,10 +113,10 @@ def _discount(arrays: dict[str, np.ndarray], terminal: bool) -> np.ndarray:
     return discount
 
 
-def _load(path: Path) -> dict[str, np.ndarray]:
+def _load(path: Path, numbers: int) -> dict[str, np.ndarray]:
     """The arrays that are somebody's business, once all of them are as they must be."""
     with NpzFile.opened(path) as file:
-        fields = dict(_FIELDS)
+        fields = _FIELDS | (_VECTOR if numbers else {})
         if "discount" in file.names():
             fields |= _DISCOUNT
             if "is_terminal" not in file.names():
