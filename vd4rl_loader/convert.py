@@ -205,10 +205,10 @@ def _from_own(args: argparse.Namespace, to: str | None) -> int:
             args.src, args.size, args.skip_bad, args.alignment, print
         )
     written = Counted(played)
-    record = {"task": Path(args.src).stem}
-    if to == "lerobot":
+    facts = own.facts(args.src)
+    if to == "lerobot" and "fps" not in facts:
         print(f"nobody says the frames per second: {lerobot_writing.FPS} are written")
-    _WRITERS.get(to, write_played)(Path(args.dst), iter(written), record)
+    _WRITERS.get(to, write_played)(Path(args.dst), iter(written), facts)
     return written.count
 
 

@@ -20,7 +20,7 @@ from vd4rl_loader.files.untrusted import NpzFile, Stored, refuse_size
 from vd4rl_loader.files.validation import BadFileError, Field, layout_problems, refuse
 from vd4rl_loader.foreign.reading import Found, Holdings, Notes, Wanted, finished
 
-_NAME = re.compile(r"(\d{8}T\d{6}F\d{6})-(\w{22})-(\w{22})-(\d+)\.npz")
+_NAME = re.compile(r"(\d{8}T\d{6}F\d+)-(\w+)-(\w+)-(\d+)\.npz")
 _FIELDS = {
     "action": Field("a number type", ("L", "A")),
     "reward": Field("a number type", ("L",)),

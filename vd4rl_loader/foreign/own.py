@@ -3,17 +3,57 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vd4rl_loader.files import formats
 from vd4rl_loader.files.layout import find_source
-from vd4rl_loader.files.validation import Findings
+from vd4rl_loader.files.untrusted import Hdf5File
+from vd4rl_loader.files.validation import BadFileError, Findings
 from vd4rl_loader.given_episodes import Played
 from vd4rl_loader.resize import resize_images
-from vd4rl_loader.states import open_states
+from vd4rl_loader.states import is_state_data, open_states
+
+
+def facts(path: str | Path) -> dict[str, Any]:
+    """What a dataset of this project says of its data: "task", "fps", "action_names".
+
+    Args:
+      path: as `image_episodes` or `state_episodes` takes it.
+
+    Raises:
+      DataError: there is no such dataset.
+    """
+    if is_state_data(path):
+        told = _provenance(Path(path))
+        task = told.get("task") or Path(path).stem
+    else:
+        source = find_source(path, None, None, 64)
+        told, task = source.record, source.task or source.folder.resolve().name
+    known = told.get("source") if isinstance(told.get("source"), dict) else {}
+    fps, names = known.get("fps"), known.get("action_names")
+    found: dict[str, Any] = {"task": str(task)}
+    if isinstance(fps, int | float) and fps > 0:
+        found["fps"] = fps
+    if isinstance(names, list):
+        found["action_names"] = [str(name) for name in names]
+    return found
+
+
+def _provenance(path: Path) -> dict[str, Any]:
+    """What `write_dataset` has kept in a file of state vectors."""
+    if path.suffix != ".hdf5" or not path.is_file():
+        return {}
+    try:
+        with Hdf5File.opened(path) as file:
+            told = json.loads(file.group("metadata").attribute("provenance"))
+    except (BadFileError, ValueError, TypeError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def image_episodes(

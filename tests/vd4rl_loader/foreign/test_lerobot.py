@@ -314,6 +314,18 @@ def test_there_and_back(tmp_path, kind, capsys):
         np.testing.assert_array_equal(getattr(one, key), getattr(other, key))
 
 
+@pytest.mark.parametrize("to", ["b", "b.hdf5"])
+def test_frames_per_second_and_names_go_along(tmp_path, to, capsys):
+    brought(write_with_pictures(tmp_path / "a"), tmp_path / to)
+    capsys.readouterr()
+    command = ["convert", str(tmp_path / to), str(tmp_path / "c"), "--to", "lerobot"]
+    assert main(command) == 0
+    assert "nobody says" not in capsys.readouterr().out
+    info = json.loads((tmp_path / "c/meta/info.json").read_text())
+    assert info["fps"] == FPS
+    assert info["features"]["action"]["names"] == ["pan", "lift"]
+
+
 def test_what_lerobot_reads(tmp_path):
     """Row t holds o_t, what was played in it, and what came of it."""
     states = np.arange(5.0)[:, None]
