@@ -122,7 +122,7 @@ class OwnEnv:
     """A Gymnasium environment with actions in [-1, 1] and observations as dicts.
 
     The vector is float32 [D]: all floats of the observation, of a Dict's sorted keys
-    one after the other. `success` is float32: 1 or 0 as `info` has it, or NaN.
+    one after the other. `is_success` is float32: 1 or 0 as `info` has it, or NaN.
 
     Attributes:
       action_size: number of action components A.
@@ -237,7 +237,7 @@ class OwnEnv:
         if not np.isfinite(vector).all():
             raise RuntimeError(f"env {self._name}: an observation is NaN or infinite")
         told = info.get("success", info.get("is_success", np.nan))
-        return {**entry, "success": np.float32(np.max(told))}
+        return {**entry, "is_success": np.float32(np.max(told))}
 
     def _image(self, seen: Any) -> np.ndarray | None:
         if self._shows_image:

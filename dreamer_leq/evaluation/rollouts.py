@@ -86,7 +86,8 @@ class EpisodeResults:
         rewards: of each recorded episode float64 [length + 1], 0 at the start.
         seconds: wall-clock time.
         failed: how many episodes ended because their physics ran away.
-        success: bool [N], where the environment says so in any step; None: it doesn't.
+        success: bool [N], whether `is_success` was set in any step; None where the
+            environment doesn't say.
     """
 
     returns: np.ndarray
@@ -175,7 +176,7 @@ def evaluate(
         returns[step.running] += gained[step.running]
         lengths[step.running] += 1
         failed |= step.obs.get("failed", False)
-        told = np.where(step.running, step.obs.get("success", np.nan), np.nan)
+        told = np.where(step.running, step.obs.get("is_success", np.nan), np.nan)
         success = np.fmax(success, told)  # which leaves NaN out
         recorder.add(step.obs, step.running)
         if on_step:

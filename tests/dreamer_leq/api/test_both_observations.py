@@ -58,6 +58,7 @@ def test_its_policy_is_scored_in_the_environment_in_the_sizes_of_the_data(run):
         assert env.step(action)["vector"].shape == (2,)
     scores = run.evaluate(episodes=2, workers=1)
     assert max(scores["lengths"]) <= 6 and 0 <= scores["success"] <= 1
+    assert np.isfinite(scores["mean"]) and scores["mean"] not in (0, scores["success"])
 
 
 def test_it_is_filmed(run):

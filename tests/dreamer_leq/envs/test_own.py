@@ -40,7 +40,7 @@ def test_a_time_limit_is_no_end_of_the_task():
     env.reset()
     entries = [env.step(np.float32([1])) for _ in range(2)]
     assert entries[-1]["is_terminal"] and entries[-1]["is_last"]
-    assert [e["success"] for e in entries] == [entries[0]["vector"][0] > 4, 1]
+    assert [e["is_success"] for e in entries] == [entries[0]["vector"][0] > 4, 1]
     with pytest.raises(RuntimeError, match="the episode is over"):
         env.step(np.float32([1]))
 
