@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from vd4rl_loader.collection.gymnasium import collect_gymnasium
 from vd4rl_loader.collection.levels import LEVELS
+from vd4rl_loader.collection.ogbench import collect_ogbench
 from vd4rl_loader.collection.pixels import collect
 from vd4rl_loader.collection.pointmaze import collect_pointmaze
 from vd4rl_loader.errors import DataError
@@ -49,6 +50,12 @@ SUITES = {
     "pointmaze": _Suite(
         _collect_maze, ("task", "out"), {"steps": 200_000, "seed": 0}, ("noise",)
     ),
+    "ogbench": _Suite(
+        collect_ogbench,
+        ("task", "out"),
+        {"episodes": 100, "seed": 0},
+        ("workers",),
+    ),
 }
 
 
@@ -61,9 +68,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="dm_control",
         help=f"one of {', '.join(SUITES)} (default: dm_control)",
     )
-    add("--task", required=True, help="walker_walk, Hopper-v4, ..., or a maze: large")
+    add(
+        "--task",
+        required=True,
+        help="walker_walk, Hopper-v4, ..., a maze: large, or OGBench's: cube-single",
+    )
     add("--level", help=f"one of {', '.join(LEVELS)}; mazes have none")
-    add("--episodes", type=int, help="dm_control: episodes of the dataset (100)")
+    add(
+        "--episodes",
+        type=int,
+        help="dm_control, ogbench: episodes of the dataset (100)",
+    )
     add("--steps", type=int, help="gymnasium, pointmaze: its transitions (200000)")
     add("--seed", type=int, help="seed of initial states and actions (0)")
     about = "dm_control: the dataset's root; others: the file"

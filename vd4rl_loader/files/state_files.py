@@ -1,6 +1,6 @@
-"""Writes datasets of state vectors in D4RL's HDF5 layout and NeoRL's npz layout.
+"""Writes datasets of state vectors in D4RL's HDF5, NeoRL's and OGBench's npz layout.
 
-Both get a record of how they were made, as JSON, where those formats' readers do not
+All get a record of how they were made, as JSON, where those formats' readers do not
 stumble over it: an attribute `provenance` of the HDF5 group `metadata`, the comment of
 the zip archive that an npz file is.
 """
@@ -19,7 +19,7 @@ from vd4rl_loader.errors import DataError
 from vd4rl_loader.files.episode_files import atomic, hdf5_file
 
 Transitions = Mapping[str, np.ndarray]  # [N, ...] by D4RL's names
-SUFFIXES = {"d4rl": ".hdf5", "neorl": ".npz"}
+SUFFIXES = {"d4rl": ".hdf5", "neorl": ".npz", "ogbench": ".npz"}
 
 
 def check_output(path: str | Path, layout: str) -> Path:
@@ -27,7 +27,7 @@ def check_output(path: str | Path, layout: str) -> Path:
 
     Args:
       path: the file; its folder is made.
-      layout: "d4rl" or "neorl".
+      layout: "d4rl", "neorl" or "ogbench".
 
     Raises:
       DataError: unknown layout, a suffix of another, or an existing file.
@@ -95,9 +95,28 @@ def write_neorl(path: Path, arrays: Transitions, record: Mapping[str, Any]) -> N
         "index": np.flatnonzero(arrays["terminals"] | arrays["timeouts"]) + 1,
     }
 
+    _write_npz(path, columns, record)
+
+
+def write_ogbench(path: Path, arrays: Transitions, record: Mapping[str, Any]) -> None:
+    """Writes rows in OGBench's layout, one more per episode than transitions.
+
+    Args:
+      path: the .npz file.
+      arrays: [N, ...] by OGBench's names: observations, actions, terminals, qpos, qvel,
+        button_states.
+      record: how they were made.
+
+    Raises:
+      DataError: the file cannot be written.
+    """
+    _write_npz(path, arrays, record)
+
+
+def _write_npz(path: Path, arrays: Transitions, record: Mapping[str, Any]) -> None:
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            np.savez_compressed(file, **columns)
+            np.savez_compressed(file, **arrays)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.comment = json.dumps(record).encode()
 
