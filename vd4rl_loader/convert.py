@@ -155,6 +155,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     others.add_argument("--image-key", help="which images, where there are several")
     others.add_argument(
+        "--vector-keys",
+        nargs="*",
+        metavar="KEY",
+        help="of which numbers vectors are made, alone or beside images; without any "
+        "KEY: none (default: of all that were observed, in the order of their names)",
+    )
+    others.add_argument(
         "--crop",
         action="store_true",
         help="take the middle of images, to make a square",
@@ -183,8 +190,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _from_own(args: argparse.Namespace, to: str | None) -> int:
     """From this project's formats into each other, or into another project's."""
-    for name in ("image_key", "crop", "reward", "end_is_terminal"):
-        if getattr(args, name):
+    for name in ("image_key", "vector_keys", "crop", "reward", "end_is_terminal"):
+        if getattr(args, name) not in (None, False):
             raise DataError(
                 f"--{name.replace('_', '-')}: is for data of other projects, but "
                 f"{args.src} does not look like {', '.join(TITLES.values())}"

@@ -49,6 +49,11 @@ class Played(NamedTuple):
     terminal: bool
     vector: np.ndarray | None = None
 
+    def observations(self) -> dict[str, np.ndarray]:
+        """ "image", "vector", or both."""
+        beside = {} if self.vector is None else {"vector": self.vector}
+        return {self.kind: self.observation, **beside}
+
 
 class _Given(NamedTuple):
     """An episode in arrays of the right kinds, as it was given; flags: [] or [T]."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ class Options:
 
     Attributes:
       image_key: which of several images.
+      vector_keys: what vectors are made of; None: all that there is.
       size: of the written images, in pixels; None: that of the source.
       crop: take the middle of images that are not square.
       reward, end_is_terminal: as in `Wanted`.
@@ -35,6 +36,7 @@ class Options:
     """
 
     image_key: str | None = None
+    vector_keys: Sequence[str] | None = None
     size: int | None = None
     crop: bool = False
     reward: str | None = None
@@ -90,20 +92,33 @@ def bring(
 def _wanted(
     holdings: Holdings, dst: Path, options: Options, notes: Notes, either: bool
 ) -> Wanted:
-    """Images for a folder, vectors for a file; where `either` goes, images if any."""
-    images, vectors = holdings.images(), holdings.vectors()
+    """Vectors for a file, images with the vectors beside them for a folder; where
+    `either` goes, images if there are any.
+    """
+    images = holdings.images()
+    vectors = _vectors(holdings.vectors(), options.vector_keys)
     file = dst.suffix == ".hdf5" if not either else not images
-    kind = "vector" if file else "image"
-    if kind == "vector" and not vectors:
-        refuse(["holds no state vectors: give a folder for its images"])
-    if kind == "image":
-        images = [_image(images, vectors, options.image_key)]
-        refuse_shape(*holdings.size(images[0]), options.crop)
+    if file and not vectors:
+        raise BadFileError("holds no state vectors: give a folder for its images")
+    image = None if file else _image(images, vectors, options.image_key)
+    if image:
+        refuse_shape(*holdings.size(image), options.crop)
     if not (holdings.rewards or options.reward):
         raise BadFileError(NO_REWARDS)
-    names = vectors if kind == "vector" else images
     fit = partial(prepared, size=options.size, crop=options.crop, notes=notes)
-    return Wanted(kind, names, options.reward, options.end_is_terminal, fit)
+    return Wanted(image, vectors, options.reward, options.end_is_terminal, fit)
+
+
+def _vectors(there: list[str], keys: Sequence[str] | None) -> list[str]:
+    if keys is None:
+        return there
+    if unknown := [key for key in keys if key not in there]:
+        held = shown(", ".join(there), 300) or "none"
+        raise BadFileError(
+            f"no vectors of that name: {', '.join(unknown)}: choose with "
+            f"--vector-keys, of {held}"
+        )
+    return list(keys)
 
 
 def _image(images: list[str], vectors: list[str], key: str | None) -> str:

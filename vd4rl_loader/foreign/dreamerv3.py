@@ -142,10 +142,7 @@ def _read(path: Path, wanted: Wanted) -> dict[str, np.ndarray]:
         refuse([problem for problem in problems if problem])
         refuse_size([stored[name] for name in names])
         arrays = file.read(names)
-    return {
-        "observed": wanted.observed(arrays),
-        **{name: arrays[name] for name in _FIELDS},
-    }
+    return {**wanted.observed(arrays), **{name: arrays[name] for name in _FIELDS}}
 
 
 def _row_problem(name: str, stored: Stored | None, rows: int) -> str | None:
@@ -172,4 +169,5 @@ def _episode(
 ) -> dict[str, Any]:
     rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     action, reward, ends = rows["action"][:-1], rows["reward"][1:], rows["is_terminal"]
-    return finished(wanted, notes, rows["observed"], action, reward, ends[1:], ends[1:])
+    seen = {name: array for name, array in rows.items() if name not in _FIELDS}
+    return finished(wanted, notes, seen, action, reward, ends[1:], ends[1:])

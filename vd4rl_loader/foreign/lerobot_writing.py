@@ -101,11 +101,14 @@ class _Tables:
 def _schema(episode: Played) -> Any:
     library = arrow()
     numbers = library.list_(library.float32(), episode.action.shape[1])
-    if episode.kind == "image":
-        seen = library.struct({"bytes": library.binary(), "path": library.string()})
-    else:
-        seen = library.list_(library.float32(), episode.observation.shape[1])
-    kinds = {_NAMES[episode.kind]: seen, "action": numbers}
+    picture = library.struct({"bytes": library.binary(), "path": library.string()})
+    kinds = {
+        _NAMES[kind]: picture
+        if kind == "image"
+        else library.list_(library.float32(), array.shape[1])
+        for kind, array in episode.observations().items()
+    }
+    kinds["action"] = numbers
     kinds |= dict.fromkeys(_FLOATS, library.float32())
     kinds |= dict.fromkeys(_FLAGS, library.bool_())
     return library.schema(kinds | dict.fromkeys(_NUMBERED, library.int64()))
@@ -115,12 +118,14 @@ def _columns(episode: Played, begin: int, number: int, fps: float) -> dict[str, 
     rows = len(episode.observation)
     step = np.arange(rows)
     last = step == rows - 2  # the last row that has an action
-    if episode.kind == "image":
-        seen = [{"bytes": _png(i), "path": None} for i in episode.observation]
-    else:
-        seen = list(episode.observation)
+    seen = {
+        _NAMES[kind]: [{"bytes": _png(i), "path": None} for i in array]
+        if kind == "image"
+        else list(array)
+        for kind, array in episode.observations().items()
+    }
     return {
-        _NAMES[episode.kind]: seen,
+        **seen,
         "action": list(np.pad(episode.action, ((0, 1), (0, 0)))),
         "next.reward": np.pad(episode.reward, (0, 1)).astype(np.float32),
         "next.done": last & episode.terminal,
@@ -169,13 +174,17 @@ def _info(
     first: Played, places: list[dict], record: Mapping, fps: float
 ) -> dict[str, Any]:
     names = record.get("action_names")
-    seen = {"dtype": "float32", "shape": list(first.observation.shape[1:])}
-    if first.kind == "image":
-        channels = ["height", "width", "channels"]
-        seen = {**seen, "dtype": "image", "names": channels}
+    seen = {
+        _NAMES[kind]: {
+            "dtype": "image" if kind == "image" else "float32",
+            "shape": list(array.shape[1:]),
+            "names": ["height", "width", "channels"] if kind == "image" else None,
+        }
+        for kind, array in first.observations().items()
+    }
     scalar = {"shape": [1], "names": None}
     features = {
-        _NAMES[first.kind]: {"names": None, **seen},
+        **seen,
         "action": {
             "dtype": "float32",
             "shape": list(first.action.shape[1:]),

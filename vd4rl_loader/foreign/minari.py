@@ -76,7 +76,7 @@ def episodes(path: Path, wanted: Wanted, notes: Notes) -> Found:
     """Every episode."""
     dataset = _load(path)
     for number, episode in _episodes(dataset):
-        notes[_JPEG] += wanted.kind == "image" and dataset.storage.jpeg_encoding
+        notes[_JPEG] += bool(wanted.image) and dataset.storage.jpeg_encoding
         yield f"episode {number}", partial(_episode, episode, wanted, notes)
 
 
@@ -128,17 +128,21 @@ def _libraries() -> Any:
 
 
 def _space(spaces: Any, episode: Played) -> Space:
-    shape = episode.observation.shape[1:]
-    if episode.kind == "image":
-        return spaces.Box(0, 255, shape, np.uint8)
-    return spaces.Box(-np.inf, np.inf, shape, np.float32)
+    found = {
+        name: spaces.Box(0, 255, array.shape[1:], np.uint8)
+        if name == "image"
+        else spaces.Box(-np.inf, np.inf, array.shape[1:], np.float32)
+        for name, array in episode.observations().items()
+    }
+    return spaces.Dict(found) if len(found) > 1 else found[episode.kind]
 
 
 def _buffers(minari: Any, played: Iterable[Played]) -> Iterator[Any]:
     for episode in played:
+        seen = episode.observations()
         last = np.arange(len(episode.action)) == len(episode.action) - 1
         yield minari.data_collector.EpisodeBuffer(
-            observations=episode.observation,
+            observations=seen if len(seen) > 1 else episode.observation,
             actions=episode.action,
             rewards=episode.reward,
             terminations=last & episode.terminal,
@@ -221,10 +225,11 @@ def _episode(episode: EpisodeData, wanted: Wanted, notes: Notes) -> dict[str, An
     refuse([f"observations: {name}: missing" for name in missing])
     action, reward = np.asarray(episode.actions), np.asarray(episode.rewards)
     terminal, seen = np.asarray(episode.terminations, bool), wanted.observed(arrays)
-    if len(seen) != len(action) + 1 or len(reward) != len(action):
+    rows = sorted({len(array) for array in seen.values()})
+    if rows != [len(action) + 1] or len(reward) != len(action):
         refuse(
             [
-                f"observations: {len(seen):,} rows, actions: {len(action):,}, rewards: "
+                f"observations: {rows[0]:,} rows, actions: {len(action):,}, rewards: "
                 f"{len(reward):,}"
             ]
         )

@@ -79,7 +79,12 @@ def image_episodes(
     for episode in formats.read_episodes(source, 2, findings):
         image = resize_images(episode.image, size or episode.image.shape[1])
         yield Played(
-            "image", image, episode.action[1:], episode.reward[1:], episode.terminal
+            "image",
+            image,
+            episode.action[1:],
+            episode.reward[1:],
+            episode.terminal,
+            episode.vector,
         )
     formats.refuse_bad(source, findings, skip_bad)
     for note in findings.notes:

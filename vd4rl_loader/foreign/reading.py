@@ -70,32 +70,36 @@ class Wanted:
     """What the user wants of a source.
 
     Attributes:
-      kind: "image" or "vector".
-      names: of the observations: one of images, those that a vector is made of.
+      image: name of the images; None: none.
+      vectors: names of what a vector is made of, which may stand beside images.
       reward: what stands in for the source's rewards: "last" is 1 for the last action
         of an episode, "success" 1 where the source says so, "zero" 0; None: nothing.
       end_is_terminal: the task ended wherever an episode does.
       fit: what images [T, H, W, 3] are written as; readers of large ones use it early.
     """
 
-    kind: str
-    names: Sequence[str]
+    image: str | None
+    vectors: Sequence[str]
     reward: str | None = None
     end_is_terminal: bool = False
     fit: Callable[[np.ndarray], np.ndarray] = np.asarray
 
-    def observed(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The image, or the vectors side by side."""
-        if self.kind == "image":
-            return arrays[self.names[0]]
-        columns = [arrays[name].reshape(len(arrays[name]), -1) for name in self.names]
-        return np.concatenate(columns, axis=1)
+    @property
+    def names(self) -> list[str]:
+        """Names of all observations."""
+        return [*([self.image] if self.image else []), *self.vectors]
+
+    def observed(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The images, and the vectors side by side: "image", "vector", or both."""
+        seen = {"image": arrays[self.image]} if self.image else {}
+        columns = [arrays[name].reshape(len(arrays[name]), -1) for name in self.vectors]
+        return seen | ({"vector": np.concatenate(columns, axis=1)} if columns else {})
 
 
 def finished(
     wanted: Wanted,
     notes: Notes,
-    observed: np.ndarray,
+    observed: dict[str, np.ndarray],
     action: np.ndarray,
     reward: np.ndarray | None,
     success: np.ndarray,
@@ -111,7 +115,7 @@ def finished(
     Args:
       wanted: rewards and ends.
       notes: receives what was left out or repeated.
-      observed: [N, ...] or [N + 1, ...].
+      observed: as from `Wanted.observed`, [N, ...] or [N + 1, ...].
       action: [N, A], row t played in observation t.
       reward: [N], what came of it; None where the source has none.
       success: bool [N], it led to success.
@@ -123,21 +127,25 @@ def finished(
     reward = _rewards(wanted.reward, reward, success)
     if terminal.any():
         last = int(terminal.argmax())
-        notes[_AFTER] += max(0, len(observed) - last - 2)
+        notes[_AFTER] += max(0, _rows(observed) - last - 2)
         action, reward = action[: last + 1], reward[: last + 1]
-        observed = observed[: last + 2]
-    if len(observed) == len(action):
+        observed = {name: array[: last + 2] for name, array in observed.items()}
+    if _rows(observed) == len(action):
         if terminal.any() or done or reward[-1:].any():
             notes[_REPEATED] += 1
-            observed = np.concatenate([observed, observed[-1:]])
+            observed = {n: np.append(a, a[-1:], axis=0) for n, a in observed.items()}
         else:
             action, reward = action[:-1], reward[:-1]
     return {
-        wanted.kind: observed,
+        **observed,
         "action": action,
         "reward": reward,
         "terminated": bool(terminal.any()),
     }
+
+
+def _rows(observed: dict[str, np.ndarray]) -> int:
+    return len(next(iter(observed.values())))
 
 
 def _rewards(

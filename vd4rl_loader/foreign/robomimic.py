@@ -94,11 +94,11 @@ def _demonstration(
     table = _columns(demo)
     seen = _observed(_observations(demo), wanted)
     action, done = table["actions"], table["dones"] != 0
-    if len(seen) != len(action):
-        refuse([f"obs: {len(seen):,} rows where actions has {len(action):,}"])
+    for rows in {len(array) for array in seen.values()} - {len(action)}:
+        refuse([f"obs: {rows:,} rows where actions has {len(action):,}"])
     if demo.has("next_obs"):
         following = _observed(demo.group("next_obs"), wanted)
-        seen = np.concatenate([seen, following[-1:]])
+        seen = {n: np.append(a, following[n][-1:], axis=0) for n, a in seen.items()}
     reward = table.get("rewards")
     success = _successes(done, reward)
     return finished(wanted, notes, seen, action, reward, success, success)
@@ -126,7 +126,7 @@ def _columns(demo: Hdf5File) -> dict[str, np.ndarray]:
     return table
 
 
-def _observed(group: Hdf5File, wanted: Wanted) -> np.ndarray:
+def _observed(group: Hdf5File, wanted: Wanted) -> dict[str, np.ndarray]:
     stored = group.declared(wanted.names)
     missing = [name for name in wanted.names if name not in stored]
     refuse([f"{name}: missing from its observations" for name in missing])

@@ -280,15 +280,18 @@ def test_what_is_refused(tmp_path, capsys):
     assert "is not a file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["image", "vector"])
-def test_there_and_back(tmp_path, kind, capsys):
+@pytest.mark.parametrize("kinds", [["image"], ["vector"], ["image", "vector"]])
+def test_there_and_back(tmp_path, kinds, capsys):
     rng = np.random.default_rng(0)
-    shape = {"image": (32, 32, 3), "vector": (4,)}[kind]
+    kind, shapes = kinds[0], {"image": (32, 32, 3), "vector": (4,)}
     episodes = [
         {
-            kind: rng.integers(0, 256, (length + 1, *shape)).astype(
-                np.uint8 if kind == "image" else np.float32
-            ),
+            **{
+                name: rng.integers(0, 256, (length + 1, *shapes[name])).astype(
+                    np.uint8 if name == "image" else np.float32
+                )
+                for name in kinds
+            },
             "action": rng.uniform(-1, 1, (length, 2)).astype(np.float32),
             "reward": rng.normal(size=length).astype(np.float32),
             "terminated": end,
@@ -310,7 +313,7 @@ def test_there_and_back(tmp_path, kind, capsys):
     )
     assert one.offsets.tolist() == other.offsets.tolist() == [0, 5, 12, 14]
     assert np.flatnonzero(other.is_terminal).tolist() == [11]
-    for key in (kind, "action", "reward"):
+    for key in (*kinds, "action", "reward"):
         np.testing.assert_array_equal(getattr(one, key), getattr(other, key))
 
 

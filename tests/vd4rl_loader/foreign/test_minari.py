@@ -130,7 +130,8 @@ def test_what_is_no_dataset(tmp_path, capsys):
     assert "minari download no/such-v0" in capsys.readouterr().err
 
 
-def test_images_to_minari_and_back(tmp_path, capsys):
+@pytest.mark.parametrize("beside", [False, True])
+def test_images_to_minari_and_back(tmp_path, beside, capsys):
     rng = np.random.default_rng(0)
     episodes = [
         {
@@ -138,6 +139,7 @@ def test_images_to_minari_and_back(tmp_path, capsys):
             "action": rng.uniform(-1, 1, (4, 2)).astype(np.float32),
             "reward": rng.normal(size=4).astype(np.float32),
             "terminated": end,
+            **({"vector": rng.normal(size=(5, 3)).astype("f4")} if beside else {}),
         }
         for end in (False, True)
     ]
@@ -146,7 +148,8 @@ def test_images_to_minari_and_back(tmp_path, capsys):
     assert main(command) == 0
     made = minari.load_dataset("my/images-v0")
     first, second = made.iterate_episodes()
-    np.testing.assert_array_equal(first.observations, episodes[0]["image"])
+    seen = first.observations["image"] if beside else first.observations
+    np.testing.assert_array_equal(seen, episodes[0]["image"])
     np.testing.assert_array_equal(second.actions, episodes[1]["action"])
     assert second.terminations.tolist() == [False, False, False, True]
     assert first.truncations.tolist() == [False, False, False, True]

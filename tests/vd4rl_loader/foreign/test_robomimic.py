@@ -105,10 +105,27 @@ def test_images(tmp_path):
     assert data.image.shape == (12, 6, 6, 3)
     state = data.image[:, 0, 0, 0]
     assert state.tolist() == [0, 1, 2, 3, 10, 11, 12, 13, 14, 20, 21, 22]
+    np.testing.assert_allclose(data.vector[:, 0] * 20, state, atol=1e-5)
+    assert data.vector.shape == (12, 3)
     known = state[~data.is_last] + data.action[~data.is_first, 0]
     np.testing.assert_allclose(data.reward[~data.is_first], known, atol=1e-5)
     record = json.loads((tmp_path / "b/dataset.json").read_text())
     assert record["source"] == {"format": "robomimic", "environment": "Lift"}
+
+
+@pytest.mark.parametrize("keys", [[], ["object"]])
+def test_vector_keys(tmp_path, keys, capsys):
+    path = write(tmp_path / "a.hdf5", scale=0.01)
+    command = ["--crop", "--vector-keys"]
+    data = brought(path, tmp_path / "b", *command, *keys)
+    assert (data.vector is None) == (not keys)
+    if keys:
+        assert data.vector.shape == (12, 2)
+    assert main(["convert", str(path), str(tmp_path / "c"), *command, "hand"]) == 2
+    said = capsys.readouterr().err
+    assert (
+        "no vectors of that name: hand: choose with --vector-keys, of a_place" in said
+    )
 
 
 def test_success_is_an_end_and_the_end_of_a_demonstration_is_not(tmp_path):
