@@ -59,7 +59,8 @@ def scripted(seen, rng):
 def main(episodes=60):
     """Write pendulum.hdf5, half of it random actions."""
     rng, walks = np.random.default_rng(0), []
-    with dl.make_env("examples.own_environment:make", seed=0) as env:
+    dl.register_env("pendulum", make)
+    with dl.make_env("pendulum", seed=0) as env:
         for number in range(episodes):
             walk = [env.reset() | {"action": np.zeros(env.action_size)}]
             while not walk[-1]["is_last"]:

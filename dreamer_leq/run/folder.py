@@ -327,12 +327,14 @@ class RunFolder:
 
     def _scored(self, facts: DataFacts) -> DataFacts:
         """With the environment that it was trained for, or `env`. What others shared
-        names none: nothing is imported because they said so.
+        names none: nothing is imported because they said so; and from the run's own
+        folder, which may be theirs, never.
         """
         if self.env:
             return facts.scored_in(self.env, facts.environment.get("time_limit", 0))
         name = facts.environment.get("make", "")
-        theirs = self.fetched or shared.is_shared(self.path)
+        inside = Path.cwd().is_relative_to(self.path.resolve())
+        theirs = self.fetched or shared.is_shared(self.path) or inside
         if theirs and name and not is_registered(str(name)):
             hidden = {"make": "", "named": str(name)}
             return replace(facts, environment=facts.environment | hidden)

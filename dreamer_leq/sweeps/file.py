@@ -185,10 +185,12 @@ class _Reader:
 
     def _tasks(self) -> dict[str, Part]:
         found, nodes = {}, self._named("tasks")
+        everybodys = self.tree.get("flags")
         for name, node in nodes.items():
-            if not tasks.is_task(name):
-                raise self.refusal(nodes, name, f"tasks: is not {tasks.WORDS}")
             node = {"data": node} if isinstance(node, str) else node
+            own = any("env" in x for x in (node, everybodys) if isinstance(x, Mapping))
+            if not (tasks.is_name(name) if own else tasks.is_task(name)):
+                raise self.refusal(nodes, name, f"tasks: is not {tasks.WORDS}")
             found[str(name)] = self._part({name: node}, name, outer=nodes)
         return found
 

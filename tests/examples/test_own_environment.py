@@ -62,6 +62,12 @@ def test_a_shared_run_imports_nothing_by_itself(place):
         assert env.reset()["vector"].shape == (3,)
 
 
+def test_nothing_is_imported_from_a_runs_own_folder(place, monkeypatch):
+    monkeypatch.chdir(place.path / "run")
+    with pytest.raises(dl.DataError, match="nothing is imported"):
+        dl.load_run(place.path / "run").make_env(seed=0)
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

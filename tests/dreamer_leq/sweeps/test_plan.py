@@ -195,3 +195,12 @@ def test_the_sweeps_that_are_shipped_can_be_planned():
         told = read(file)
         first = dict([next(iter(told.tasks.items()))])  # the others take long
         assert plan(replace(told, tasks=first)) and told.name == file.stem
+
+
+def test_a_task_of_ones_own_has_an_environment(jobs_of):
+    own = '  swing: {env: "garden.line:make", data: swing.hdf5}\n'
+    table = TABLE.replace("tasks:\n", f"tasks:\n{own}", 1)
+    configs = [job.config for job in jobs_of(table).values()]
+    swings = [c for c in configs if c.task == "swing"]
+    assert swings and {c.env for c in swings} == {"garden.line:make"}
+    assert {c.env for c in configs if c.task != "swing"} == {""}
