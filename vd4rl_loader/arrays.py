@@ -25,7 +25,8 @@ _ENTRY_ARRAYS = {
     "is_last": (np.bool_, 1),
     "is_terminal": (np.bool_, 1),
 }
-_VECTOR = {"vector": (np.float32, 2)}  # of data that have it beside their images
+# Those of some data: a vector beside each image; the rewards of several tasks.
+_SOME_ARRAYS = {"vector": (np.float32, 2), "task_rewards": (np.float32, 2)}
 
 
 def write_arrays(
@@ -81,12 +82,14 @@ def _write_arrays(
 
 
 def _entries(episode: Episode, image_size: int) -> dict[str, np.ndarray]:
+    tasks = episode.task_rewards
     return {
         "image": resize_images(episode.image, image_size),
         **({} if episode.vector is None else {"vector": episode.vector}),
         "action": episode.action,
         "reward": episode.reward.astype(np.float32),
         **episode.flags(),
+        **({} if tasks is None else {"task_rewards": tasks}),
     }
 
 
@@ -101,14 +104,14 @@ def open_arrays(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | 
     """Maps the arrays without reading them.
 
     Returns:
-      The arrays of `_ENTRY_ARRAYS`, `vector` where there is, and `offsets`; and the
-      summary. None if the folder is missing or not whole.
+      The arrays of `_ENTRY_ARRAYS`, those of `_SOME_ARRAYS` that there are, and
+      `offsets`; and the summary. None if the folder is missing or not whole.
     """
     try:
         summary = read_json(folder / "summary.json")
         offsets = np.array(_mapped(folder, "offsets", np.int64, 1))
-        kinds = _ENTRY_ARRAYS
-        kinds = kinds | (_VECTOR if (folder / "vector.npy").exists() else {})
+        some = [name for name in _SOME_ARRAYS if (folder / f"{name}.npy").exists()]
+        kinds = _ENTRY_ARRAYS | {name: _SOME_ARRAYS[name] for name in some}
         arrays = {name: _mapped(folder, name, *kind) for name, kind in kinds.items()}
         whole = _is_whole(arrays, offsets, summary)
     except (*DAMAGE, MemoryError):

@@ -28,12 +28,12 @@ class DatasetSpec:
     """Facts about a dataset of images.
 
     Attributes:
-      task: dm_control task, such as "walker_walk", if known.
-      level: such as "medium_expert", if known.
+      task: dm_control task, such as "walker_walk", if known; or OGBench's environment.
+      level: such as "medium_expert", if known; or the kind of OGBench's data.
       image_size: height and width of `Dataset.image`, in pixels.
       action_size: numbers in an action, each in [-1, 1].
       alignment: "arrival": entry t holds the action that led to image t.
-      render: how the source's images were rendered.
+      render: how the source's images were rendered; None: by the environment itself.
       action_repeat: control steps per action.
       source_image_size: height and width of the images in the files, in pixels.
       guessed: which of `action_repeat` and `render` no `dataset.json` says.
@@ -45,7 +45,7 @@ class DatasetSpec:
     image_size: int
     action_size: int
     alignment: str
-    render: RenderStyle
+    render: RenderStyle | None
     action_repeat: int
     source_image_size: int
     guessed: tuple[str, ...] = ()
@@ -115,12 +115,14 @@ def open_dataset(
     alignment: str = "auto",
     own: bool = False,
 ) -> Dataset:
-    """Opens a V-D4RL dataset, by its cache if the files have not changed.
+    """Opens a V-D4RL dataset, or OGBench's images, by its cache if the files have not
+    changed.
 
     Args:
       path: the root of datasets (then `task` and `level` choose one), a level's folder,
         its `64px` or `84px` folder, or one .npz or .hdf5 file.
-      task: such as "walker_walk".
+      task: such as "walker_walk"; or of OGBench's single tasks the one whose rewards
+        are meant, such as "visual-cube-single-play-singletask-task1-v0".
       level: such as "medium_expert", or "expert/easy" in `distracting`.
       image_size: size of the images in memory; others are resized, in pixels.
       min_length: fewest entries of an episode (the batch length).
@@ -150,7 +152,10 @@ def open_dataset(
         log=log,
     )
     _refuse_short(source, mapped["offsets"], summary["origins"], min_length)
-    dataset, notes = _assembled(source, mapped, summary, own)
+    if source.ogbench:
+        dataset, notes = _of_single_task(source, mapped, summary)
+    else:
+        dataset, notes = _assembled(source, mapped, summary, own)
     for note in notes:
         log(note)
     return dataset
@@ -252,4 +257,33 @@ def _assembled(
     ]
     arrays = {**mapped, "is_terminal": terminals[0]}
     source_bytes = sum(file.stat().st_size for file in source.files)
+    return Dataset(**arrays, spec=spec, source_bytes=source_bytes), notes
+
+
+def _of_single_task(
+    source: Source, mapped: dict[str, np.ndarray], summary: dict[str, Any]
+) -> tuple[Dataset, list[str]]:
+    """The dataset with the rewards of one of the tasks that its file serves."""
+    single, mapped = source.ogbench, dict(mapped)
+    reward = np.array(mapped.pop("task_rewards")[:, single.number - 1])
+    reached = (reward == 0) & ~mapped["is_first"]
+    reward[mapped["is_first"]] = 0
+    spec = DatasetSpec(
+        task=source.task,
+        level=source.level,
+        image_size=mapped["image"].shape[1],
+        action_size=mapped["action"].shape[1],
+        alignment="arrival",
+        render=None,
+        action_repeat=1,
+        source_image_size=summary["source_image_size"],
+    )
+    notes = [
+        *summary["notes"],
+        f"rewards of {single.name}, by the state that an action leads to (as OGBench "
+        f"before 1.2.0): {np.count_nonzero(reached):,} of {len(reward):,} entries at "
+        "the goal",
+    ]
+    arrays = {**mapped, "reward": reward, "is_terminal": reached}
+    source_bytes = source.files[0].stat().st_size
     return Dataset(**arrays, spec=spec, source_bytes=source_bytes), notes

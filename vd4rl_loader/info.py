@@ -117,9 +117,11 @@ def _rows(dataset: Dataset | StateDataset) -> dict[str, str]:
 def _pixel_rows(dataset: Dataset) -> dict[str, str]:
     spec = dataset.spec
     size, read_as = spec.source_image_size, spec.image_size
+    images = f"{size}×{size}" + ("" if size == read_as else f", read as {read_as}")
+    if spec.render is None:
+        return {"images": images, "rendered": "by OGBench's environment"}
     return {
-        "images": f"{size}×{size}"
-        + ("" if size == read_as else f", read as {read_as}"),
+        "images": images,
         **({"vectors": f"{spec.vector_size} numbers"} if spec.vector_size else {}),
         "rendered": _describe(spec.render) + _guess(spec, "render"),
         "action repeat": f"{spec.action_repeat} control steps per action"

@@ -153,7 +153,7 @@ def _names(visual: bool) -> str:
 
 # Single tasks that are observed as states, and as images.
 STATES = rf"{_names(False)}-singletask(?:-task[1-{TASKS}])?(?:-v0)?"
-_IMAGES = rf"{_names(True)}-singletask(?:-task[1-{TASKS}])?(?:-v0)?"
+IMAGES = rf"{_names(True)}-singletask(?:-task[1-{TASKS}])?(?:-v0)?"
 _FILE = re.compile(rf"({_names(False)}|{_names(True)})-v0(?:-val)?(?: ?\(\d+\))?\.npz")
 
 
@@ -291,7 +291,7 @@ def find_task(name: str | None) -> SingleTask | None:
     """The single task of a name, if it is one's; without a number the default one."""
     if name is None:
         return None
-    for pattern, visual in ((STATES, False), (_IMAGES, True)):
+    for pattern, visual in ((STATES, False), (IMAGES, True)):
         if re.fullmatch(pattern, name):
             front, _, back = name.partition("-singletask")
             return _task(front, visual, re.search(r"task(\d)", back))
@@ -316,11 +316,13 @@ def datasets(visual: bool = False) -> list[str]:
 
 
 def environments() -> list[str]:
-    """The names of all environments that are observed as states."""
+    """The names of the environments of all single tasks, of states and of images."""
     return [
-        SingleTask(family, kinds[0], number).environment
+        SingleTask(family, kinds[0], number, visual).environment
+        for visual in (False, True)
         for family, kinds in FAMILIES.items()
         for number in range(1, TASKS + 1)
+        if not visual or family.partition("-")[0] in _WITH_IMAGES
     ]
 
 

@@ -52,7 +52,9 @@ def open_dataset(
         return open_states(path, task, skip_bad, log)
     return vd4rl_loader.open_dataset(
         path,
-        about and about.environment["task"],
+        task
+        if about and about.suite == "ogbench"
+        else about and about.environment["task"],
         about and about.level,
         image_size=image_size,
         min_length=2,  # a transition: to look at, not to train on

@@ -105,6 +105,6 @@ def make_env(task: str, seed: int, *, image: bool = False) -> Environment:
         return Environment({"suite": "own", "make": task}, seed, image)
     about = parse_task(task)
     description = dict(about.environment)
-    if about.pixels:
+    if about.suite == "dm_control":
         description["render"] = RenderStyle.named("vd4rl").to_json()
     return Environment(description, seed, image)

@@ -60,7 +60,7 @@ _PATTERNS = {
     r"(?:-(play|diverse))?(?:-v[02])?",
     "neorl": r"(Hopper|Walker2d|HalfCheetah)(?:-v3)?-(low|medium|high)",
     "pointmaze": r"pointmaze-(umaze|medium|large|ultra)()",
-    "ogbench": rf"({ogbench_tasks.STATES})",
+    "ogbench": rf"({ogbench_tasks.STATES}|{ogbench_tasks.IMAGES})",
     "dm_control": r"([a-z0-9]+(?:_[a-z0-9]+)+)-([a-z0-9_]+)",
 }
 
@@ -84,7 +84,7 @@ class Task:
     goal: tuple[float, float] | None = None
     radius: float | None = None
     sizes: tuple[int, int] | None = None  # of state and action, where they are known
-    images: bool = False  # of an own task, whether it is seen as images
+    images: bool = False  # of an own task or OGBench's, whether it is seen as images
 
     @property
     def pixels(self) -> bool:
@@ -193,9 +193,8 @@ def _pointmaze(maze: str, level: str) -> Task:
 def _ogbench(name: str) -> Task:
     task = ogbench_tasks.find_task(name)
     about = {"suite": "ogbench", "task": task.environment}
-    return Task(
-        "ogbench", task.kind, about, (0.0, 1.0), rule="learned", sizes=task.sizes
-    )
+    seen = {"images": True} if task.visual else {"sizes": task.sizes}
+    return Task("ogbench", task.kind, about, (0.0, 1.0), rule="learned", **seen)
 
 
 _MAKERS = {

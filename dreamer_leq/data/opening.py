@@ -43,10 +43,11 @@ def open_data(config: Config, log: Log) -> tuple[AnyDataset, str]:
         states = open_states(path, config.task, config.data.skip_bad, log, own)
         _refuse_equal_rewards(config, states, path)
         return states, str(path)
-    path = config.data.path or _collected(config, log)
+    ogbench = config.about.suite == "ogbench"
+    path = config.data.path or (_state_file if ogbench else _collected)(config, log)
     dataset = open_dataset(
         path,
-        None if own else config.about.environment["task"],
+        None if own else config.task if ogbench else config.about.environment["task"],
         None if own else config.about.level,
         image_size=config.data.image_size,
         min_length=config.latent.length if config.imagines else 2,

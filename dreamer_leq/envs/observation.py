@@ -8,7 +8,7 @@ Observation = dict[str, np.ndarray | np.generic]
 
 
 def make_observation(
-    vector: np.ndarray,
+    vector: np.ndarray | None,
     image: np.ndarray | None = None,
     *,
     reward: float = 0.0,
@@ -20,7 +20,7 @@ def make_observation(
     """An observation with the types that models and `VectorEnv` expect.
 
     Args:
-      vector: the state, [D] of any float type.
+      vector: the state, [D] of any float type; None leaves it out.
       image: uint8 [S, S, 3] of an environment that is filmed; None leaves it out.
       reward: what came with this state.
       first, last: whether the episode begins or ends here.
@@ -29,12 +29,13 @@ def make_observation(
         step; None leaves it out.
     """
     observation: Observation = {
-        "vector": np.asarray(vector, np.float32),
         "reward": np.float32(reward),
         "is_first": np.bool_(first),
         "is_last": np.bool_(last),
         "is_terminal": np.bool_(terminal),
     }
+    if vector is not None:
+        observation["vector"] = np.asarray(vector, np.float32)
     if success is not None:
         observation["success"] = np.float32(success)
     return observation if image is None else {**observation, "image": image}

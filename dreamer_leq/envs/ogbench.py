@@ -14,15 +14,19 @@ import numpy as np
 from dreamer_leq.envs import physics
 from dreamer_leq.envs.observation import Observation, make_observation
 from dreamer_leq.envs.picture import IMAGE_SIZE
+from vd4rl_loader.resize import resize_images
 from vd4rl_loader.simulators.ogbench import load_ogbench
 
 
 class OGBench:
-    """A single task; observations are dicts whose vector is float32 [D].
+    """A single task; observations are dicts whose vector is float32 [D], or whose image
+    is uint8 [S, S, 3] where the task is a visual one.
 
     Reward and ends are by the state in which an action is taken, as in the package from
     1.2.0 on: minus the number of conditions that are not met, so that 0 is success,
-    after which the episode ends. `success` is 1 with that last step, else 0.
+    after which the episode ends. `success` is 1 with that last step, else 0. Visual
+    ones count by the state that is reached, as the package did before, and their data
+    do here.
 
     Environments of a process share one simulation of their task, which may take
     hundreds of megabytes; each has its own state, and the package's dice (NumPy's
@@ -32,13 +36,16 @@ class OGBench:
       action_size: number of action components A.
     """
 
-    def __init__(self, task: str, seed: int, image: bool = False) -> None:
+    def __init__(
+        self, task: str, seed: int, image: bool = False, image_size: int = 64
+    ) -> None:
         """Makes the environment.
 
         Args:
           task: name of an environment, such as "cube-single-singletask-task1-v0".
           seed: seed of the initial states.
-          image: whether observations hold a picture.
+          image: whether observations hold a picture; visual ones always do.
+          image_size: S, of visual ones; the package's pictures are resized to it.
 
         Raises:
           DataError: the package ogbench is not installed.
@@ -48,7 +55,7 @@ class OGBench:
         self._dice = np.random.RandomState(seed).get_state()
         self._seed: int | None = seed  # until the first reset
         self._steps = self._simulation.limit  # over until reset
-        self._image = image
+        self._image, self._size = image, image_size
         self.action_size = self._simulation.env.action_space.shape[0]
 
     def reset(self) -> Observation:
@@ -115,11 +122,12 @@ class OGBench:
             self._fields, self._dice = dict(vars(env)), np.random.get_state()
             np.random.set_state(others)
 
-    def _observed(
-        self, vector: np.ndarray, success: bool, **others: Any
-    ) -> Observation:
+    def _observed(self, seen: np.ndarray, success: bool, **others: Any) -> Observation:
+        others["success"] = success
+        if self._simulation.visual:
+            return make_observation(None, resize_images(seen, self._size), **others)
         image = self._simulation.draw() if self._image else None
-        return make_observation(vector, image, success=success, **others)
+        return make_observation(seen, image, **others)
 
 
 class _Simulation:
@@ -128,17 +136,21 @@ class _Simulation:
     Attributes:
       env: without wrappers.
       limit: steps of an episode at most.
+      visual: whether it is observed as images, drawn as those of the data.
     """
 
     def __init__(self, task: str) -> None:
         gymnasium = load_ogbench()
-        made = gymnasium.make(task, disable_env_checker=True)
+        self.visual = task.startswith("visual-")
+        timing = {"success_timing": "post"} if self.visual else {}
+        made = gymnasium.make(task, disable_env_checker=True, **timing)
         self.limit = made.spec.max_episode_steps
         self.env = made.unwrapped
         if hasattr(self.env, "maze_map"):
             os.unlink(self.env.fullpath)  # the package leaves it behind
         self.env.reset(seed=0)  # builds the model
-        self.env.model.vis.quality.shadowsize = 0  # in software most of the time
+        if not self.visual:
+            self.env.model.vis.quality.shadowsize = 0  # in software most of the time
         self._renderer: Any = None
 
     def fields(self) -> dict[str, Any]:

@@ -32,7 +32,7 @@ _FIELDS = {
             *("image_size", "source_image_size", "named"),
         },
     ),
-    "ogbench": ({"task"}, set()),
+    "ogbench": ({"task"}, {"image_size"}),
 }
 _LARGEST = 1 << 31  # steps of an episode, numbers of a vector
 
@@ -50,7 +50,8 @@ def environment_factory(
         {"suite": "antmaze", "maze": "large"}; {"suite": "pointmaze", "maze": "medium"};
         {"suite": "own", "make": "module:function"} and, optional, other arguments of
         `own.OwnEnv`; "named" is what a shared run calls its environment;
-        {"suite": "ogbench", "task": "cube-single-singletask-task1-v0"}.
+        {"suite": "ogbench", "task": "cube-single-singletask-task1-v0"}, and of its
+        visual ones, optional, "image_size": 64.
       seed: seed of the environment's initial states and goals.
       image: whether state environments are filmed: their observations then hold
         "image", uint8 [192, 192, 3]. dm_control's always do, at the model's size.

@@ -48,6 +48,8 @@ class DataFacts:
         spec, environment = dataset.spec, dict(task.environment)
         if task.suite == "own":
             environment["source_image_size"] = task.pixels and spec.source_image_size
+        elif task.suite == "ogbench" and task.pixels:
+            environment["image_size"] = spec.image_size
         elif task.pixels:
             environment["task"] = spec.task or environment["task"]
             environment["render"] = spec.render.to_json()

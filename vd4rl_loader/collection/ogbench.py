@@ -20,7 +20,7 @@ import numpy as np
 from vd4rl_loader.collection.progress import progress_bar
 from vd4rl_loader.errors import DataError, require_at_least
 from vd4rl_loader.files.state_files import check_output, concatenate, write_ogbench
-from vd4rl_loader.ogbench_tasks import FAMILIES, find_task
+from vd4rl_loader.ogbench_tasks import FAMILIES, datasets, find_task
 from vd4rl_loader.simulators.ogbench import load_ogbench
 from vd4rl_loader.simulators.workers import EPISODE_LIMIT, Worker, close_all, exchange
 
@@ -73,7 +73,8 @@ def collect_ogbench(
 
     Args:
       task: a family, such as "cube-single" or "pointmaze-medium", with the kind of its
-        data or without: then "play" or "navigate". Or a single task's name.
+        data or without: then "play" or "navigate". Or a single task's name. With
+        "visual-" before it, observations are images.
       episodes: to record, each as long as the published ones.
       seed: of everything random.
       out: the .npz file; the validation file's name ends in -val.npz.
@@ -85,7 +86,7 @@ def collect_ogbench(
         or cannot be written.
       WorkerError: an episode could not be played; nothing is written.
     """
-    family, kind = _family(task)
+    family, kind, visual = _family(task)
     require_at_least(1, "episodes", episodes)
     require_at_least(0, "seed", seed)
     require_at_least(1, "workers", workers)
@@ -94,12 +95,12 @@ def collect_ogbench(
     load_ogbench()
     held = -(-episodes // VALIDATION)
     requests = [(0, i) for i in range(episodes)] + [(1, i) for i in range(held)]
-    player = _Player(family, kind, seed)
+    player = _Player(family, kind, seed, visual)
     with progress_bar(progress, "collecting episodes", len(requests)) as advance:
         played = _play_all(player, requests, workers, advance)
     record = {
         "suite": "ogbench",
-        "task": f"{family}-{kind}",
+        "task": f"{'visual-' if visual else ''}{family}-{kind}",
         "seed": seed,
         "policy": "uniform actions" if player.walks else "the package's oracle",
     }
@@ -109,23 +110,25 @@ def collect_ogbench(
     return path
 
 
-def _family(task: str) -> tuple[str, str]:
-    """The family and the kind of data that a name means.
+def _family(task: str) -> tuple[str, str, bool]:
+    """The family and the kind of data that a name means, and whether they are images.
 
     Raises:
       DataError: there are no such data.
     """
     if single := find_task(task):
-        return single.family, single.kind
-    name = task.removesuffix("-v0")
+        return single.family, single.kind, single.visual
+    name = task.removesuffix("-v0").removeprefix("visual-")
+    visual = task.startswith("visual-")
     if name in FAMILIES:
-        return name, FAMILIES[name][0]
-    family, _, kind = name.rpartition("-")
-    if kind in FAMILIES.get(family, ()):
-        return family, kind
+        name = f"{name}-{FAMILIES[name][0]}"
+    if f"{'visual-' if visual else ''}{name}-v0" in datasets(visual):
+        family, _, kind = name.rpartition("-")
+        return family, kind, visual
     raise DataError(
         f"task {task!r}: give a family of OGBench's, {', '.join(FAMILIES)}; and the "
-        "kind of data after it, such as cube-single-noisy or pointmaze-medium-stitch"
+        "kind of data after it, such as cube-single-noisy or pointmaze-medium-stitch; "
+        "with visual- before all but the point's and the soccer's for images"
     )
 
 
@@ -139,7 +142,8 @@ def _play_all(
     queue, played = iter(requests), {}
     processes: list[Worker] = []
     try:
-        processes += (Worker(player, _NO_OPENGL) for _ in range(count))
+        environ = {} if player.visual else _NO_OPENGL
+        processes += (Worker(player, environ) for _ in range(count))
         queues = [(process, queue) for process in processes]
         for request, episode in exchange(queues, _name, EPISODE_LIMIT):
             played[request] = episode
@@ -161,11 +165,13 @@ class _Player:
       family: such as "cube-single".
       kind: such as "play".
       seed: of everything random.
+      visual: whether observations are images.
     """
 
     family: str
     kind: str
     seed: int
+    visual: bool = False
 
     @property
     def walks(self) -> bool:
@@ -216,7 +222,7 @@ class _Player:
         options = {"mode": "data_collection"} if arm else {}
         make = load_ogbench().make
         return make(
-            f"{self.family}-v0",
+            f"{'visual-' if self.visual else ''}{self.family}-v0",
             disable_env_checker=True,
             terminate_at_goal=False,
             **options,
@@ -308,8 +314,9 @@ def _step(
     """The next observation, what the package says of it, and the row that was left."""
     action = np.clip(action, -1.0, 1.0).astype(np.float32)
     following, _, _, _, info = env.step(action)
+    image = observation.dtype == np.uint8
     row = {
-        "observations": np.float32(observation),
+        "observations": observation if image else np.float32(observation),
         "actions": action,
         "qpos": np.float32(info["prev_qpos"]),
         "qvel": np.float32(info["prev_qvel"]),

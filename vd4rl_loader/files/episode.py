@@ -19,6 +19,8 @@ class Episode:
       terminal: whether the task ended in the last entry (not a time limit).
       origin: file and first row it came from, for messages.
       vector: float32 [T, D] beside the images; None where there is none.
+      task_rewards: float32 [T, K] where the file serves K tasks, what each gives for
+        being in the state of an entry; `reward` is then zero.
     """
 
     image: np.ndarray
@@ -28,6 +30,7 @@ class Episode:
     terminal: bool
     origin: str
     vector: np.ndarray | None = None
+    task_rewards: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.action)

@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from vd4rl_loader.errors import DataError
-from vd4rl_loader.files import npz, shards
+from vd4rl_loader.files import npz, ogbench_images, shards
 from vd4rl_loader.files.episode import Episode, split
 from vd4rl_loader.files.layout import Source
 from vd4rl_loader.files.validation import GO_ON, Expected, Findings
 
 _READERS = {".npz": npz, ".hdf5": shards}
+
+
+def _reader(source: Source) -> ModuleType:
+    return ogbench_images if source.ogbench else _READERS[source.suffix]
 
 
 def read_episodes(
@@ -27,7 +31,7 @@ def read_episodes(
       longest: entries of the task's longest episodes; longer ones are several, whose
         beginnings were not marked. None: nobody knows.
     """
-    reader = _READERS[source.suffix]
+    reader = _reader(source)
     expected = _expect(source, reader, min_length)
     for episode in reader.read(source.files, expected, findings):
         parts = split(episode, longest) if longest else [episode]
@@ -41,7 +45,7 @@ def read_episodes(
 
 def action_size(source: Source) -> int | None:
     """Numbers in an action of the first readable file, by its header."""
-    peek = _READERS[source.suffix].peek
+    peek = _reader(source).peek
     return next((sizes[1] for sizes in map(peek, source.files) if sizes), None)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from vd4rl_loader.errors import DataError, shown
 from vd4rl_loader.files import foreign
 from vd4rl_loader.files.untrusted import read_json
+from vd4rl_loader.ogbench_tasks import SingleTask, find_task, task_of_file
 
 SUFFIXES = (".npz", ".hdf5")
 _ALIGNMENTS = ("arrival", "departure")
@@ -39,6 +40,7 @@ class Source:
       record: what `dataset.json` says of them; empty where there is none.
       task, level: as the record, the layout or the user says; None if nobody does.
       departure: whether entry t holds what was done in image t, not what led there.
+      ogbench: the single task of OGBench whose rewards are meant; None of other data.
     """
 
     folder: Path
@@ -48,6 +50,7 @@ class Source:
     task: str | None
     level: str | None
     departure: bool
+    ogbench: SingleTask | None = None
 
     @property
     def suffix(self) -> str:
@@ -72,6 +75,9 @@ def find_source(
       DataError: there is no such dataset, or more than one.
     """
     path = checked(path)
+    single = find_task(task) or (task_of_file(path.name) if path.is_file() else None)
+    if single and single.visual:
+        return _ogbench_source(path, single)
     if path.is_file():
         if path.suffix not in SUFFIXES:
             raise DataError(f"{path}: neither a .npz nor a .hdf5 file")
@@ -82,6 +88,22 @@ def find_source(
     else:
         folder = _choose(path, below, task, level, image_size)
     return _source(folder, data_files(folder), task, level, alignment)
+
+
+def _ogbench_source(path: Path, single: SingleTask) -> Source:
+    """The file with the data of a single task, or the folder's that has them."""
+    file, name = path, f"{single.dataset}.npz"
+    if path.is_dir():
+        file = next((f for f in data_files(path) if f.name == name), path / name)
+        if not file.is_file():
+            raise DataError(f"{path}: no {name} in it")
+    of_file = task_of_file(file.name)
+    if of_file is None or of_file.dataset != single.dataset:
+        raise DataError(
+            f"{file}: {single.name} has other data: give {name}, or the folder it is in"
+        )
+    names = single.environment, single.kind
+    return Source(file.parent, [file], True, {}, *names, departure=True, ogbench=single)
 
 
 def checked(path: str | Path) -> Path:

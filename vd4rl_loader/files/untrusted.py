@@ -239,6 +239,25 @@ class NpzFile:
         """
         return {name: self._read(name) for name in names}
 
+    def pieces(self, name: str, lengths: Iterable[int]) -> Iterator[np.ndarray]:
+        """Yields the next so many rows of an array, whose layout has been checked,
+        without holding the others.
+
+        Raises:
+          BadFileError: the array is damaged, or lies in Fortran's order.
+        """
+        (dtype, shape), size = self._header(name)
+        begin = self._archive.getinfo(f"{name}.npy").file_size - size
+        with reading(name), self._member(name) as file:
+            if b"'fortran_order': True" in file.read(begin):
+                raise BadFileError(f"{name}: save it in C's order (ascontiguousarray)")
+            row = dtype.itemsize * math.prod(shape[1:])
+            for length in lengths:
+                data = file.read(length * row)
+                if len(data) < length * row:
+                    raise EOFError("it ends too early")
+                yield np.frombuffer(data, dtype).reshape(length, *shape[1:])
+
     def _header(self, name: str) -> tuple[Stored, int]:
         """The declared array, and how many bytes its member has for its numbers."""
         with reading(name), self._member(name) as file:

@@ -86,6 +86,9 @@ def is_state_data(path: str | Path) -> bool:
         return True
     path = checked(path)
     files = data_files(path) if path.is_dir() else [path]
+    known = [task for task in (task_of_file(file.name) for file in files[:1]) if task]
+    if known and known[0].visual:
+        return False
     return any(published_task(file.name) or _has_states(file) for file in files[:1])
 
 

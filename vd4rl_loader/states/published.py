@@ -71,7 +71,8 @@ def _neorl() -> dict[str, str]:
 
 
 def _ogbench() -> dict[str, str]:
-    return {name: f"{_OGBENCH}/{name}.npz" for name in datasets()}
+    names = (*datasets(), *datasets(visual=True))
+    return {name: f"{_OGBENCH}/{name}.npz" for name in names}
 
 
 # suite -> task with its version -> address; of a task's versions the first is meant.

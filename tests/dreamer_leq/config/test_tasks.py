@@ -150,7 +150,6 @@ def test_both_published_radii_have_a_name():
         "cube-single-play-v0",
         "cube-single-singletask-task1-v0",
         "cube-single-play-singletask-task6-v0",
-        "visual-cube-single-play-singletask-v0",
         " hopper-medium",
         "hopper-medium\n",
     ],

@@ -7,6 +7,7 @@ import pytest
 
 from dreamer_leq.envs.ogbench import OGBench
 from vd4rl_loader.errors import DataError
+from vd4rl_loader.resize import resize_images
 
 gymnasium = pytest.importorskip("gymnasium")
 pytest.importorskip("ogbench")
@@ -92,6 +93,33 @@ def test_a_picture_of_the_maze():
     for _ in range(8):
         moved = env.step(np.array([1, 0]))["image"]
     assert image.std() > 20 and (image != moved).any()
+
+
+@pytest.fixture(scope="module")
+def visual():
+    return OGBench("visual-antmaze-medium-singletask-task1-v0", seed=3, image_size=32)
+
+
+def test_a_visual_task_is_seen_as_the_package_draws_it(visual):
+    """At the size that is asked for; its success is that of the state reached."""
+    theirs = gymnasium.make(
+        "visual-antmaze-medium-singletask-task1-v0", disable_env_checker=True
+    )
+    np.random.seed(3)
+    frames = [theirs.reset(seed=3)[0]]
+    entries = [visual.reset()]
+    for action in actions(8, 4):
+        frames.append(theirs.step(np.clip(action, -1, 1))[0])
+        entries.append(visual.step(action))
+    theirs.close()
+    seen = np.stack([entry["image"] for entry in entries])
+    np.testing.assert_array_equal(seen, resize_images(np.stack(frames), 32))
+    assert "vector" not in entries[0] and (seen[0] != seen[-1]).any()
+    state = visual.get_state()
+    state[1:3] = 20, 20  # x and y, after the clock: the goal
+    visual.set_state(state)
+    reached = visual.step(np.zeros(8, np.float32))
+    assert (reached["reward"], reached["success"]) == (0, 1) and reached["is_terminal"]
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vd4rl_loader.__main__ import main
-from vd4rl_loader.collection.ogbench import _Player, collect_ogbench
+from vd4rl_loader.collection.ogbench import _family, _Player, collect_ogbench
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.ogbench_tasks import FAMILIES
 from vd4rl_loader.states import open_states
@@ -74,7 +74,22 @@ def test_episodes_are_as_long_as_the_published_ones(family):
         assert rows in (1001, 2001, 4001, 201, 401, 501)
 
 
-@pytest.mark.parametrize("task", ["cube", "cube-octuple", "scene-navigate", "x"])
+@pytest.mark.parametrize(
+    ("task", "meant"),
+    [
+        ("cube-single", ("cube-single", "play", False)),
+        ("visual-cube-single", ("cube-single", "play", True)),
+        ("visual-antmaze-large-explore-v0", ("antmaze-large", "explore", True)),
+        ("visual-scene-noisy-singletask-v0", ("scene", "noisy", True)),
+    ],
+)
+def test_names_of_data(task, meant):
+    assert _family(task) == meant
+
+
+@pytest.mark.parametrize(
+    "task", ["cube", "cube-octuple", "scene-navigate", "x", "visual-pointmaze-large"]
+)
 def test_names_that_are_none(tmp_path, task):
     with pytest.raises(DataError, match="give a family of OGBench's"):
         collect_ogbench(task, 1, 0, tmp_path / "a.npz")

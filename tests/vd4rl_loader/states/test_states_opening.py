@@ -37,7 +37,8 @@ def test_published_names(task):
 
 def test_every_published_file_belongs_to_one_task():
     names = tasks()
-    ogbench = 4 * 2 + 3 * 3 + 2 + 3 * 2 + 2 * 2 + 9 * 2
+    ogbench = 4 * 2 + 3 * 3 + 2 + 3 * 2 + 2 * 2 + 9 * 2  # as states
+    ogbench += 3 * 3 + 2 + 3 * 2 + 9 * 2  # as images
     assert len(names) == 3 * 6 + 6 * 2 + 2 + 3 * 3 + ogbench
     assert [published_task(expected_file(name)) for name in names] == names
 
