@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 import shutil
-import signal
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -29,7 +28,6 @@ from dreamer_leq.cli import eval_main, train_main
 from dreamer_leq.data.opening import open_data
 from dreamer_leq.evaluation.videos import dream_grid, open_loop_grid
 from dreamer_leq.training.checkpoints import Checkpoints
-from dreamer_leq.training.metrics import read_metrics
 
 DEBUG = configs.from_presets("debug")
 RUN = Path("runs/walker_walk-medium_expert/seed0")
@@ -169,7 +167,7 @@ def test_imagined_videos(trained):
 def evaluated(trained):
     """stdout of eval.py with everything."""
     code, output, errors = trained.run(
-        *("eval.py", "--logdir", RUN, "--episodes", 2, "--report"),
+        *("eval.py", "--logdir", RUN, "--episodes", 1, "--report"),
         *("--video", "out.mp4", "--imagine", "dream.mp4", "--open-loop", "open.gif"),
     )
     assert (code, errors) == (0, "")
@@ -180,8 +178,9 @@ def test_eval_repeats_the_score_that_training_gave(trained, evaluated):
     found = json.loads((trained.path / RUN / "eval.json").read_text())
     assert list(found) == ["policy", "random"]
     after = scores(trained.path / RUN)["20"]
-    assert found["policy"]["returns"] == after["returns"]
-    assert found["random"]["returns"] != after["returns"]
+    ours, theirs = found["policy"]["returns"], after["returns"][:1]
+    assert ours == pytest.approx(theirs, rel=1e-5)  # batches of one and of two
+    assert found["random"]["returns"] != ours
 
 
 def test_eval_prints_a_table(trained, evaluated):
@@ -189,7 +188,7 @@ def test_eval_prints_a_table(trained, evaluated):
     for word in ("mean", "std", "95 % interval", "score", "policy", "random", str(RUN)):
         assert word in evaluated
     (row,) = [line for line in evaluated.splitlines() if "policy " in line[2:12]][-1:]
-    assert f"{after['mean']:.1f}" in row and " 2 " in row and " 500 " in row
+    assert f"{after['returns'][0]:.1f}" in row and " 1 " in row and " 500 " in row
 
 
 def test_training_and_eval_write_a_report(trained, evaluated):
@@ -205,8 +204,8 @@ def test_eval_writes_the_videos(trained, evaluated):
     for name in ("out.mp4", "dream.mp4", "open.gif"):
         assert f"wrote {name}" in evaluated
     out = imageio.imread(trained.path / "out.mp4")
-    # two episodes side by side, in frames of 128 pixels, above their return
-    assert out.shape == (501, 216, 286, 3)
+    # in frames of 128 pixels, above its return
+    assert out.shape[0] == 501 and out.shape[2] < 286
     assert abs(out[-1].astype(int) - out[0]).max() > 50
     # what the run wrote itself: same model, same sequences
     (ours, _), (_, open_loop) = (
@@ -232,56 +231,30 @@ def test_the_policy_acts_in_other_peoples_code(trained):
 
 
 @pytest.fixture(scope="module")
-def disturbed(trained):
-    """The same run in another folder, killed between two checkpoints of its world
-    model: how that ended, and how the same command ended after it.
+def gone_on(trained):
+    """What the same command says, and the folder, where the run had got no further than
+    its policy's first checkpoint. tests/test_state_commands.py kills; so does
+    benchmarks/faults/kill.py, at any moment.
     """
-    place, folder = trained, trained.path / "disturbed"
-
-    def reached():
-        found = read_metrics(folder / "metrics.jsonl")
-        return any((r["phase"], r["step"]) == ("world_model", 15) for r in found)
-
-    command = ("train_offline.py", "--configs", "debug", "--logdir", folder)
-    killed = place.stop(place.start(*command), signal.SIGKILL, reached)
-    kept = Checkpoints(folder / "checkpoints").steps("world_model")
-    return folder, killed, kept, place.run(*command)
-
-
-def test_kill_is_kill(disturbed):
-    _, (code, output, _), kept, _ = disturbed
-    assert code == -signal.SIGKILL and "world_model 20/20" not in output
-    assert kept[-1] == 10
-
-
-def test_the_disturbed_run_ends_like_the_undisturbed_one(trained, disturbed):
-    whole, (folder, *_, (code, output, errors)) = trained.path / RUN, disturbed
+    folder = trained.path / "gone_on"
+    shutil.copytree(trained.path / RUN, folder)
+    shutil.rmtree(folder / "checkpoints/leq/20")
+    flags = ("--configs", "debug", "--eval.episodes", 0, "--logdir", folder)
+    code, output, errors = trained.run("train_offline.py", *flags)
     assert (code, errors) == (0, "")
-    assert "world_model 20/20" in output
-    assert records(folder) == records(whole)
-    assert scalars(folder) == scalars(whole)
-    assert scores(folder) == scores(whole)
+    return output, folder
 
 
-@pytest.mark.parametrize("phase", PHASES)
-def test_its_last_checkpoints_are_the_same(trained, disturbed, phase):
+def test_a_run_goes_on_to_the_same_policy(trained, gone_on):
+    output, folder = gone_on
+    assert "latents: encoded" in output and "world_model" not in output
     states = []
-    for folder in (trained.path / RUN, disturbed[0]):
-        checkpoints = Checkpoints(folder / "checkpoints")
-        states.append(checkpoints.restore(phase, step=checkpoints.latest(phase)))
+    for run in (trained.path / RUN, folder):
+        checkpoints = Checkpoints(run / "checkpoints")
+        states.append(checkpoints.restore("leq", step=checkpoints.latest("leq")))
     a, b = states
     assert jax.tree.structure(a) == jax.tree.structure(b)
     jax.tree.map(np.testing.assert_array_equal, a, b)
-
-
-def test_its_videos_are_the_same(trained, disturbed):
-    for name in ("open_loop", "dream"):
-        ours = films(disturbed[0] / "videos" / name)
-        jax.tree.map(
-            np.testing.assert_array_equal,
-            ours,
-            films(trained.path / RUN / "videos" / name),
-        )
 
 
 # --- what users get wrong
