@@ -38,7 +38,7 @@ _GIANT_ROWS = 2001  # of the point's and the ant's way through the giant maze
 
 # Of the point: deviation of the noise on its direction, how near a goal is, in metres,
 # and how many cells a walk of "stitch" leads away at most.
-_POINT_NOISE, _POINT_NEAR, _STITCH_CELLS = 0.5, 1.0, 4
+_POINT_NOISE, _POINT_NEAR, _STITCH_CELLS = 0.5, 0.5, 4
 # Of the arm: noise of its plans ("play"); of its steps, per number, up to this factor,
 # and probability of a random action ("noisy").
 _PLAN_NOISE, _PLAN_SMOOTHING = 0.1, 0.5
