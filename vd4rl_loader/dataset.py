@@ -12,6 +12,7 @@ import numpy as np
 
 from vd4rl_loader import arrays, cache, recording
 from vd4rl_loader.episodes import Episodes
+from vd4rl_loader.errors import DataError
 from vd4rl_loader.files import formats
 from vd4rl_loader.files.episode import Episode
 from vd4rl_loader.files.layout import Source, find_source
@@ -159,6 +160,15 @@ def open_dataset(
     for note in notes:
         log(note)
     return dataset
+
+
+def is_image_data(path: str | Path) -> bool:
+    """Whether `open_dataset` is the one to open this: by the first file's header."""
+    try:
+        source = find_source(path, None, None, 64)
+        return formats.action_size(source) is not None
+    except DataError:
+        return False
 
 
 def _slot(source: Source, image_size: int, shortest: int | None) -> str:

@@ -11,6 +11,7 @@ from dreamer_leq.system.errors import UserError
 from vd4rl_loader import Dataset, open_dataset
 from vd4rl_loader.collection.pixels import collect
 from vd4rl_loader.collection.pointmaze import collect_pointmaze
+from vd4rl_loader.dataset import is_image_data
 from vd4rl_loader.states import (
     IDENTITY,
     MINUS_ONE,
@@ -117,12 +118,16 @@ def _collected(config: Config, log: Log) -> str:
 
 
 def _refuse_other_kind(config: Config) -> None:
-    """Refuses an own task without data, and vectors where images are wanted."""
+    """Refuses an own task without data, and data of the other kind."""
     path, task = config.data.path, config.task
     if not path:
         raise UserError(
             f"no dataset: give that of {task} with --data (docs/own-environment.md "
             "makes one)"
+        )
+    if not config.about.pixels and is_image_data(path):
+        raise UserError(
+            f"{path}: holds images: give a preset for them, such as --configs vd4rl"
         )
     if config.about.pixels and is_state_data(path):
         raise UserError(

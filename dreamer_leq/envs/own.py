@@ -72,11 +72,10 @@ def own_factory(fields: Mapping[str, Any], seed: int, image: bool) -> OwnFactory
     fields = dict(fields)
     name, named = fields.pop("make"), fields.pop("named", "")
     if not name:
-        told = f"others say that it is {shown(named)}" if named else "it names none"
-        raise DataError(
-            f"nothing is imported for a run because it says so, {told}: give its "
-            "environment with --env MODULE:FUNCTION"
-        )
+        told = "the run has no environment"
+        if named:
+            told = f"nothing is imported because a run names it, as {shown(named)}"
+        raise DataError(f"{told}: give its environment with --env MODULE:FUNCTION")
     if ":" in name:
         return OwnFactory(name, None, seed, image, fields)
     if name not in _registered:

@@ -258,6 +258,7 @@ class Score:
     ci_low: float | None = None
     ci_high: float | None = None
     episodes: int | None = None
+    success: float | None = None  # share, where the environment says so
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import shutil
 
 import imageio.v3 as imageio
 import pytest
+import vd4rl_files
 from workplace import ROOT, Workplace, refused, run_here
 
 import dreamer_leq as dl
@@ -27,6 +28,7 @@ def place(tmp_path_factory):
         patch.chdir(place.path)
         patch.syspath_prepend(str(ROOT))
         runpy.run_path(ROOT / "examples/own_environment.py")["main"](episodes=4)
+    vd4rl_files.write_folder(place.path / "images", [vd4rl_files.episode(0)])
     code, said, errors = run_here(place, cli.train_main, *FLAGS)
     assert not errors and code == 0
     assert "rewards: reward × 1 +0" in said  # and not as AntMaze's
@@ -45,6 +47,7 @@ def test_it_is_scored_and_filmed_without_being_named_again(place):
     assert scores["normalized"] == pytest.approx(scores["mean"])
     assert len(imageio.imread(place.path / "out.mp4")) == 101
     assert (place.path / "run/videos/policy.mp4").exists()
+    assert "success" in (place.path / "run/report.html").read_text()
 
 
 def test_a_shared_run_imports_nothing_by_itself(place):
@@ -55,7 +58,7 @@ def test_a_shared_run_imports_nothing_by_itself(place):
     )
     assert code == 0, errors
     said = refused(place, cli.eval_main, "--logdir", "shared", "--episodes", "2")
-    assert f"{ENV}: give its environment with --env MODULE:FUNCTION" in said
+    assert f"as {ENV}: give its environment with --env MODULE:FUNCTION" in said
     with pytest.raises(dl.DataError, match="nothing is imported"):
         dl.load_run(place.path / "shared").make_env(seed=0)
     with dl.load_run(place.path / "shared", env=ENV).make_env(seed=0) as env:
@@ -73,6 +76,7 @@ def test_nothing_is_imported_from_a_runs_own_folder(place, monkeypatch):
     [
         (("--env", "own_environments:make"), "has vectors of 2 numbers, but the data"),
         (("--task", "swing", "--env", ""), "--env MODULE:FUNCTION, or train without"),
+        (("--data", "images"), "holds images: give a preset for them"),
         (("--data", ""), "no dataset: give that of own_environment-make with --data"),
     ],
 )

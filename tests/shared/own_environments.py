@@ -35,7 +35,9 @@ class Line(gymnasium.Env):
         return {"z": state, "camera": self.render()[:8, :8]} if self.images else state
 
     def render(self):
-        return np.full((8, 12, 3), int(20 * abs(self.x)) % 256, np.uint8)
+        picture = np.zeros((8, 12, 3), np.uint8)
+        picture[1:7, 3:6] = 99 + int(20 * abs(self.x)) % 128
+        return picture
 
 
 def make(render_mode=None):

@@ -76,8 +76,6 @@ def image_episodes(
       DataError: the dataset is unusable.
     """
     source, findings = find_source(path, None, None, size or 64, alignment), Findings()
-    if formats.vector_size(source):
-        log("without the vectors beside the images, which are not converted")
     for episode in formats.read_episodes(source, 2, findings):
         image = resize_images(episode.image, size or episode.image.shape[1])
         yield Played(

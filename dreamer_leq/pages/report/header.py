@@ -22,7 +22,8 @@ def header(run: RunFiles) -> dict[str, Any]:
         title=run.config.task if run.config else run.name,
         about=_about(run),
         score=shown(policy.mean, run.unit) if policy else "",
-        about_score=f"95 % interval {_spread(policy, run.unit)} · {scores.policy_name}",
+        about_score=f"95 % interval {_spread(policy, run.unit)}{_success(policy)} · "
+        f"{scores.policy_name}",
         table=_table(run.unit, scores, members),
         returns=returns_chart(run, scores, members),
         notes=_notes(run, scores),
@@ -69,6 +70,12 @@ def _row(name: str, score: Score | None, unit: str) -> list[str]:
     count = "" if score.episodes is None else f"{score.episodes}"
     numbers = shown(score.mean, unit), _spread(score, unit), f"{score.normalized:.1f}"
     return [name, *numbers, count]
+
+
+def _success(score: Score | None) -> str:
+    """In how many episodes, of an environment that says so."""
+    known = score and score.success is not None
+    return f" · success {score.success:.0%}" if known else ""
 
 
 def _spread(score: Score | None, unit: str) -> str:

@@ -44,8 +44,11 @@ def test_the_world_model_sees_both(run):
     seen = run.decode(run.imagine(latents, horizon=2, member=0).latents)
     assert seen["image"].shape == (*latents.shape, 2, 16, 16, 3)
     assert seen["vector"].shape == (*latents.shape, 2, 2)
-    other = run.encode(episode | {"vector": episode["vector"] + 9})
-    assert (other.features != latents.features).any()
+    world = RunFolder(run.path).load_world_model()
+    tokens = world.net.encode(world.params, episode)
+    for name in run.observations:
+        other = episode | {name: episode[name] // 2}
+        assert (world.net.encode(world.params, other) != tokens).any()
     with pytest.raises(dl.UserError, match="lacks 'vector'; it needs image, vector"):
         run.encode({k: x for k, x in episode.items() if k != "vector"})
 

@@ -1,6 +1,5 @@
 """What a refusal of data advises works: each key is tried."""
 
-import h5py
 import numpy as np
 import pytest
 import vd4rl_files
@@ -116,26 +115,6 @@ def test_a_file_of_another_version(tmp_path):
     with pytest.raises(DataError, match="is published as 'hopper-medium-v1', not 'hop"):
         opened(path)
     opened(path.rename(tmp_path / "mine.hdf5"))
-
-
-def test_another_projects_file(tmp_path, monkeypatch):
-    """The lines of docs/data.md make a dataset of it."""
-    monkeypatch.chdir(tmp_path)
-    rng = np.random.default_rng(0)
-    with h5py.File("low_dim.hdf5", "w") as file:
-        for i in range(3):
-            state = rng.normal(0, 1, (31, 11))
-            demo = file.create_group(f"data/demo_{i}")
-            demo["obs/object"], demo["next_obs/object"] = state[:-1], state[1:]
-            demo["actions"] = rng.uniform(-1, 1, (30, 3))
-            demo["rewards"] = rng.normal(i, 1, 30)
-    with pytest.raises(DataError, match=r"robomimic.s: write_dataset makes da"):
-        opened("low_dim.hdf5")
-    page = (configs.CONFIGS.parent / "docs/data.md").read_text()
-    lines = page.partition("### Data of other projects")[2].split("```")[1]
-    exec(lines.removeprefix("python"), {})
-    dataset, _ = opened("robomimic.hdf5")
-    assert dataset.statistics()["steps"] == 3 * 30
 
 
 def test_own_data_of_another_kind_than_the_world_model_sees(tmp_path):

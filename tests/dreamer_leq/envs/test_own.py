@@ -102,7 +102,7 @@ def test_vectors_are_filmed_where_the_function_takes_a_render_mode():
         ("own_environments:mak", "has no mak: did you mean make?"),
         ("own_environmentz:make", "there is no module own_environmentz in "),
         ("line", "nobody registered it here: call dl.register_env('line', …)"),
-        ("", "give its environment with --env MODULE:FUNCTION"),
+        ("", "the run has no environment: give its environment with --env"),
     ],
 )
 def test_what_is_refused_says_what_to_do(name, said):
