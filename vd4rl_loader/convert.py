@@ -153,6 +153,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=_WRITERS,
         help="write their format: lerobot to the folder DST (minari: that is clear)",
     )
+    others.add_argument(
+        "--task", help="of OGBench: whose rewards (default: the data's default task's)"
+    )
     others.add_argument("--image-key", help="which images, where there are several")
     others.add_argument(
         "--vector-keys",
@@ -197,6 +200,8 @@ def _from_own(args: argparse.Namespace, to: str | None) -> int:
                 f"{args.src} does not look like {', '.join(TITLES.values())}"
             )
     states = is_state_data(args.src)
+    if args.task and not states:
+        raise DataError(f"--task: {args.src} holds no state vectors, leave it out")
     if not (to or states):
         return convert(
             args.src, args.dst, args.size, args.skip_bad, alignment=args.alignment
@@ -206,7 +211,7 @@ def _from_own(args: argparse.Namespace, to: str | None) -> int:
             f"{args.src}: holds state vectors, leave out --size and --alignment"
         )
     if states:
-        played = own.state_episodes(args.src, args.skip_bad, print)
+        played = own.state_episodes(args.src, args.task, args.skip_bad, print)
     else:
         played = own.image_episodes(
             args.src, args.size, args.skip_bad, args.alignment, print
@@ -222,6 +227,8 @@ def _from_own(args: argparse.Namespace, to: str | None) -> int:
 def _bring(args: argparse.Namespace, format: str, to: str | None) -> int:
     if args.alignment != "auto":
         raise DataError(f"--alignment: {TITLES[format]} has one order, leave it out")
+    if args.task:
+        raise DataError(f"--task: {TITLES[format]} says its own, leave it out")
     named = {field.name for field in dataclasses.fields(Options)}
     options = Options(**{name: getattr(args, name) for name in named})
     return bring(args.src, args.dst, format, options, _WRITERS.get(to))

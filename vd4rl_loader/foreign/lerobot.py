@@ -29,6 +29,8 @@ DATA = "data/chunk-{0:03d}/file-{1:03d}.parquet"  # the one layout of version 3
 _VIDEO = "videos/{0}/chunk-{1:03d}/file-{2:03d}.mp4"
 _PICTURES, _NUMBERS = ("image", "video"), ("float32", "float64", "int32", "int64")
 _ENDS = ("next.done", "next.success", "next.truncated")
+_ACTIONS = ("action", "actions")
+_AUTOMATIC = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 _PNG_MODES = ("L", "P", "RGB", "RGBA")
 
 
@@ -41,10 +43,13 @@ def holdings(path: Path) -> Holdings:
     """What `meta/info.json` says."""
     dataset = _Dataset(path)
     features = dataset.features
+    named = [name for name in features if name.startswith("observation")]
+    others = [name for name in features if not name.startswith("next.")]
     seen = {
         name: stored
-        for name, feature in features.items()
-        if name.startswith("observation") and (stored := _stored(feature))
+        for name in named or others
+        if name not in (*_AUTOMATIC, dataset.action)
+        and (stored := _stored(features[name]))
     }
     return Holdings(seen, "next.reward" in features, dataset.about())
 
@@ -52,10 +57,10 @@ def holdings(path: Path) -> Holdings:
 def actions(path: Path) -> Iterator[np.ndarray]:
     """The actions of every table, [N, A]."""
     dataset = _Dataset(path)
-    shape = dataset.shape("action")
+    name = dataset.action
     for file in dict.fromkeys(episode.table for episode in dataset.episodes(())):
-        table = read_table(path / file, ["action"])
-        yield numbers(table, "action", shape).reshape(len(table), -1)
+        table = read_table(path / file, [name])
+        yield numbers(table, name, dataset.shape(name)).reshape(len(table), -1)
 
 
 def episodes(path: Path, wanted: Wanted, notes: Notes) -> Found:
@@ -105,6 +110,8 @@ class _Dataset:
     """What the files in `meta` say."""
 
     def __init__(self, folder: Path) -> None:
+        if not (folder / _INFO).is_file():
+            raise BadFileError(f"is no LeRobot dataset, which has {_INFO}")
         self.folder, self._info = folder, read_json(folder / _INFO)
         info = self._info if isinstance(self._info, dict) else {}
         version = str(info.get("codebase_version"))
@@ -114,7 +121,9 @@ class _Dataset:
                 "LeRobot's convert_dataset_v21_to_v30 makes it of v2.1"
             )
         self.features = info.get("features")
-        if not (isinstance(self.features, dict) and "action" in self.features):
+        names = self.features if isinstance(self.features, dict) else ()
+        self.action = next((name for name in _ACTIONS if name in names), "")
+        if not self.action:
             raise BadFileError(f"{_INFO}: features: no action among them")
         if any("/" in name for name in self.features):
             raise BadFileError(f"{_INFO}: features: a name with a slash")
@@ -136,7 +145,7 @@ class _Dataset:
         facts = {
             "robot": self._info.get("robot_type"),
             "fps": self.fps,
-            "action_names": _names(self.features["action"]),
+            "action_names": _names(self.features[self.action]),
         }
         return {name: value for name, value in facts.items() if value}
 
@@ -156,7 +165,7 @@ class _Source:
 
     def __init__(self, dataset: _Dataset, wanted: Wanted) -> None:
         self._dataset, self._wanted = dataset, wanted
-        self._columns = {"action", "index", "timestamp"}
+        self._columns = {dataset.action, "index", "timestamp"}
         self._columns |= {*_ENDS, "next.reward"} & dataset.features.keys()
         self._columns |= {n for n in wanted.names if dataset.kind(n) != "video"}
         self._rows: Rows | None = None
@@ -175,7 +184,7 @@ class _Source:
             self._wanted,
             notes,
             self._wanted.observed(observed),
-            self._numbers("action", table),
+            self._numbers(self._dataset.action, table),
             self._reward(table),
             success,
             terminal,

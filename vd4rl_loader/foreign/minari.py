@@ -164,6 +164,8 @@ def _load(path: Path) -> MinariDataset:
 
 
 def _opened(minari: Any, folder: Path) -> MinariDataset:
+    if not (folder / _METADATA).is_file():
+        raise BadFileError(f"is no Minari dataset, which has {_METADATA}")
     metadata = read_json(folder / _METADATA)
     with reading():
         dataset = minari.MinariDataset(str(folder / "data"))

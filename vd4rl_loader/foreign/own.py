@@ -92,7 +92,7 @@ def image_episodes(
 
 
 def state_episodes(
-    path: str | Path, skip_bad: bool, log: Callable[[str], None]
+    path: str | Path, task: str | None, skip_bad: bool, log: Callable[[str], None]
 ) -> Iterator[Played]:
     """The episodes of a dataset of state vectors, which end at every terminal.
 
@@ -100,14 +100,14 @@ def state_episodes(
     episode, which begins with that terminal's state.
 
     Args:
-      path: as `open_states` takes it.
+      path, task: as `open_states` takes them.
       skip_bad: leave out unusable episodes, and say how many.
       log: receives lines for the user.
 
     Raises:
       DataError: the dataset is unusable.
     """
-    data = open_states(path, None, skip_bad, log)
+    data = open_states(path, task, skip_bad, log)
     cuts = 0
     for begin, stop in itertools.pairwise(data.offsets):
         ends = begin + np.flatnonzero(data.is_terminal[begin : stop - 1])

@@ -177,6 +177,33 @@ def test_ends(tmp_path):
     assert np.flatnonzero(data.is_terminal).tolist() == [14]
 
 
+def test_other_names(tmp_path):
+    """Those of openpi's conversions: no observation in front, and actions."""
+    folder = write(tmp_path / "a")
+    path = folder / "data/chunk-000/file-000.parquet"
+    names = {"observation.state": "state", "action": "actions"}
+    table = parquet.read_table(path)
+    parquet.write_table(
+        table.rename_columns([names.get(name, name) for name in table.column_names]),
+        path,
+    )
+    info = json.loads((folder / "meta/info.json").read_text())
+    scalar = {"dtype": "int64", "shape": [1], "names": None}
+    info["features"] = {
+        **{names.get(n, n): f for n, f in info["features"].items()},
+        **dict.fromkeys(("frame_index", "episode_index", "index"), scalar),
+        "timestamp": {**scalar, "dtype": "float32"},
+    }
+    (folder / "meta/info.json").write_text(json.dumps(info))
+    data = brought(folder, tmp_path / "b.hdf5")
+    assert data.vector.shape == (15, 3)
+    before, came = ~data.is_last, ~data.is_first
+    np.testing.assert_array_equal(data.reward[came], data.vector[before, 1])
+    np.testing.assert_allclose(
+        data.action[came, 0] * 10, data.vector[before, 1], atol=1e-5
+    )
+
+
 def test_without_rewards_and_ends_the_last_action_is_left_out(tmp_path, capsys):
     folder = write(tmp_path / "a", next__reward=None, next__done=None)
     assert main(["convert", str(folder), str(tmp_path / "b.hdf5")]) == 2
