@@ -81,7 +81,7 @@ def test_all_tasks_share_the_images_and_validation_data_stay_apart(file):
     assert first.image.filename == second.image.filename
     held_out, _ = opened(file.with_name(NAME.replace("v0", "v0-val")))
     np.testing.assert_array_equal(held_out.image, rows(1)["observations"])
-    by_name = open_dataset(file, min_length=2, log=lambda line: None)
+    by_name = open_dataset(file.parent, min_length=2, log=lambda line: None)
     assert by_name.spec.task == "visual-cube-single-singletask-task2-v0"
 
 

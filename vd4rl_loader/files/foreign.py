@@ -70,7 +70,10 @@ def _likely(
             return project
     states = next((arrays[name] for name in _STATES if name in arrays), None)
     if states and states.dtype == np.uint8:
-        return f"its observations are images, looks like OGBench's: {_WRITE}"
+        return (
+            "its observations are images, looks like OGBench's: give it the name under "
+            "which it was published, such as visual-cube-single-play-v0.npz"
+        )
     if states and needed[0] in _IMAGES:
         return (
             "looks like state vectors: give a task of states, such as "

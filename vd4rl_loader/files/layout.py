@@ -75,7 +75,7 @@ def find_source(
       DataError: there is no such dataset, or more than one.
     """
     path = checked(path)
-    single = find_task(task) or (task_of_file(path.name) if path.is_file() else None)
+    single = find_task(task) or _ogbench_task(path)
     if single and single.visual:
         return _ogbench_source(path, single)
     if path.is_file():
@@ -90,13 +90,23 @@ def find_source(
     return _source(folder, data_files(folder), task, level, alignment)
 
 
+def _ogbench_task(path: Path) -> SingleTask | None:
+    """The default task of a file of OGBench's, or of the only one in a folder."""
+    files = data_files(path) if path.is_dir() else [path]
+    found = {task_of_file(file.name) for file in files}
+    return found.pop() if len(found) == 1 else None
+
+
 def _ogbench_source(path: Path, single: SingleTask) -> Source:
     """The file with the data of a single task, or the folder's that has them."""
     file, name = path, f"{single.dataset}.npz"
     if path.is_dir():
         file = next((f for f in data_files(path) if f.name == name), path / name)
         if not file.is_file():
-            raise DataError(f"{path}: no {name} in it")
+            raise DataError(
+                f"{path}: no {name} in it: fetch it with python -m vd4rl_loader "
+                f"download --suite ogbench --task {single.dataset} --out {path}"
+            )
     of_file = task_of_file(file.name)
     if of_file is None or of_file.dataset != single.dataset:
         raise DataError(
