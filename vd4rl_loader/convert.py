@@ -216,10 +216,7 @@ def _from_own(args: argparse.Namespace, to: str | None) -> int:
         played = own.image_episodes(
             args.src, args.size, args.skip_bad, args.alignment, print
         )
-    written = Counted(played)
-    facts = own.facts(args.src)
-    if to == "lerobot" and "fps" not in facts:
-        print(f"nobody says the frames per second: {lerobot_writing.FPS} are written")
+    written, facts = Counted(played), own.facts(args.src)
     _WRITERS.get(to, write_played)(Path(args.dst), iter(written), facts)
     return written.count
 

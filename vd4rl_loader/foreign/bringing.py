@@ -136,19 +136,22 @@ def _image(images: list[str], vectors: list[str], key: str | None) -> str:
 def _prepared(
     found: Found, scaling: Scaling, fit: Callable, notes: Notes
 ) -> Iterator[tuple[str, Callable[[], Played | None]]]:
-    """The episodes as they are written; None for one without a transition."""
+    """The episodes as they are written."""
     for origin, load in found:
+        yield origin, partial(_made, load, scaling, fit, notes)
 
-        def made(load: Callable[[], dict[str, Any]] = load) -> Played | None:
-            episode = load()
-            if len(episode["action"]) == 0:
-                notes[_SHORT] += 1
-                return None
-            if "image" in episode:
-                episode["image"] = fit(episode["image"])
-            return departed({**episode, "action": scaling.scaled(episode["action"])})
 
-        yield origin, made
+def _made(
+    load: Callable[[], dict[str, Any]], scaling: Scaling, fit: Callable, notes: Notes
+) -> Played | None:
+    """An episode as it is written; None for one without a transition."""
+    episode = load()
+    if len(episode["action"]) == 0:
+        notes[_SHORT] += 1
+        return None
+    if "image" in episode:
+        episode["image"] = fit(episode["image"])
+    return departed({**episode, "action": scaling.scaled(episode["action"])})
 
 
 def _usable(
@@ -180,21 +183,26 @@ def _usable(
 
 
 class Counted:
-    """Counts what passes."""
+    """Counts what passes, and shows the count on a terminal."""
 
     def __init__(self, played: Iterator[Played]) -> None:
         self._played, self.count = played, 0
 
     def __iter__(self) -> Iterator[Played]:
-        for episode in self._played:
-            self.count += 1
-            yield episode
+        from rich.console import Console
+
+        with Console(stderr=True).status("converting …") as shown:
+            for episode in self._played:
+                self.count += 1
+                shown.update(f"converting … {self.count:,} episodes")
+                yield episode
 
 
 def _lines(scaling: Scaling, notes: Notes) -> Iterator[str]:
     if len(changed := scaling.changed):
         some = ", ".join(map(str, changed))
-        which = "all numbers" if len(changed) == len(scaling.low) else f"numbers {some}"
+        which = f"number{'s' * (len(changed) > 1)} {some}"
+        which = "all numbers" if len(changed) == len(scaling.low) else which
         yield (
             f"{which} of an action scaled to [-1, 1]; action_low and action_high are "
             "kept with the data: a = low + (a' + 1) / 2 · (high - low)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,19 @@ from vd4rl_loader.foreign.parquet import arrow
 from vd4rl_loader.given_episodes import Played
 
 _MEGABYTES, _CHUNK = 100, 1000  # of a table; tables in a folder
-FPS = 30  # where nobody says them, and LeRobot must have some
+_FPS = 30  # where nobody says them, and LeRobot must have some
 _NUMBERED = ("frame_index", "episode_index", "index", "task_index")
 _FLOATS = ("next.reward", "timestamp")
 _FLAGS = ("next.done", "next.truncated")
 _NAMES = {"image": "observation.image", "vector": "observation.state"}
 
 
-def write(path: str | Path, played: Iterator[Played], record: Mapping) -> None:
+def write(
+    path: str | Path,
+    played: Iterator[Played],
+    record: Mapping,
+    log: Callable[[str], None] = print,
+) -> None:
     """Writes episodes as a folder, which appears whole or not at all.
 
     Row t holds observation t, the action that was played then, and as `next.*` what
@@ -35,6 +40,7 @@ def write(path: str | Path, played: Iterator[Played], record: Mapping) -> None:
       path: a new folder.
       played: the episodes.
       record: facts: "task" (its text), "fps" (rows per second), "action_names".
+      log: receives a line for the user.
 
     Raises:
       DataError: there is no episode, `path` is taken, or pyarrow is missing.
@@ -42,7 +48,9 @@ def write(path: str | Path, played: Iterator[Played], record: Mapping) -> None:
     first = next(played, None)
     if first is None:
         raise DataError(f"{path}: there are no episodes to write")
-    fps = record.get("fps", FPS)
+    if "fps" not in record:
+        log(f"nobody says the frames per second: {_FPS} are written")
+    fps = record.get("fps", _FPS)
     with new_folder(Path(path)) as folder:
         tables = _Tables(folder, _schema(first), fps)
         for episode in chain([first], played):

@@ -13,6 +13,8 @@ from vd4rl_loader.files.validation import BadFileError
 from vd4rl_loader.foreign import FORMATS, TITLES
 from vd4rl_loader.foreign.reading import Holdings
 
+_LARGE = 128  # pixels of a side, more than world models here are trained with
+
 
 def offer(path: str | Path, format: str) -> dict[str, Any]:
     """What a file or folder holds, JSON-able.
@@ -68,7 +70,8 @@ def _commands(path: Path, holdings: Holdings) -> list[str]:
         height, width = holdings.size(images[0])
         key = ["--image-key", images[0]] if len(images) > 1 else []
         crop = ["--crop"] if height != width else []
-        commands.append([name, *key, *crop, *reward])
+        size = ["--size", "64"] if min(height, width) > _LARGE else []
+        commands.append([name, *key, *crop, *size, *reward])
     if holdings.vectors():
         commands.append([f"{name}.hdf5", *reward])
     start = ["python", "-m", "vd4rl_loader", "convert", str(path)]

@@ -86,7 +86,7 @@ def test_vectors(tmp_path, next_obs, offsets, states, capsys):
     np.testing.assert_allclose(data.reward[came], known, atol=1e-4)
     assert (data.action[came, 1] == 0.5).all()  # is in [-1, 1]
     said = capsys.readouterr().out
-    assert "numbers 0 of an action scaled to [-1, 1]" in said
+    assert "number 0 of an action scaled to [-1, 1]" in said
     assert ("3 episodes end with their last observation once more" in said) != next_obs
     with h5py.File(tmp_path / "b.hdf5") as file:
         record = json.loads(file["metadata"].attrs["provenance"])["source"]
