@@ -169,6 +169,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="take the middle of images, to make a square",
     )
+    for name in ("low", "high"):
+        others.add_argument(
+            f"--action-{name}",
+            nargs="+",
+            type=float,
+            metavar="NUMBER",
+            help=f"what becomes {'-1' if name == 'low' else '1'} of an action: one "
+            "number, or one for each (default: the action space's, or what occurs)",
+        )
     others.add_argument(
         "--reward",
         choices=REWARDS,
@@ -193,7 +202,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _from_own(args: argparse.Namespace, to: str | None) -> int:
     """From this project's formats into each other, or into another project's."""
-    for name in ("image_key", "vector_keys", "crop", "reward", "end_is_terminal"):
+    plain = {"size", "skip_bad"}
+    for name in (f.name for f in dataclasses.fields(Options) if f.name not in plain):
         if getattr(args, name) not in (None, False):
             raise DataError(
                 f"--{name.replace('_', '-')}: is for data of other projects, but "

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vd4rl_loader.errors import DataError, shown
 from vd4rl_loader.files.validation import BadFileError, Findings, refuse
 from vd4rl_loader.foreign import FORMATS, TITLES
@@ -31,6 +33,8 @@ class Options:
       vector_keys: what vectors are made of; None: all that there is.
       size: of the written images, in pixels; None: that of the source.
       crop: take the middle of images that are not square.
+      action_low, action_high: bounds of the actions, a number or one for each of them;
+        None: those of the source's action space, or the least and greatest that occur.
       reward, end_is_terminal: as in `Wanted`.
       skip_bad: leave out episodes that cannot be used, and say how many.
     """
@@ -39,6 +43,8 @@ class Options:
     vector_keys: Sequence[str] | None = None
     size: int | None = None
     crop: bool = False
+    action_low: Sequence[float] | None = None
+    action_high: Sequence[float] | None = None
     reward: str | None = None
     end_is_terminal: bool = False
     skip_bad: bool = False
@@ -72,7 +78,7 @@ def bring(
     try:
         holdings = reader.holdings(src)
         wanted = _wanted(holdings, dst, options, notes, either=write is not None)
-        scaling = Scaling.of(reader.actions(src))
+        scaling = _scaling(holdings, options, reader.actions(src))
         record = {"format": format, **holdings.about, **scaling.record()}
         found = _prepared(
             reader.episodes(src, wanted, notes), scaling, wanted.fit, notes
@@ -107,6 +113,24 @@ def _wanted(
         raise BadFileError(NO_REWARDS)
     fit = partial(prepared, size=options.size, crop=options.crop, notes=notes)
     return Wanted(image, vectors, options.reward, options.end_is_terminal, fit)
+
+
+def _scaling(
+    holdings: Holdings, options: Options, actions: Iterator[np.ndarray]
+) -> Scaling:
+    given = [options.action_low, options.action_high]
+    if given == [None, None]:
+        return Scaling(*holdings.bounds) if holdings.bounds else Scaling.of(actions)
+    if None in given:
+        raise BadFileError("give --action-low and --action-high, or neither")
+    size = next((array.shape[-1] for array in actions if array.ndim == 2), 0)
+    low, high = (np.asarray(numbers, float) for numbers in given)
+    if {len(low), len(high)} - {1, size} or not (low < high).all():
+        raise BadFileError(
+            f"--action-low, --action-high: give one number, or {size}, for each of the "
+            "actions', the low ones below the high ones"
+        )
+    return Scaling(*(np.broadcast_to(numbers, size) for numbers in (low, high)))
 
 
 def _vectors(there: list[str], keys: Sequence[str] | None) -> list[str]:

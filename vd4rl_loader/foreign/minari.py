@@ -57,18 +57,15 @@ def holdings(path: Path) -> Holdings:
     about: dict[str, Any] = {"dataset": dataset.spec.dataset_id}
     if dataset.spec.env_spec is not None:
         about["environment"] = dataset.spec.env_spec.id
-    return Holdings(_stored(_observed(_first(dataset).observations)), True, about)
+    seen = _stored(_observed(_first(dataset).observations))
+    space = dataset.spec.action_space
+    bounds = tuple(np.asarray(getattr(space, name, np.inf)) for name in ("low", "high"))
+    return Holdings(seen, True, about, bounds if np.isfinite(bounds).all() else None)
 
 
 def actions(path: Path) -> Iterator[np.ndarray]:
-    """The bounds of the action space, [2, A]; without, all actions."""
-    dataset = _load(path)
-    space = dataset.spec.action_space
-    bounds = [getattr(space, name, np.inf) for name in ("low", "high")]
-    if np.isfinite(bounds).all():
-        yield np.stack(bounds)
-        return
-    for _, episode in _episodes(dataset):
+    """The actions of every episode, [T, A]."""
+    for _, episode in _episodes(_load(path)):
         yield np.asarray(episode.actions)
 
 

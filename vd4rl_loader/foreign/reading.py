@@ -35,11 +35,13 @@ class Holdings(NamedTuple):
       observations: by name, as one episode has them, [T, ...].
       rewards: whether it has rewards.
       about: facts that are kept with the data: frames per second, names of actions.
+      bounds: of the actions, [A] each, where the source has them.
     """
 
     observations: dict[str, Stored]
     rewards: bool
     about: dict[str, Any]
+    bounds: tuple[np.ndarray, np.ndarray] | None = None
 
     def images(self) -> list[str]:
         """Names of what may be images."""

@@ -39,11 +39,9 @@ class Scaling(NamedTuple):
                 np.min([known.min(0), *bounds[:1]], axis=0),
                 np.max([known.max(0), *bounds[1:]], axis=0),
             ]
-        return cls.within(*bounds) if bounds else cls(np.empty(0), np.empty(0))
-
-    @classmethod
-    def within(cls, low: np.ndarray, high: np.ndarray) -> Scaling:
-        """From bounds [A], which are those of the data or of an action space."""
+        if not bounds:
+            return cls(np.empty(0), np.empty(0))
+        low, high = bounds
         inside = (low >= -1 - _ROUNDING) & (high <= 1 + _ROUNDING)
         half = np.where(high > low, (high - low) / 2, 1)  # of a number that is constant
         middle = (low + high) / 2

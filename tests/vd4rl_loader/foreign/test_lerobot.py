@@ -226,6 +226,20 @@ def test_actions_that_are_angles(tmp_path):
     np.testing.assert_allclose(data.action[came, 1], 0.3, atol=1e-6)
 
 
+def test_bounds_of_actions(tmp_path, capsys):
+    folder, to = write(tmp_path / "a"), tmp_path / "b.hdf5"
+    data = brought(folder, to, "--action-low", "0", "-1", "--action-high", "0.7", "1")
+    came, step = ~data.is_first, data.vector[~data.is_last, 1]
+    np.testing.assert_allclose(data.action[came, 0], step / 3.5 - 1, atol=1e-5)
+    np.testing.assert_allclose(data.action[came, 1], -step / 10, atol=1e-6)
+    other = str(tmp_path / "c.hdf5")
+    for wrong in (["--action-low", "0"], ["--action-low", "1", "--action-high", "0"]):
+        assert main(["convert", str(folder), other, *wrong]) == 2
+    narrow = ["--action-low", "0", "-1", "--action-high", "0.5", "1"]
+    assert main(["convert", str(folder), other, *narrow]) == 2
+    assert "outside [-1, 1]" in capsys.readouterr().err
+
+
 def write_with_pictures(folder):
     image = {"dtype": "image", "shape": [32, 32, 3], "names": ["h", "w", "c"]}
 
