@@ -17,8 +17,9 @@ class Environment:
     """One seeded environment in this process.
 
     What it shows is a dict, entry t of an episode: `image` uint8 [S, S, 3] or `vector`
-    float32 [D], `reward` float32, and `is_first`, `is_last` and `is_terminal`. The next
-    episode of a seed differs from the one before.
+    float32 [D], `reward` float32, and `is_first`, `is_last` and `is_terminal`; of
+    OGBench's tasks `success` float32, too: 1 with the episode's last step, or 0. The
+    next episode of a seed differs from the one before.
 
     Attributes:
       action_size: A, numbers of an action.

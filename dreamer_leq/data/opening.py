@@ -155,10 +155,13 @@ def _state_file(config: Config, log: Log) -> Path:
         file = expected_file(config.task)
         if (DATASETS / file).exists():
             return DATASETS / file
+        task = f"--task {config.task}"
+        commands = [f"download --suite {suite} {task} --out {DATASETS}"]
+        if suite == "ogbench":
+            commands.append(f"collect --suite ogbench {task} --out {DATASETS / file}")
+        fetched = " or ".join(f"python -m vd4rl_loader {each}" for each in commands)
         raise UserError(
-            f"no dataset: give its file with --data {file}, or fetch it with "
-            f"python -m vd4rl_loader download --suite {suite} --task {config.task} "
-            f"--out {DATASETS}"
+            f"no dataset: give its file with --data {file}, or fetch it with {fetched}"
         )
     made, maze = config.collect, config.about.environment["maze"]
     name = f"{config.task}-{made.steps}-noise{made.noise:g}-seed{made.seed}.hdf5"
