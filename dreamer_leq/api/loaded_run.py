@@ -191,7 +191,9 @@ class LoadedRun:
           disagreement = each.latents.features.std(0).mean(-1)  # [T, 5]
         """
         if not self.members:
-            raise UserError(f"{self.path} has no world model to imagine with")
+            raise UserError(
+                f"{self.path} has no world model of single steps to imagine with"
+            )
         states = self._states(start)
         agent = self._agent if actions is None else None
         if agent is None:
@@ -234,7 +236,9 @@ class LoadedRun:
           UserError: a shape or an action doesn't fit, or the run has no world model.
         """
         if not self.members:
-            raise UserError(f"{self.path} has no world model to imagine with")
+            raise UserError(
+                f"{self.path} has no world model of single steps to imagine with"
+            )
         rows = self._with_action(latents, action)
         found = _in_parts(_disagreement, self._world_model, rows)
         return found.reshape(latents.shape)
@@ -369,7 +373,7 @@ class LoadedRun:
         if part not in parts:
             raise UserError(f"part {part!r}: give one of {', '.join(parts)}")
         if part != "policy" and not self.members:
-            raise UserError(f"{self.path} has no world model to export")
+            raise UserError(f"{self.path} has no world model of single steps to export")
         return write_program(path, parts[part])
 
     # --- what is behind it

@@ -30,7 +30,7 @@ SOURCES = ("dataset", "played")
 def refuse_unfit(run: LoadedRun) -> None:
     """Raise UserError where a run can't dream, or has no policy."""
     if not run.members:
-        raise UserError(f"{run.path} has no world model to dream with")
+        raise UserError(f"{run.path} has no world model of single steps to dream with")
     run.initial()  # in the run's own words
 
 

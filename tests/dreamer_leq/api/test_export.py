@@ -152,7 +152,9 @@ def test_a_step_and_what_is_seen_are_the_runs_own(runs, tmp_path, kind):
 
 def test_what_can_not_be_exported_is_one_line(runs, tmp_path, monkeypatch, capsys):
     run = runs["frames"]
-    with pytest.raises(dl.UserError, match="has no world model to export"):
+    with pytest.raises(
+        dl.UserError, match="has no world model of single steps to export"
+    ):
         run.export(tmp_path / "step", part="step")
     with pytest.raises(dl.UserError, match="give one of policy, step, decoder"):
         run.export(tmp_path / "critic", part="critic")

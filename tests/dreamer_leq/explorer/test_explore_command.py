@@ -152,7 +152,7 @@ def test_a_run_needs_a_policy_and_a_world_model(place):
     task = {"task": "pointmaze-umaze"}
     free = write_run(place.path / "free", data, "maze", "iql", **task).path
     without = refused(place, cli.eval_main, "--logdir", free, *flags)
-    assert "has no world model to dream with" in without
+    assert "has no world model of single steps to dream with" in without
 
 
 def test_without_its_dataset_the_policy_plays(place, monkeypatch):

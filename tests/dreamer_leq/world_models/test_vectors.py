@@ -76,7 +76,9 @@ def test_a_loaded_run_acts_but_does_not_imagine(folder):
     np.testing.assert_array_equal(latents.features, STATES[:3, :2])
     action, _ = run.act(run.initial(), {"vector": STATES[0, :2], "is_first": True})
     assert action.shape == (2,)
-    with pytest.raises(dl.UserError, match="run has no world model to imagine with"):
+    with pytest.raises(
+        dl.UserError, match="run has no world model of single steps to imagine with"
+    ):
         run.imagine(latents, np.zeros((3, 2)))
 
 
