@@ -206,7 +206,7 @@ class OwnEnv:
         self._steps += 1
         self._over = bool(terminal or timeout or self._steps == self._limit)
         return self._observe(
-            seen, info, reward=reward, last=self._over, terminal=bool(terminal)
+            seen, info, reward=float(reward), last=self._over, terminal=bool(terminal)
         )
 
     def get_state(self) -> np.ndarray:
