@@ -20,7 +20,7 @@ from vd4rl_loader.collection.pointmaze import collect_pointmaze
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 NOTHING = dict(episodes=None, seed=None, workers=0, random=False, step=None, data=None)
-NOTHING |= dict(video=None, imagine=None, open_loop=None, report=False)
+NOTHING |= dict(env="", video=None, imagine=None, open_loop=None, report=False)
 MODEL_ALONE = {f"{phase}.updates": 0 for phase in ("bc", "fqe", "leq")}
 
 
