@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vd4rl_loader.files.untrusted import NpzFile, Stored, refuse_size
+from vd4rl_loader.files.untrusted import NpzFile, refuse_size
 from vd4rl_loader.files.validation import BadFileError, Field, layout_problems, refuse
 from vd4rl_loader.foreign.reading import Found, Holdings, Notes, Wanted, finished
 
@@ -137,20 +137,13 @@ def _read(path: Path, wanted: Wanted) -> dict[str, np.ndarray]:
     with NpzFile.opened(path) as file:
         stored = file.declared(names)
         refuse(layout_problems(stored, _FIELDS))
+        wanted.refuse_layout(stored)
         rows = stored["reward"].shape[0]
-        problems = [_row_problem(name, stored.get(name), rows) for name in wanted.names]
-        refuse([problem for problem in problems if problem])
+        other = [name for name in wanted.names if stored[name].shape[0] != rows]
+        refuse([f"{n}: shape {stored[n].shape}, expected {rows:,} rows" for n in other])
         refuse_size([stored[name] for name in names])
         arrays = file.read(names)
     return {**wanted.observed(arrays), **{name: arrays[name] for name in _FIELDS}}
-
-
-def _row_problem(name: str, stored: Stored | None, rows: int) -> str | None:
-    if stored is None:
-        return f"{name}: missing, other chunks hold it"
-    if stored.shape[:1] != (rows,):
-        return f"{name}: shape {stored.shape}, expected {rows:,} rows"
-    return None
 
 
 def _split(

@@ -125,16 +125,17 @@ class _Dataset:
         self.action = next((name for name in _ACTIONS if name in names), "")
         if not self.action:
             raise BadFileError(f"{_INFO}: features: no action among them")
-        if any("/" in name for name in self.features):
-            raise BadFileError(f"{_INFO}: features: a name with a slash")
+        for name, feature in self.features.items():
+            if not isinstance(feature, dict) or "/" in name:
+                raise BadFileError(f"{_INFO}: features: {shown(name)}: can't be one")
+        self.shape(self.action)
         self.fps = info.get("fps")
         if not isinstance(self.fps, int | float) or self.fps <= 0:
             raise BadFileError(f"{_INFO}: fps: missing")
 
     def kind(self, name: str) -> str:
         """The kind of a feature, such as "float32" or "video"."""
-        feature = self.features.get(name)
-        return str(feature.get("dtype")) if isinstance(feature, dict) else ""
+        return str(self.features[name].get("dtype"))
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a feature in one row."""
@@ -280,7 +281,7 @@ def _size(feature: Any) -> tuple[int, int]:
     shape, names = _shape(feature), feature.get("names")
     if len(shape) != 3:
         raise BadFileError(f"{_INFO}: a picture's shape is {shape}")
-    first = isinstance(names, list) and str(names[0]).startswith("channel")
+    first = isinstance(names, list) and str(names[:1]).startswith("['channel")
     return (shape[1], shape[2]) if first else (shape[0], shape[1])
 
 

@@ -54,11 +54,12 @@ def is_id(path: str | Path) -> bool:
 def holdings(path: Path) -> Holdings:
     """What is in the first episode."""
     dataset = _load(path)
-    about: dict[str, Any] = {"dataset": dataset.spec.dataset_id}
-    if dataset.spec.env_spec is not None:
-        about["environment"] = dataset.spec.env_spec.id
-    seen = _stored(_observed(_first(dataset).observations))
-    space = dataset.spec.action_space
+    with reading():
+        spec = dataset.spec
+    about: dict[str, Any] = {"dataset": spec.dataset_id}
+    if spec.env_spec is not None:
+        about["environment"] = spec.env_spec.id
+    seen, space = _stored(_observed(_first(dataset).observations)), spec.action_space
     bounds = tuple(np.asarray(getattr(space, name, np.inf)) for name in ("low", "high"))
     return Holdings(seen, True, about, bounds if np.isfinite(bounds).all() else None)
 
@@ -179,7 +180,7 @@ def _opened(minari: Any, folder: Path) -> MinariDataset:
         plain = minari.MinariDataset(raw)
         images = _observed(_first(plain).observations).values()
         shapes = {np.shape(array)[1:] for array in images}
-        told = set(_shapes(dataset.spec.observation_space))
+        told = set(_shapes(storage.observation_space))
         return plain if shapes <= told else dataset
 
 
@@ -220,8 +221,7 @@ def _stored(arrays: Mapping[str, np.ndarray]) -> dict[str, Stored]:
 
 def _episode(episode: EpisodeData, wanted: Wanted, notes: Notes) -> dict[str, Any]:
     arrays = _observed(episode.observations)
-    missing = [name for name in wanted.names if name not in arrays]
-    refuse([f"observations: {name}: missing" for name in missing])
+    wanted.refuse_layout(_stored(arrays))
     action, reward = np.asarray(episode.actions), np.asarray(episode.rewards)
     terminal, seen = np.asarray(episode.terminations, bool), wanted.observed(arrays)
     rows = sorted({len(array) for array in seen.values()})

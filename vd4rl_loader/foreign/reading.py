@@ -91,6 +91,20 @@ class Wanted:
         """Names of all observations."""
         return [*([self.image] if self.image else []), *self.vectors]
 
+    def refuse_layout(self, stored: Mapping[str, Stored]) -> None:
+        """Raises a BadFileError if an episode's observations aren't what they are in
+        others.
+        """
+        for name in self.names:
+            array, is_image = stored.get(name), name == self.image
+            if array is None:
+                raise BadFileError(f"{name}: missing, other episodes have it")
+            if not (_is_image if is_image else _is_vector)(array):
+                expected = "uint8 images" if is_image else "one or more numbers per row"
+                raise BadFileError(
+                    f"{name}: {array.dtype} {array.shape}, expected {expected}"
+                )
+
     def observed(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The images, and the vectors side by side: "image", "vector", or both."""
         seen = {"image": arrays[self.image]} if self.image else {}

@@ -98,6 +98,9 @@ def _demonstration(
         refuse([f"obs: {rows:,} rows where actions has {len(action):,}"])
     if demo.has("next_obs"):
         following = _observed(demo.group("next_obs"), wanted)
+        for name, array in seen.items():
+            if array.shape[1:] != following[name].shape[1:] or not len(following[name]):
+                refuse([f"next_obs: {name}: of another shape than obs"])
         seen = {n: np.append(a, following[n][-1:], axis=0) for n, a in seen.items()}
     reward = table.get("rewards")
     success = _successes(done, reward)
@@ -128,8 +131,7 @@ def _columns(demo: Hdf5File) -> dict[str, np.ndarray]:
 
 def _observed(group: Hdf5File, wanted: Wanted) -> dict[str, np.ndarray]:
     stored = group.declared(wanted.names)
-    missing = [name for name in wanted.names if name not in stored]
-    refuse([f"{name}: missing from its observations" for name in missing])
+    wanted.refuse_layout(stored)
     refuse_size([stored[name] for name in wanted.names])
     arrays = group.read(wanted.names)
     rows = sorted({len(array) for array in arrays.values()})

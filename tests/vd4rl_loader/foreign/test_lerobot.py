@@ -400,3 +400,22 @@ def test_what_lerobot_reads(tmp_path):
     table = parquet.read_table(folder / "meta/tasks.parquet")
     assert json.loads(table.schema.metadata[b"pandas"])["index_columns"] == ["task"]
     assert main(["convert", str(path), str(folder), "--to", "lerobot"]) == 2
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"features": {**FEATURES, "action": 5}},
+        {"features": {**FEATURES, "../action": FEATURES["action"]}},
+        {"features": {**FEATURES, "action": {"dtype": "float32", "shape": [-1]}}},
+        {"features": []},
+        {"fps": "fast"},
+        {"codebase_version": None},
+    ],
+)
+def test_what_no_info_says(tmp_path, more, capsys):
+    folder = write(tmp_path / "a", more)
+    assert main(["info", str(folder)]) == 2
+    assert main(["convert", str(folder), str(tmp_path / "b.hdf5")]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and said[0].startswith(f"error: {folder}: ")

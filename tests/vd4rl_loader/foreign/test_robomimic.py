@@ -49,7 +49,7 @@ def write(path, next_obs=True, demos=None, **options):
         data = file.create_group("data")
         data.attrs["env_args"] = json.dumps({"env_name": "Lift", "type": 1})
         for name, rows in (demos or ROWS).items():
-            begin = {"demo_0": 0, "demo_2": 10, "demo_10": 20}[name]
+            begin = {"demo_0": 0, "demo_2": 10, "demo_10": 20, "demo_11": 0}[name]
             made = demonstration(begin, rows, next_obs, **options)
             for key, array in made.items():
                 data[f"{name}/{key}"] = array
@@ -164,20 +164,26 @@ def test_no_observations(tmp_path, capsys):
 
 
 def test_bad_demonstrations(tmp_path, capsys):
-    path = write(tmp_path / "a.hdf5", scale=0.01)
+    demos = {**ROWS, "demo_11": 3}
+    path = write(tmp_path / "a.hdf5", demos=demos, scale=0.01)
     with h5py.File(path, "a") as file:
         file["data/demo_2/rewards"][1] = np.nan
+        del file["data/demo_0/next_obs/object"]
+        file["data/demo_0/next_obs/object"] = np.zeros((3, 5))
         del file["data/demo_10/obs/object"]
         file["data/demo_10/obs/object"] = h5py.ExternalLink("other.hdf5", "x")
     command = ["convert", str(path), str(tmp_path / "b.hdf5")]
     assert main(command) == 2
     said = capsys.readouterr().err.splitlines()
-    assert "2 of 3 episodes cannot be used (--skip-bad goes on without)" in said[0]
-    assert said[1].startswith("  demo_2: reward: ")
-    assert said[2] == "  demo_10: object: is a link, expected the array itself"
-    assert len(said) == 3 and not (tmp_path / "b.hdf5").exists()
+    assert "3 of 4 episodes cannot be used (--skip-bad goes on without)" in said[0]
+    assert said[1:3] == [
+        "  demo_0: next_obs: vector: of another shape than obs",
+        "  demo_2: reward: not finite at row 1",
+    ]
+    assert said[3] == "  demo_10: object: is a link, expected the array itself"
+    assert len(said) == 4 and not (tmp_path / "b.hdf5").exists()
     assert main([*command, "--skip-bad"]) == 0
-    assert "2 of 3 episodes cannot be used, and are left" in capsys.readouterr().out
+    assert "3 of 4 episodes cannot be used, and are left" in capsys.readouterr().out
     data = open_states(tmp_path / "b.hdf5", log=quiet)
     assert data.offsets.tolist() == [0, 4]
 
