@@ -65,6 +65,8 @@ def convert(
         find_source(src, None, None, size or 64, alignment),
         Path(dst).expanduser(),
     )
+    if source.ogbench:
+        raise DataError(f"{src}: its rewards are a task's: give the command --task")
     findings = Findings()
     with new_folder(dst) as temporary:
         written = _write_all(source, temporary, size, findings)
@@ -210,9 +212,10 @@ def _from_own(args: argparse.Namespace, to: str | None) -> int:
                 f"{args.src} does not look like {', '.join(TITLES.values())}"
             )
     states = is_state_data(args.src)
-    if args.task and not states:
-        raise DataError(f"--task: {args.src} holds no state vectors, leave it out")
-    if not (to or states):
+    ogbench = not states and own.is_ogbench(args.src, args.task)
+    if args.task and not (states or ogbench):
+        raise DataError(f"--task: {args.src} isn't OGBench's, leave it out")
+    if not (to or states or ogbench):
         return convert(
             args.src, args.dst, args.size, args.skip_bad, alignment=args.alignment
         )
@@ -222,12 +225,19 @@ def _from_own(args: argparse.Namespace, to: str | None) -> int:
         )
     if states:
         played = own.state_episodes(args.src, args.task, args.skip_bad, print)
+    elif ogbench:
+        played = own.ogbench_episodes(
+            args.src, args.task, args.size, args.skip_bad, print
+        )
     else:
         played = own.image_episodes(
             args.src, args.size, args.skip_bad, args.alignment, print
         )
-    written, facts = Counted(played), own.facts(args.src)
-    _WRITERS.get(to, write_played)(Path(args.dst), iter(written), facts)
+    written, facts = Counted(played), own.facts(args.src, args.task)
+    if to:
+        _WRITERS[to](args.dst, iter(written), facts)
+    else:
+        write_played(Path(args.dst), iter(written), {"source": facts})
     return written.count
 
 

@@ -10,33 +10,35 @@ from typing import Any
 
 import numpy as np
 
+from vd4rl_loader.dataset import Dataset, open_dataset
 from vd4rl_loader.files import formats
 from vd4rl_loader.files.layout import find_source
 from vd4rl_loader.files.untrusted import Hdf5File
 from vd4rl_loader.files.validation import BadFileError, Findings
 from vd4rl_loader.given_episodes import Played
 from vd4rl_loader.resize import resize_images
-from vd4rl_loader.states import is_state_data, open_states
+from vd4rl_loader.states import StateDataset, is_state_data, open_states
 
 
-def facts(path: str | Path) -> dict[str, Any]:
+def facts(path: str | Path, task: str | None) -> dict[str, Any]:
     """What a dataset of this project says of its data: "task", "fps", "action_names".
 
     Args:
       path: as `image_episodes` or `state_episodes` takes it.
+      task: the one that the user gave.
 
     Raises:
       DataError: there is no such dataset.
     """
     if is_state_data(path):
         told = _provenance(Path(path))
-        task = told.get("task") or Path(path).stem
+        name = task or told.get("task") or Path(path).stem
     else:
-        source = find_source(path, None, None, 64)
-        told, task = source.record, source.task or source.folder.resolve().name
+        source = find_source(path, task, None, 64)
+        told, name = source.record, source.task or source.folder.resolve().name
     known = told.get("source") if isinstance(told.get("source"), dict) else {}
     fps, names = known.get("fps"), known.get("action_names")
-    found: dict[str, Any] = {"task": str(task)}
+    found: dict[str, Any] = {"task": str(name)}
     if isinstance(fps, int | float) and fps > 0:
         found["fps"] = fps
     if isinstance(names, list):
@@ -108,15 +110,48 @@ def state_episodes(
       DataError: the dataset is unusable.
     """
     data = open_states(path, task, skip_bad, log)
-    cuts = 0
+    yield from _cut(data, "vector", log)
+
+
+def is_ogbench(path: str | Path, task: str | None) -> bool:
+    """Whether it is OGBench's images, whose rewards are a task's."""
+    return find_source(path, task, None, 64).ogbench is not None
+
+
+def ogbench_episodes(
+    path: str | Path,
+    task: str | None,
+    size: int | None,
+    skip_bad: bool,
+    log: Callable[[str], None],
+) -> Iterator[Played]:
+    """The episodes of OGBench's images, which end at every terminal, as states' do.
+
+    Args:
+      path, task: as `open_dataset` takes them.
+      size: of the images, in pixels; None: 64.
+      skip_bad: leave out unusable files and episodes, and say how many.
+      log: receives lines for the user.
+
+    Raises:
+      DataError: the dataset is unusable.
+    """
+    options = {"image_size": size or 64, "min_length": 2, "skip_bad": skip_bad}
+    yield from _cut(open_dataset(path, task, log=log, **options), "image", log)
+
+
+def _cut(
+    data: Dataset | StateDataset, kind: str, log: Callable[[str], None]
+) -> Iterator[Played]:
+    seen, cuts = getattr(data, kind), 0
     for begin, stop in itertools.pairwise(data.offsets):
         ends = begin + np.flatnonzero(data.is_terminal[begin : stop - 1])
-        cuts += len(ends)
-        bounds = [begin, *ends, stop - 1]
+        bounds = [begin, *ends[ends > begin], stop - 1]
+        cuts += len(bounds) - 2
         for first, last in itertools.pairwise(bounds):
             yield Played(
-                "vector",
-                data.vector[first : last + 1],
+                kind,
+                np.asarray(seen[first : last + 1]),
                 data.action[first + 1 : last + 1],
                 data.reward[first + 1 : last + 1].astype(np.float64),
                 bool(data.is_terminal[last]),
