@@ -95,12 +95,15 @@ def difference(a: Config, b: Config) -> list[str]:
 
 def relevant(config: Config) -> Flat:
     """The configuration without the sections that its run leaves out: of algorithms,
-    and of world models that came later than the first runs.
+    and of world models that came later than the first runs; and without the key of
+    tasks of one's own where the task is another.
     """
     used = {*config.phases, config.world_model_section}
     others = {*learners.sections(), *YOUNGER_MODELS} - used
-    flat = flatten(config).items()
-    return {key: value for key, value in flat if key.split(".")[0] not in others}
+    flat = flatten(config)
+    if config.about.suite != "own":
+        del flat["data.observations"]
+    return {k: value for k, value in flat.items() if k.split(".")[0] not in others}
 
 
 def validated(flat: Flat, where: str) -> Config:

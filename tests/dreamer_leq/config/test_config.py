@@ -672,3 +672,13 @@ def test_an_own_task_has_an_environment_or_no_scores():
 @pytest.mark.parametrize("env", ["a b", "a:", ":b", "a/b:c", "a:b:c", "../a:b"])
 def test_what_no_environment_can_be_called(env):
     assert "env: has to be MODULE:FUNCTION" in refusal(config.from_presets, env=env)
+
+
+def test_runs_of_other_tasks_go_on_that_do_not_have_the_key_yet(tmp_path):
+    run = config.from_presets("d4rl_rssm")
+    config.save(run, tmp_path / "config.yaml")
+    lines = (tmp_path / "config.yaml").read_text().splitlines(keepends=True)
+    old = [line for line in lines if "observations:" not in line and "env:" not in line]
+    assert len(old) == len(lines) - 2
+    (tmp_path / "config.yaml").write_text("".join(old))
+    assert config.difference(config.read(tmp_path / "config.yaml"), run) == []
