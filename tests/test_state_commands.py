@@ -52,11 +52,11 @@ def place(tmp_path_factory):
     return place
 
 
-def collect(place, level, out, layout="d4rl"):
+def collect(place, level, out):
     code, _, errors = place.run(
         *("-m", "vd4rl_loader", "collect", "--suite", "gymnasium"),
         *("--task", "Hopper-v4", "--level", level, "--steps", 400),
-        *("--out", out, "--format", layout),
+        *("--out", out),
     )
     assert code == 0, errors
 
@@ -475,29 +475,7 @@ def test_one_process_reads_what_two_have_written(together):
     assert RunFolder(folder).load_agent().world_model.members == 2
 
 
-# --- the other suites and the RSSM
-
-
-def test_the_rssm_learns_from_the_same_file(place):
-    flags = ("--configs", "d4rl_rssm", "debug", *HOPPER[3:7], "--logdir", "rssm")
-    output = train_here(place, *flags, "--algorithm", "bc")
-    assert_trained(place.path / "rssm", ("world_model", "bc"))
-    assert "latents: encoded" in output and "ensemble" not in output
-    losses = [r["vector_loss"] for r in records(place.path / "rssm")[:4]]
-    assert losses[-1] < losses[0]
-
-
-def test_neorl(place):
-    collect(place, "random", "neorl.npz", "neorl")
-    flags = ("--task", "Hopper-low", "--data", "neorl.npz", "--logdir", "neorl")
-    flags += ("--algorithm", "bc", "--world_model", "vectors")
-    train_here(place, "--configs", "neorl", "debug", *flags)
-    folder = RunFolder(place.path / "neorl")
-    assert_trained(folder.path, ["bc"])
-    assert folder.facts.vector_size == 12  # with x
-    score = scores(folder.path)["10"]
-    expected = (score["mean"] - 5) / (3294 - 5) * 100  # Qin et al. 2022
-    assert score["normalized"] == pytest.approx(expected, rel=1e-6)
+# --- AntMaze; NeoRL and the RSSM are among the README's commands, which .ci/run runs
 
 
 def write_antmaze(path, episodes=6, steps=60):
@@ -519,13 +497,13 @@ def write_antmaze(path, episodes=6, steps=60):
 def test_antmaze(place):
     write_antmaze(place.path / "ant.hdf5")
     flags = ("--task", "antmaze-umaze", "--data", "ant.hdf5", "--logdir", "ant")
-    flags += ("--bc.updates", 0, "--fqe.updates", 0)
+    flags += ("--bc.updates", 0, "--fqe.updates", 0, "--eval.episodes", 1)
     output = train_here(place, "--configs", "d4rl_antmaze", "debug", *flags)
     folder = RunFolder(place.path / "ant")
     assert_trained(folder.path, ("world_model", "leq"))
     assert folder.facts.reward == {"scale": 1.0, "bias": -1.0}
     assert "imagined ends: within 0.25 m of (0.75, 8.75)" in output
-    assert scores(folder.path)["20"]["lengths"] == [700, 700]
+    assert scores(folder.path)["20"]["lengths"] == [700]
 
 
 # --- what users get wrong
