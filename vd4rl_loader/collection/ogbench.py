@@ -39,6 +39,9 @@ _GIANT_ROWS = 2001  # of the point's and the ant's way through the giant maze
 # Of the point: deviation of the noise on its direction, how near a goal is, in metres,
 # and how many cells a walk of "stitch" leads away at most.
 _POINT_NOISE, _POINT_NEAR, _STITCH_CELLS = 0.5, 0.5, 4
+# After each goal it is lost for so many steps, in directions that it holds for some:
+# who knows the way hardly touches a wall, and a world model would walk through them.
+_LOST_STEPS, _LOST_HOLD, _LOST_SPEED, _LOST_NOISE = 60, 15, 1.5, 0.3
 # Of the arm: noise of its plans ("play"); of its steps, per number, up to this factor,
 # and probability of a random action ("noisy").
 _PLAN_NOISE, _PLAN_SMOOTHING = 0.1, 0.5
@@ -240,7 +243,7 @@ class _Player:
             yield row
 
     def _walks(self, seed: int, rng: np.random.Generator) -> Iterator[Row]:
-        """From a random cell to a random one, and on to the next."""
+        """From a random cell to a random one, a while at random, and on to the next."""
         env = self._env
         free = np.argwhere(env.maze_map == 0)
         start = tuple(free[rng.integers(len(free))])
@@ -255,6 +258,9 @@ class _Player:
         while True:
             target = np.array(env.ij_to_xy(goal))
             if np.linalg.norm(env.get_xy() - target) < _POINT_NEAR:
+                for action in _lost(rng):
+                    observation, _, row = _step(env, observation, action)
+                    yield row
                 goal = draw()
                 target = np.array(env.ij_to_xy(goal))
             ahead = env.get_oracle_subgoal(env.get_xy(), target)[0] - env.get_xy()
@@ -299,6 +305,14 @@ class _Player:
             thing: _oracle(form, thing)(env=self._env, **options)
             for thing in _THINGS[self.family.partition("-")[0]]
         }
+
+
+def _lost(rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Actions of a point that doesn't know its way."""
+    for step in range(_LOST_STEPS):
+        if step % _LOST_HOLD == 0:
+            bearing = rng.uniform(-_LOST_SPEED, _LOST_SPEED, 2)
+        yield bearing + _LOST_NOISE * rng.standard_normal(2)
 
 
 def _oracle(form: str, thing: str) -> Callable[..., Any]:
