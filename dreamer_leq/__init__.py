@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dreamer_leq.api.environment import Environment, make_env
     from dreamer_leq.api.latents import Imagined, Latents
     from dreamer_leq.api.loaded_run import LoadedRun, load_run
-    from dreamer_leq.api.training import train_offline
+    from dreamer_leq.commands.from_python import train_offline
     from dreamer_leq.envs.own import register_env
     from vd4rl_loader.errors import DataError
     from vd4rl_loader.simulators.workers import WorkerError
@@ -57,7 +57,7 @@ _HOMES = {
     "make_env": "dreamer_leq.api.environment",
     "open_dataset": "dreamer_leq.api.datasets",
     "register_env": "dreamer_leq.envs.own",
-    "train_offline": "dreamer_leq.api.training",
+    "train_offline": "dreamer_leq.commands.from_python",
     "write_dataset": "vd4rl_loader.writing",
 }
 

@@ -14,7 +14,7 @@ from dreamer_leq.pages.report.page import FILE, page
 from dreamer_leq.pages.run_files import RunFiles
 from dreamer_leq.run import hub
 from dreamer_leq.run.folder import RunFolder
-from dreamer_leq.run.shared import write_files
+from dreamer_leq.run.sharing import write_files
 from dreamer_leq.system.errors import UserError
 from dreamer_leq.system.files import replacing_folder
 from vd4rl_loader.errors import disk_trouble

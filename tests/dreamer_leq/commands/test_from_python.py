@@ -22,7 +22,7 @@ def train(monkeypatch):
         return RunFolder(config.folder)
 
     train.end = None
-    monkeypatch.setattr("dreamer_leq.api.training.train", train)
+    monkeypatch.setattr("dreamer_leq.commands.from_python.train", train)
     return train
 
 
