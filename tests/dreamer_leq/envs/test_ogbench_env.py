@@ -1,6 +1,13 @@
-"""OGBench's single tasks as environments: the package's own steps, each by itself."""
+"""OGBench's single tasks as environments: the package's own steps, each by itself.
 
+What draws runs in a process of its own, as in evaluation: the package's contexts of
+OpenGL and those that other tests have made end each other. That process is this file.
+"""
+
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +19,9 @@ from vd4rl_loader.resize import resize_images
 gymnasium = pytest.importorskip("gymnasium")
 pytest.importorskip("ogbench")
 
+ROOT = Path(__file__).resolve().parents[3]
 POINT = "pointmaze-medium-singletask-task1-v0"  # its goal is (20, 20)
+VISUAL = "visual-antmaze-medium-singletask-task1-v0"
 
 
 def actions(size, n=12):
@@ -86,43 +95,59 @@ def test_the_clock_ends_an_episode_without_success():
     assert not steps[-1]["is_terminal"] and steps[-1]["success"] == 0
 
 
-def test_a_picture_of_the_maze():
-    env = OGBench(POINT, seed=0, image=True)
-    image = env.reset()["image"]
-    assert image.shape == (192, 192, 3) and image.dtype == np.uint8
-    for _ in range(8):
-        moved = env.step(np.array([1, 0]))["image"]
-    assert image.std() > 20 and (image != moved).any()
+def draw(file):
+    """The program: a maze's pictures, and frames of a visual task, ours and theirs."""
+    maze = OGBench(POINT, seed=0, image=True)
+    pictures = [maze.reset()["image"]]
+    pictures += [maze.step(np.array([1, 0]))["image"] for _ in range(8)]
+    ours = OGBench(VISUAL, seed=3, image_size=32)
+    package = gymnasium.make(VISUAL, disable_env_checker=True)
+    np.random.seed(3)
+    frames, entries = [package.reset(seed=3)[0]], [ours.reset()]
+    for action in actions(8, 4):
+        frames.append(package.step(np.clip(action, -1, 1))[0])
+        entries.append(ours.step(action))
+    state = ours.get_state()
+    state[1:3] = 20, 20  # x and y, after the clock: the goal
+    ours.set_state(state)
+    reached = ours.step(np.zeros(8, np.float32))
+    assert not any("vector" in entry for entry in entries)
+    np.savez(
+        file,
+        pictures=pictures,
+        frames=frames,
+        seen=[entry["image"] for entry in entries],
+        reached=[reached[name] for name in ("reward", "success", "is_terminal")],
+    )
 
 
 @pytest.fixture(scope="module")
-def visual():
-    return OGBench("visual-antmaze-medium-singletask-task1-v0", seed=3, image_size=32)
+def drawn(tmp_path_factory):
+    file = tmp_path_factory.mktemp("drawn") / "drawn.npz"
+    variables = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, __file__, file], env=variables, check=True)
+    return np.load(file)
 
 
-def test_a_visual_task_is_seen_as_the_package_draws_it(visual):
+def test_a_picture_of_the_maze(drawn):
+    first, *_, last = drawn["pictures"]
+    assert first.shape == (192, 192, 3) and first.dtype == np.uint8
+    assert first.std() > 20 and (first != last).any()
+
+
+def test_a_visual_task_is_seen_as_the_package_draws_it(drawn):
     """At the size that is asked for; its success is that of the state reached."""
-    theirs = gymnasium.make(
-        "visual-antmaze-medium-singletask-task1-v0", disable_env_checker=True
-    )
-    np.random.seed(3)
-    frames = [theirs.reset(seed=3)[0]]
-    entries = [visual.reset()]
-    for action in actions(8, 4):
-        frames.append(theirs.step(np.clip(action, -1, 1))[0])
-        entries.append(visual.step(action))
-    theirs.close()
-    seen = np.stack([entry["image"] for entry in entries])
-    np.testing.assert_array_equal(seen, resize_images(np.stack(frames), 32))
-    assert "vector" not in entries[0] and (seen[0] != seen[-1]).any()
-    state = visual.get_state()
-    state[1:3] = 20, 20  # x and y, after the clock: the goal
-    visual.set_state(state)
-    reached = visual.step(np.zeros(8, np.float32))
-    assert (reached["reward"], reached["success"]) == (0, 1) and reached["is_terminal"]
+    seen = drawn["seen"]
+    np.testing.assert_array_equal(seen, resize_images(drawn["frames"], 32))
+    assert (seen[0] != seen[-1]).any()
+    np.testing.assert_array_equal(drawn["reached"], [0, 1, 1])
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ogbench", None)
     with pytest.raises(DataError, match=r"pip install 'dreamer-leq\[ogbench\]'"):
         OGBench("pointmaze-medium-singletask-task2-v0", seed=0)
+
+
+if __name__ == "__main__":
+    draw(sys.argv[1])
