@@ -30,6 +30,23 @@ def fan_in_init(fan_in: int, scale: float = 1.0) -> Callable:
     return init
 
 
+def orthogonal_init(scale: float = 1.0) -> Callable:
+    """Orthogonal matrices times `scale`; those of several networks are made one after
+    the other.
+
+    Side by side, under `vmap`, two of them at once wait for each other for ever on a
+    CPU: jaxlib (0.10.1) divides a batch of QR decompositions among the threads that
+    already compute them.
+    """
+    one = nn.initializers.orthogonal(scale)
+
+    def init(key, shape, dtype=jnp.float32):
+        make = jax.custom_batching.sequential_vmap(lambda key: one(key, shape, dtype))
+        return make(key)
+
+    return init
+
+
 def _of_size_one(x: Array, eps: float) -> Array:
     """x / sqrt(mean(x^2) + eps) over the last axis."""
     return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), -1, keepdims=True) + eps)
@@ -194,7 +211,7 @@ class PlainMLP(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         def dense(features: int, name: str) -> Dense:
-            init = nn.initializers.orthogonal(math.sqrt(2))
+            init = orthogonal_init(math.sqrt(2))
             return Dense(features, init, dtype=self.dtype, name=name)
 
         for i in range(self.layers):
@@ -221,7 +238,7 @@ class Projection(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        init = nn.initializers.orthogonal()
+        init = orthogonal_init()
         x = Dense(self.size, init, dtype=self.dtype, name="linear")(x)
         return jnp.tanh(LayerNorm(dtype=self.dtype, name="norm")(x))
 

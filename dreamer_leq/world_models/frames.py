@@ -16,7 +16,7 @@ from flax import struct
 from jax import Array
 
 from dreamer_leq.nn.distributions import precise
-from dreamer_leq.nn.layers import Projection
+from dreamer_leq.nn.layers import Projection, orthogonal_init
 from dreamer_leq.world_models.vision import PatchEncoder, to_nested
 
 Params = Any
@@ -37,7 +37,7 @@ class DrQEncoder(nn.Module):
     def __call__(self, image: Array) -> Array:
         x = (image - 0.5).astype(self.dtype)
         for i in range(4):
-            init = nn.initializers.orthogonal(2**0.5)
+            init = orthogonal_init(2**0.5)
             sizes = dict(strides=1 if i else 2, padding="VALID", dtype=self.dtype)
             conv = nn.Conv(self.depth, (3, 3), kernel_init=init, **sizes)
             x = jax.nn.relu(conv(x))

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from scipy import linalg, special, stats
 
-from dreamer_leq.nn.layers import MLP, BlockLinear, Linear, NormLinear, RMSNorm
+from dreamer_leq.nn.layers import (
+    MLP,
+    BlockLinear,
+    Linear,
+    NormLinear,
+    PlainMLP,
+    RMSNorm,
+    orthogonal_init,
+)
 
 # Standard deviation of a unit normal cut off at two: kernels are scaled to undo it.
 TRUNCATED_SD = stats.truncnorm(-2, 2).std()
@@ -289,3 +297,36 @@ def test_block_linear_sizes_of_the_12m_model():
     entry = count(MLP(1, 256), 2048) + count(MLP(1, 256), 512) + count(MLP(1, 256), 6)
     norm = count(RMSNorm(), 2048)
     assert entry + hidden + norm + core == 4_338_688
+
+
+def test_networks_side_by_side_begin_with_their_own_orthogonal_matrices():
+    """Of two levels: members of a grid, and each one's critics."""
+    keys = jax.random.split(jax.random.key(0), 6).reshape(3, 2)
+    draw = lambda key: orthogonal_init(1.5)(key, (7, 4))  # noqa: E731
+    kernels = jax.jit(jax.vmap(jax.vmap(draw)))(keys)
+    for index in np.ndindex(3, 2):
+        np.testing.assert_array_equal(kernels[index], jax.jit(draw)(keys[index]))
+        square = kernels[index].T @ kernels[index]
+        np.testing.assert_allclose(square, 1.5**2 * np.eye(4), atol=1e-5)
+
+
+def test_no_batch_of_matrices_is_decomposed_at_once():
+    """jaxlib's would wait for itself: two of them at once never end on a CPU."""
+
+    def init(key):
+        return PlainMLP(2, 8, 3).init(key, jnp.zeros(5))
+
+    keys = jax.random.split(jax.random.key(0), 2)
+    found = list(decompositions(jax.make_jaxpr(jax.vmap(init))(keys).jaxpr))
+    assert len(found) >= 3 and {x.aval.ndim for x in found} == {2}
+
+
+def decompositions(jaxpr):
+    """The matrices that go into QR decompositions, in all inner programs too."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in ("qr", "geqrf", "householder_product"):
+            yield equation.invars[0]
+        for inner in jax.tree.leaves(list(equation.params.values())):
+            inner = getattr(inner, "jaxpr", inner)
+            if hasattr(inner, "eqns"):
+                yield from decompositions(inner)
