@@ -228,6 +228,8 @@ class OwnEnv:
         raise DataError(f"env {self._name}: has no MuJoCo state to take or to put back")
 
     def _observe(self, seen: Any, info: Mapping[str, Any], **about: Any) -> Observation:
+        for part in (*self._vectors, *self._images):
+            _refuse_unlike_space(self._name, seen, *part)
         vector = [np.reshape(_at(seen, path), -1) for path, _ in self._vectors]
         vector = np.concatenate(vector) if vector else np.zeros(0)
         entry = make_observation(vector, self._image(seen), **about)
@@ -432,6 +434,27 @@ def _refuse_unseen(name: str, env: Any) -> None:
         raise DataError(
             f"env {name}: has render_mode {env.render_mode}: let its function take the "
             'argument render_mode, which is "rgb_array" for films'
+        )
+
+
+def _refuse_unlike_space(
+    name: str, seen: Any, path: tuple[str, ...], shape: tuple[int, ...]
+) -> None:
+    """Refuses an observation that is not what its space promises at `path`."""
+    where = f"observation {'.'.join(path)}" if path else "an observation"
+    promised = f"but observation_space says {list(shape)}: make them agree"
+    try:
+        found = np.asarray(_at(seen, path))
+    except (KeyError, IndexError, TypeError, ValueError):
+        raise RuntimeError(f"env {name}: {where} is missing, {promised}") from None
+    image = len(shape) == 3
+    if found.shape != shape if image else found.size != np.prod(shape):
+        has = list(found.shape)
+        raise RuntimeError(f"env {name}: {where} has shape {has}, {promised}")
+    if found.dtype != np.uint8 if image else found.dtype.kind not in "biuf":
+        wanted = "uint8" if image else "numbers"
+        raise RuntimeError(
+            f"env {name}: {where} is {found.dtype}, but observation_space says {wanted}"
         )
 
 

@@ -124,6 +124,31 @@ def test_another_environment_than_that_of_the_data_is_refused(sizes, said):
         made(LINE | sizes)
 
 
+@pytest.mark.parametrize(
+    ("name", "seen", "said"),
+    [
+        ("make", np.zeros(3), "an observation has shape [3], but observation_space"),
+        ("make", np.array(["a", "b"]), "is <U1, but observation_space says numbers"),
+        ("both", {"camera": np.zeros((8, 8, 3), np.uint8)}, "observation z is missing"),
+        ("both", np.zeros(2), "observation z is missing"),
+        (
+            "both",
+            {"z": np.zeros(2), "camera": np.zeros((4, 4, 3), np.uint8)},
+            "observation camera has shape [4, 4, 3], but observation_space says",
+        ),
+        ("both", {"z": np.zeros(2), "camera": np.zeros((8, 8, 3))}, "is float64"),
+    ],
+)
+@pytest.mark.parametrize("at", ["reset", "step"])
+def test_observations_unlike_their_space_are_refused(name, seen, said, at, monkeypatch):
+    env = made(LINE | {"make": f"own_environments:{name}"})
+    if at == "step":
+        env.reset()
+    monkeypatch.setattr(own_environments.Line, "seen", lambda self: seen)
+    with pytest.raises(RuntimeError, match=re.escape(said)):
+        env.reset() if at == "reset" else env.step(np.zeros(1))
+
+
 def test_modules_are_found_from_the_current_folder(tmp_path, monkeypatch):
     (tmp_path / "garden").mkdir()
     text = "from own_environments import make\nclass Maker:\n    make = make\n"
