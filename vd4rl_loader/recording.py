@@ -53,7 +53,7 @@ class Recording(NamedTuple):
                 render = RenderStyle.from_json(record["render"])
             repeat = _fitting_repeat(lengths)
             if "action_repeat" in record:
-                repeat = _given_repeat(record)
+                repeat = given_repeat(record)
         except (ValueError, TypeError) as error:
             raise DataError(f"{source.folder / 'dataset.json'}: {error}") from error
         fields = ("action_repeat", "render")
@@ -89,7 +89,8 @@ def _fitting_repeat(lengths: np.ndarray) -> int:
     return fitting[0] if fitting else 2
 
 
-def _given_repeat(record: dict[str, Any]) -> int:
+def given_repeat(record: dict[str, Any]) -> int:
+    """The action repeat that a record says; DataError for what can't be one."""
     given = record["action_repeat"]
     if type(given) is not int or not 1 <= given <= _MAX_REPEAT:
         raise DataError(

@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vd4rl_loader.errors import DataError
+from vd4rl_loader.errors import DataError, shown
 from vd4rl_loader.files.episode_files import episode_name, new_folder, write_episode
 from vd4rl_loader.files.layout import SUFFIXES
 from vd4rl_loader.files.state_files import check_output, concatenate, write_d4rl
 from vd4rl_loader.given_episodes import Played, checked
+from vd4rl_loader.recording import given_repeat
 from vd4rl_loader.simulators.render import RenderStyle
 from vd4rl_loader.states.d4rl import WHOLE
 
@@ -27,7 +28,7 @@ def write_dataset(
     task: str | None = None,
     level: str | None = None,
     action_repeat: int | None = None,
-    render: RenderStyle | None = None,
+    render: RenderStyle | Mapping[str, Any] | None = None,
 ) -> Path:
     """The folder of images, or the file of vectors, that episodes from Python are
     written to (docs/data.md); `open_dataset` reads it. It appears whole or not at all.
@@ -50,11 +51,11 @@ def write_dataset(
       task: dm_control task of images, such as "walker_walk".
       level: such as "mine"; `--task walker_walk-mine` then trains on it.
       action_repeat: control steps of an action, for evaluation.
-      render: how images were rendered, for evaluation.
+      render: how images were rendered, for evaluation, as `dataset.json` has it.
 
     Raises:
       DataError: an episode cannot be used (the line names it, and the field), there is
-        none, or `path` is taken.
+        none, `path` is taken, or what is said about them can't be.
 
     Example:
       best = [dataset.episode(index) for index in np.argsort(dataset.returns())[-9:]]
@@ -63,10 +64,28 @@ def write_dataset(
     path = Path(path).expanduser()
     if alignment not in ("arrival", "departure"):
         raise DataError(f"alignment is {alignment!r}: give arrival or departure")
-    about = {"task": task, "level": level, "action_repeat": action_repeat}
-    about["render"] = render and render.to_json()
-    record = {name: value for name, value in about.items() if value is not None}
+    record = _record(task, level, action_repeat, render)
     return write_played(path, checked(episodes, alignment == "departure"), record)
+
+
+def _record(task: Any, level: Any, action_repeat: Any, render: Any) -> dict[str, Any]:
+    """What is told about a dataset, as its reader takes it."""
+    told = {"task": task, "level": level, "action_repeat": action_repeat}
+    record = {name: value for name, value in told.items() if value is not None}
+    for name in record.keys() & {"task", "level"}:
+        if not isinstance(record[name], str):
+            raise DataError(f"{name} is {shown(repr(record[name]))}, expected a text")
+    if "action_repeat" in record:
+        given_repeat(record)
+    if render is not None:
+        try:
+            style = render if isinstance(render, RenderStyle) else dict(render)
+            if isinstance(style, dict):
+                style = RenderStyle.from_json(style)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"render: {error}") from error
+        record["render"] = style.to_json()
+    return record
 
 
 def write_played(path: Path, played: Iterator[Played], record: dict[str, Any]) -> Path:

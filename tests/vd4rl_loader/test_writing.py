@@ -4,6 +4,8 @@ Rewards are a function of the state before and of the action, r = 10 s + a, so t
 shift of one against the other is seen.
 """
 
+import json
+
 import numpy as np
 import pytest
 
@@ -139,6 +141,35 @@ def test_what_images_are_of_is_kept(tmp_path, capsys):
     assert (spec.task, spec.level, spec.action_repeat) == ("my_arm", "mine", 4)
     assert main(["info", str(path)]) == 0
     assert "my_arm/mine" in capsys.readouterr().out
+
+
+STYLE = {"name": "mine", "size": 8, "camera": 1}
+STYLE |= {"shadows": 0, "reflections": False, "antialias": 0}
+
+
+def test_how_images_were_rendered_is_told_as_their_file_has_it(tmp_path):
+    path = tmp_path / "new"
+    write_dataset(path, [arrival(0, "image")], alignment="arrival", render=STYLE)
+    assert json.loads((path / "dataset.json").read_text())["render"] == STYLE
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"render": {"name": "mine"}},
+        {"render": STYLE | {"camera": "front"}},
+        {"render": "fast"},
+        {"task": 3},
+        {"level": ["mine"]},
+        {"action_repeat": 2.5},
+        {"action_repeat": 0},
+    ],
+)
+def test_what_its_reader_would_refuse_is_not_written(tmp_path, told):
+    [name] = told
+    with pytest.raises(DataError, match=name):
+        write_dataset(tmp_path / "new", [arrival(0)], alignment="arrival", **told)
+    assert not any(tmp_path.iterdir())
 
 
 def changed(kind="vector", make=departure, without=(), number=1, **fields):
