@@ -15,7 +15,14 @@ from vd4rl_loader.errors import DataError, shown
 from vd4rl_loader.files.validation import BadFileError, Findings, refuse
 from vd4rl_loader.foreign import FORMATS, TITLES
 from vd4rl_loader.foreign.pictures import prepared, refuse_shape
-from vd4rl_loader.foreign.reading import NO_REWARDS, Found, Holdings, Notes, Wanted
+from vd4rl_loader.foreign.reading import (
+    NO_REWARDS,
+    NO_SUCCESS,
+    Found,
+    Holdings,
+    Notes,
+    Wanted,
+)
 from vd4rl_loader.foreign.scaling import Scaling
 from vd4rl_loader.given_episodes import Played, departed, refuse_other_sizes
 from vd4rl_loader.writing import write_played
@@ -111,6 +118,8 @@ def _wanted(
         refuse_shape(*holdings.size(image), options.crop)
     if not (holdings.rewards or options.reward):
         raise BadFileError(NO_REWARDS)
+    if options.reward == "success" and not holdings.success:
+        raise BadFileError(NO_SUCCESS)
     fit = partial(prepared, size=options.size, crop=options.crop, notes=notes)
     return Wanted(image, vectors, options.reward, options.end_is_terminal, fit)
 

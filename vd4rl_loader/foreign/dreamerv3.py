@@ -163,4 +163,4 @@ def _episode(
     rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     action, reward, ends = rows["action"][:-1], rows["reward"][1:], rows["is_terminal"]
     seen = {name: array for name, array in rows.items() if name not in _FIELDS}
-    return finished(wanted, notes, seen, action, reward, ends[1:], ends[1:])
+    return finished(wanted, notes, seen, action, reward, None, ends[1:])

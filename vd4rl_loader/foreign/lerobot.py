@@ -51,7 +51,8 @@ def holdings(path: Path) -> Holdings:
         if name not in (*_AUTOMATIC, dataset.action)
         and (stored := _stored(features[name]))
     }
-    return Holdings(seen, "next.reward" in features, dataset.about())
+    success = "next.success" in features
+    return Holdings(seen, "next.reward" in features, dataset.about(), success=success)
 
 
 def actions(path: Path) -> Iterator[np.ndarray]:
@@ -187,7 +188,7 @@ class _Source:
             self._wanted.observed(observed),
             self._numbers(self._dataset.action, table),
             self._reward(table),
-            success,
+            success if "next.success" in self._dataset.features else None,
             terminal,
             done=bool((done | success)[-1]),
         )

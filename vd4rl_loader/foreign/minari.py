@@ -232,4 +232,4 @@ def _episode(episode: EpisodeData, wanted: Wanted, notes: Notes) -> dict[str, An
                 f"{len(reward):,}"
             ]
         )
-    return finished(wanted, notes, seen, action, reward, terminal, terminal)
+    return finished(wanted, notes, seen, action, reward, None, terminal)

@@ -20,11 +20,16 @@ NO_REWARDS = (
     "holds no rewards: --reward last gives 1 for the last action of an episode, "
     "--reward success where the source says so, --reward zero none"
 )
+NO_SUCCESS = (
+    "--reward success: nothing in it says which actions led to success: --reward last "
+    "gives 1 for the last action of an episode, --reward zero none"
+)
 REWARDS = ("last", "success", "zero")
 _REPEATED = (
     "episodes end with their last observation once more: nobody says where the last "
     "action led"
 )
+_FAILED = "episodes without a success: their rewards are all 0"
 _AFTER = "observations left out, which come after an end of the task"
 
 
@@ -36,12 +41,14 @@ class Holdings(NamedTuple):
       rewards: whether it has rewards.
       about: facts that are kept with the data: frames per second, names of actions.
       bounds: of the actions, [A] each, where the source has them.
+      success: whether it says which actions led to success.
     """
 
     observations: dict[str, Stored]
     rewards: bool
     about: dict[str, Any]
     bounds: tuple[np.ndarray, np.ndarray] | None = None
+    success: bool = False
 
     def images(self) -> list[str]:
         """Names of what may be images."""
@@ -118,7 +125,7 @@ def finished(
     observed: dict[str, np.ndarray],
     action: np.ndarray,
     reward: np.ndarray | None,
-    success: np.ndarray,
+    success: np.ndarray | None,
     terminal: np.ndarray,
     done: bool = False,
 ) -> dict[str, Any]:
@@ -134,13 +141,14 @@ def finished(
       observed: as from `Wanted.observed`, [N, ...] or [N + 1, ...].
       action: [N, A], row t played in observation t.
       reward: [N], what came of it; None where the source has none.
-      success: bool [N], it led to success.
+      success: bool [N], it led to success; None where the source does not say.
       terminal: bool [N], the task ended there.
       done: whether the source marks the last row as an end of any kind.
     """
     terminal = terminal.copy()
     terminal[-1:] |= wanted.end_is_terminal
-    reward = _rewards(wanted.reward, reward, success)
+    reward = _rewards(wanted.reward, reward, success, len(action))
+    notes[_FAILED] += wanted.reward == "success" and not reward.any()
     if terminal.any():
         last = int(terminal.argmax())
         notes[_AFTER] += max(0, _rows(observed) - last - 2)
@@ -165,12 +173,19 @@ def _rows(observed: dict[str, np.ndarray]) -> int:
 
 
 def _rewards(
-    instead: str | None, reward: np.ndarray | None, success: np.ndarray
+    instead: str | None,
+    reward: np.ndarray | None,
+    success: np.ndarray | None,
+    count: int,
 ) -> np.ndarray:
     if instead == "last":
-        return (np.arange(len(success)) == len(success) - 1).astype(np.float64)
-    if instead:
-        return success * float(instead == "success")
+        return (np.arange(count) == count - 1).astype(np.float64)
+    if instead == "zero":
+        return np.zeros(count)
+    if instead == "success":
+        if success is None:
+            raise BadFileError(NO_SUCCESS)
+        return success.astype(np.float64)
     if reward is None:
         raise BadFileError(NO_REWARDS)
     return reward

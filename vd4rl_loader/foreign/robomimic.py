@@ -40,7 +40,8 @@ def holdings(path: Path) -> Holdings:
         data = file.group("data")
         first = data.group(_demos(data)[0])
         stored = _observations(first).declared(())
-        return Holdings(stored, "rewards" in first.names(), _about(data))
+        rewards, about = "rewards" in first.names(), _about(data)
+        return Holdings(stored, rewards, about, success=_tells_success(first))
 
 
 def actions(path: Path) -> Iterator[np.ndarray]:
@@ -104,16 +105,27 @@ def _demonstration(
         seen = {n: np.append(a, following[n][-1:], axis=0) for n, a in seen.items()}
     reward = table.get("rewards")
     success = _successes(done, reward)
-    return finished(wanted, notes, seen, action, reward, success, success)
+    terminal = np.zeros_like(done) if success is None else success
+    return finished(wanted, notes, seen, action, reward, success, terminal)
 
 
-def _successes(done: np.ndarray, reward: np.ndarray | None) -> np.ndarray:
+def _tells_success(demo: Hdf5File) -> bool:
+    if not {"rewards", "dones"} <= set(demo.names()):
+        return False
+    try:
+        table = _columns(demo)
+    except BadFileError:
+        return True  # its own trouble is told where it is read
+    return _successes(table["dones"] != 0, table["rewards"]) is not None
+
+
+def _successes(done: np.ndarray, reward: np.ndarray | None) -> np.ndarray | None:
     """`dones` may be success or the end of a demonstration, which sparse rewards tell.
 
-    Where they don't, no end is taken for the task's.
+    Where they don't, None: no end is taken for the task's.
     """
     if reward is None or not np.isin(reward, (0, 1)).all():
-        return np.zeros_like(done)
+        return None
     return done & (reward == 1)
 
 

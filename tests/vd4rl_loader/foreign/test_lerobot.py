@@ -153,7 +153,7 @@ def test_vectors(tmp_path, files, capsys):
     assert "2 episodes end with their last observation once" in capsys.readouterr().out
 
 
-def test_ends(tmp_path):
+def test_ends(tmp_path, capsys):
     folder = write(tmp_path / "a")
     ended = brought(folder, tmp_path / "b.hdf5", "--end-is-terminal")
     assert np.flatnonzero(ended.is_terminal).tolist() == [5, 14]
@@ -164,6 +164,7 @@ def test_ends(tmp_path):
         next__success=lambda episode, step, last: (episode == 1) & (step >= 5),
     )
     data = brought(told, tmp_path / "d.hdf5", "--reward", "success")
+    assert "1 episodes without a success: their rewards" in capsys.readouterr().out
     assert data.offsets.tolist() == [0, 6, 13]  # without what comes after success
     assert np.flatnonzero(data.is_terminal).tolist() == [12]
     assert np.flatnonzero(data.reward).tolist() == [12]
@@ -208,6 +209,9 @@ def test_without_rewards_and_ends_the_last_action_is_left_out(tmp_path, capsys):
     folder = write(tmp_path / "a", next__reward=None, next__done=None)
     assert main(["convert", str(folder), str(tmp_path / "b.hdf5")]) == 2
     assert "holds no rewards: --reward last gives 1" in capsys.readouterr().err
+    command = ["convert", str(folder), str(tmp_path / "b.hdf5")]
+    assert main([*command, "--reward", "success"]) == 2
+    assert "nothing in it says which actions led to" in capsys.readouterr().err
     data = brought(folder, tmp_path / "b.hdf5", "--reward", "zero")
     assert data.offsets.tolist() == [0, 5, 13]
     data = brought(folder, tmp_path / "c.hdf5", "--reward", "last")

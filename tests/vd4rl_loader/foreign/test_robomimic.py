@@ -143,6 +143,21 @@ def test_success_is_an_end_and_the_end_of_a_demonstration_is_not(tmp_path):
     assert np.flatnonzero(ended.is_terminal).tolist() == [1, 6, 9]
 
 
+@pytest.mark.parametrize("without", [["rewards"], ["dones"], []])
+def test_no_success(tmp_path, without, capsys):
+    """Ends alone, rewards alone and dense rewards don't say it."""
+    path = write(tmp_path / "a.hdf5", scale=0.01, sparse=bool(without))
+    with h5py.File(path, "a") as file:
+        for name in ROWS:
+            for key in without:
+                del file[f"data/{name}/{key}"]
+    command = ["convert", str(path), str(tmp_path / "b.hdf5"), "--reward", "success"]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert "nothing in it says which actions led to success" in said
+    assert len(said.splitlines()) == 1 and not (tmp_path / "b.hdf5").exists()
+
+
 def test_no_rewards(tmp_path, capsys):
     path = write(tmp_path / "a.hdf5", scale=0.01)
     with h5py.File(path, "a") as file:
