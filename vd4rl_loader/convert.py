@@ -198,6 +198,8 @@ def run(args: argparse.Namespace) -> None:
     _refuse_size(args.size)
     format = args.format or recognised(args.src)
     to = args.to or ("minari" if minari.is_id(args.dst) else None)
+    if to == "minari":
+        minari.new_folder(args.dst)  # before anything long
     written = _bring(args, format, to) if format else _from_own(args, to)
     print(f"wrote {written} episodes to {args.dst}")
 

@@ -6,7 +6,9 @@ dataset says otherwise.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,7 +31,10 @@ if TYPE_CHECKING:
     from minari import EpisodeData, MinariDataset
 
 _ID = "minari:"
+# Namespaces may lie in one another, and have two letters at least.
+_FORM = re.compile(r"([\w-][\w/-]*[\w-]/)?[\w-]+-v\d+", re.ASCII)
 _METADATA = Path("data/metadata.json")
+_NAMESPACE = "namespace_metadata.json"
 _NEEDED = "it needs minari: pip install 'dreamer-leq[minari]'"
 _JPEG = "episodes of images that were stored as JPEG, which has changed them"
 
@@ -89,19 +94,18 @@ def write(path: str | Path, played: Iterator[Played], record: Mapping) -> None:
     Raises:
       DataError: there is such a dataset, the library is missing, or no episode.
     """
-    dataset_id = str(path).removeprefix(_ID)
+    folder = new_folder(path)
     minari, spaces = _libraries()
-    if (folder := minari.storage.get_dataset_path(dataset_id)).exists():
-        raise DataError(f"{path}: exists already: minari delete {dataset_id}")
     first = next(played, None)
     if first is None:
         raise DataError(f"{path}: there are no episodes to write")
     size = first.action.shape[1]
+    new = [parent for parent in folder.parents if not parent.exists()]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of an author, code, an environment
             minari.create_dataset_from_buffers(
-                dataset_id,
+                str(path).removeprefix(_ID),
                 _buffers(minari, chain([first], played)),  # one in memory at a time
                 observation_space=_space(spaces, first),
                 action_space=spaces.Box(-1, 1, (size,), np.float32),
@@ -110,9 +114,33 @@ def write(path: str | Path, played: Iterator[Played], record: Mapping) -> None:
             )
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
+        _remove_namespaces(new)
         if isinstance(error, ValueError) and not isinstance(error, DataError):
             raise DataError(f"{path}: {error}") from error  # what no id may be
         raise
+
+
+def new_folder(path: str | Path) -> Path:
+    """The folder that a new dataset will lie in, on this machine.
+
+    Args:
+      path: "minari:DATASET_ID".
+
+    Raises:
+      DataError: it can be no dataset's, there is such a dataset, or the library is
+        missing.
+    """
+    dataset_id = str(path).removeprefix(_ID)
+    if not _FORM.fullmatch(dataset_id):
+        raise DataError(
+            f"{path}: can be no dataset of Minari's: give minari:NAMESPACE/NAME-vN, "
+            "such as minari:my/data-v0"
+        )
+    minari, _ = _libraries()
+    folder = minari.storage.get_dataset_path(dataset_id)
+    if folder.exists():
+        raise DataError(f"{path}: exists already: minari delete {dataset_id}")
+    return folder
 
 
 def _libraries() -> Any:
@@ -123,6 +151,15 @@ def _libraries() -> Any:
     except ImportError as error:
         raise BadFileError(_NEEDED) from error
     return minari, spaces
+
+
+def _remove_namespaces(folders: list[Path]) -> None:
+    """Removes folders in which there is nothing but a namespace, innermost first."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            if [path.name for path in folder.iterdir()] == [_NAMESPACE]:
+                (folder / _NAMESPACE).unlink()
+            folder.rmdir()
 
 
 def _space(spaces: Any, episode: Played) -> Space:

@@ -181,5 +181,20 @@ def test_states_to_minari_and_what_fails_leaves_nothing(tmp_path, root):
     made = robomimic.write(tmp_path / "c.hdf5", scale=0.01)
     with h5py.File(made, "a") as file:
         file["data/demo_10/rewards"][0] = np.nan
-    assert main(["convert", str(made), "minari:my/none-v0"]) == 2
+    assert main(["convert", str(made), "minari:my/none-v0", "--crop"]) == 2
     assert not (root / "my/none-v0").exists()
+    assert main(["convert", str(made), "minari:new/er/none-v0", "--crop"]) == 2
+    assert not (root / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["bad", "my/box", "my/box-vX", "../box-v0", "/box-v0", "a/box-v0", ""]
+)
+def test_what_no_id_may_be(tmp_path, root, name, capsys):
+    source = robomimic.write(tmp_path / "a.hdf5", scale=0.01)
+    for command in ([f"minari:{name}"], [name or ".", "--to", "minari"]):
+        assert main(["convert", str(source), *command]) == 2
+        said = capsys.readouterr().err
+        assert "give minari:NAMESPACE/NAME-vN" in said
+        assert len(said.splitlines()) == 1
+    assert not root.exists()
