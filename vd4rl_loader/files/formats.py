@@ -65,8 +65,9 @@ def refuse_bad(source: Source, findings: Findings, skip_bad: bool) -> None:
     bad, total = findings.bad_files(), len(source.files)
     counted = f"{bad} of {total} files" if total > 1 else "the file"
     if not skip_bad:
+        ways = "; or ".join(filter(None, (findings.shorter_batches(), GO_ON)))
         raise DataError(
-            f"{source.folder}: {counted} cannot be used ({GO_ON}):\n{findings.report()}"
+            f"{source.folder}: {counted} cannot be used ({ways}):\n{findings.report()}"
         )
     findings.notes.append(
         f"skip_bad: left out what is bad in {counted}:\n{findings.report()}"
@@ -101,7 +102,8 @@ def refuse_empty(source: Source, findings: Findings) -> None:
     """Raises a DataError: no episode remained."""
     lines = [findings.report()] if findings.problems else []
     lines += [f"  {note}" for note in findings.notes if "\n" not in note]
-    raise DataError("\n".join([f"{source.folder}: no usable episode", *lines]))
+    way = f": {flag}" if (flag := findings.shorter_batches()) else ""
+    raise DataError("\n".join([f"{source.folder}: no usable episode{way}", *lines]))
 
 
 def _expect(source: Source, reader: ModuleType, min_length: int) -> Expected:

@@ -32,6 +32,8 @@ DEPARTURE = (
     "or --alignment departure (info, convert)"
 )
 
+_SHORT = re.compile(r"^image: (\d+) entries, too short for the batch length")
+
 # What the user can do where something is unusable or missing.
 GO_ON = "go on without with --data.skip_bad (training) or --skip-bad (info, convert)"
 
@@ -88,6 +90,20 @@ class Findings:
             more = f" (and {len(same) - 1:,} more like it)" if len(same) > _FEW else ""
             lines += [f"  {file}{more}: {text}" for file, text in few]
         return "\n".join(lines)
+
+    def shorter_batches(self) -> str:
+        """The batch length with which all episodes can be used, and the one for half of
+        them, where they are too short and nothing else; else empty.
+        """
+        short = [_SHORT.match(text) for _, text in self.problems]
+        if not short or not all(short):
+            return ""
+        lengths = sorted(int(match[1]) for match in short)
+        least, middle = lengths[0], lengths[len(lengths) // 2]
+        if least < 2:  # no transition
+            return ""
+        half = f", {middle} half of them" if middle > least else ""
+        return f"--latent.length {least} (training) takes all of these{half}"
 
     def bad_files(self) -> int:
         """Number of files with a problem."""

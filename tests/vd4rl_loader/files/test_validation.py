@@ -327,6 +327,26 @@ def test_nothing_remains(tmp_path, skip_bad):
     assert list(problems) == ["1.npz", "2.npz"]
 
 
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_episodes_that_are_all_too_short_get_the_longest_batch(tmp_path, skip_bad):
+    write_folder(tmp_path / "npz", [episode(i, length=41 + i) for i in (0, 1, 2, 3)])
+    (tmp_path / "hdf5").mkdir()
+    rows = stream([episode(i, length=n) for i, n in enumerate((50, 41, 43, 43))])
+    write_hdf5(tmp_path / "hdf5/1.hdf5", rows)
+    hint = "--latent.length 41 (training) takes all of these, 43 half of them"
+    for kind in ("npz", "hdf5"):
+        first, _ = report(tmp_path / kind, skip_bad=skip_bad)
+        assert hint in first
+        open_dataset(tmp_path / kind, image_size=16, min_length=41, log=str)
+        first, _ = report(tmp_path / kind, min_length=65)  # against the cache
+        assert hint in first
+
+
+def test_shorter_batches_mend_no_other_defect(mixed):
+    first, _ = report(mixed)
+    assert "--latent.length" not in first
+
+
 def test_a_shard_without_a_whole_episode(tmp_path):
     write_hdf5(tmp_path / "1.hdf5", stream([episode(0)]), 10, 60)
     first, problems = report(tmp_path)
