@@ -12,7 +12,13 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from dreamer_leq.config import learners, tasks
 from dreamer_leq.config.learners import Optimizer
-from dreamer_leq.config.tree import WORLD_MODELS, Config, Latent, config_class
+from dreamer_leq.config.tree import (
+    WORLD_MODELS,
+    Config,
+    Latent,
+    WorldModelKind,
+    config_class,
+)
 from dreamer_leq.config.values import PathText, Rule, RunText
 from dreamer_leq.system.errors import UserError
 from vd4rl_loader.errors import shown
@@ -236,21 +242,30 @@ def _indivisible(key: str, number: int, blocks: int) -> Iterator[str]:
         yield f"{key}: {number} is not a multiple of latent.blocks, {blocks}"
 
 
+def _reads(kind: WorldModelKind, pixels: bool) -> bool:
+    return kind.pixels if pixels else kind.vectors
+
+
 def _wrong_world_model(config: Config) -> Iterator[str]:
     ensemble = config.ensemble
     name = config.world_model
     kind, pixels = WORLD_MODELS[name], config.about.pixels
-    if pixels and not kind.pixels:
-        yield f"world_model: {name} reads state vectors, {config.task} has pixels"
-    if not pixels and not kind.vectors:
-        yield f"world_model: {name} reads images, {config.task} has state vectors"
     kinds = WORLD_MODELS.items()
     imagining = [k for k, kind in kinds if kind.imagines and not kind.chunks]
     models = config.own.models or (imagining if config.own.imagines else WORLD_MODELS)
-    if name not in models:
+    either = config.about.suite == "own" and config.data.observations == "auto"
+    fit = [k for k in models if either or _reads(WORLD_MODELS[k], pixels)]
+    has = f"{config.task} has {'pixels' if pixels else 'state vectors'}"
+    give = ": give " + " or ".join(f"--world_model {k}" for k in fit)
+    if not fit:
+        reads = "state vectors" if pixels else "images"
+        yield f"algorithm: {config.algorithm} reads {reads}, {has}: give another one"
+    elif name not in models:
         verb = "imagines" if config.own.imagines else "learns an encoder"
-        given = " or ".join(models)
-        yield f"world_model: {config.algorithm} {verb}, give it {given}"
+        yield f"world_model: {config.algorithm} {verb}, not with {name}{give}"
+    elif not _reads(kind, pixels):
+        reads = "state vectors" if pixels else "images"
+        yield f"world_model: {name} reads {reads}, {has}{give}"
     if ensemble.elites > ensemble.members:
         yield (
             f"ensemble.elites: {ensemble.elites} of ensemble.members, "

@@ -327,6 +327,22 @@ def test_every_number_has_a_range(key):
 STATES = {"task": "hopper-medium", "world_model": "mlp_ensemble"}
 
 
+@pytest.mark.parametrize("preset", ["hopper", "demo", "d4rl_rssm", "small_frames"])
+@pytest.mark.parametrize("algorithm", learners.sections())
+def test_a_world_model_that_is_wrong_is_answered_with_flags_that_work(
+    preset, algorithm
+):
+    try:
+        config.from_presets(preset, "debug", algorithm=algorithm)
+    except UserError as error:
+        told = str(error)
+        found = re.findall(r"--world_model (\w+)", told)
+        assert bool(found) != told.startswith(f"algorithm: {algorithm} reads ")
+        for name in found:
+            keys = {"algorithm": algorithm, "world_model": name}
+            config.from_presets(preset, "debug", **keys)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -168,8 +168,9 @@ def test_a_report_asks_it_for_no_single_steps(run):
 
 
 def test_it_is_a_model_for_chunks_alone():
-    said = "world_model: leq imagines, give it latent or mlp_ensemble"
+    said = "leq imagines, not with chunks: give --world_model latent or --world_model"
     with pytest.raises(dl.UserError, match=said):
         configs.from_presets("hopper", "debug", world_model="chunks")
-    with pytest.raises(dl.UserError, match="mac imagines, give it chunks"):
+    said = "mac imagines, not with mlp_ensemble: give --world_model chunks"
+    with pytest.raises(dl.UserError, match=said):
         configs.from_presets("hopper", "debug", algorithm="mac")

@@ -47,8 +47,8 @@ def test_a_batch_holds_the_states_themselves():
 @pytest.mark.parametrize(
     "keys, said",
     [
-        ({}, "world_model: leq imagines, give it latent or mlp_ensemble"),
-        ({"algorithm": "mobile"}, "world_model: mobile imagines, give it mlp_ensemble"),
+        ({}, "world_model: leq imagines, not with vectors: give --world_model latent"),
+        ({"algorithm": "mobile"}, "not with vectors: give --world_model mlp_ensemble"),
         (
             {"task": "walker_walk-medium", "algorithm": "bc"},
             "world_model: vectors reads state vectors, walker_walk-medium has pixels",
