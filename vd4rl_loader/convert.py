@@ -208,11 +208,18 @@ def _from_own(args: argparse.Namespace, to: str | None) -> int:
     """From this project's formats into each other, or into another project's."""
     plain = {"size", "skip_bad"}
     for name in (f.name for f in dataclasses.fields(Options) if f.name not in plain):
-        if getattr(args, name) not in (None, False):
+        if getattr(args, name) in (None, False):
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if minari.is_id(args.src):
             raise DataError(
-                f"--{name.replace('_', '-')}: is for data of other projects, but "
-                f"{args.src} does not look like {', '.join(TITLES.values())}"
+                f"{option}: {args.src} is read as it is: to convert it all the same, "
+                "add --from minari"
             )
+        raise DataError(
+            f"{option}: is for data of other projects, but {args.src} does not look "
+            f"like {', '.join(TITLES.values())}"
+        )
     states = is_state_data(args.src)
     ogbench = not states and own.is_ogbench(args.src, args.task)
     if args.task and not (states or ogbench):

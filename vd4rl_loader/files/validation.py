@@ -26,7 +26,7 @@ _KINDS = {
 
 _NUMBER, _FEW = re.compile(r"\d[\d.,]*"), 3  # of problems that are listed one by one
 
-_ROUNDING = 1e-5  # by which actions may leave [-1, 1]
+ROUNDING = 1e-5  # by which actions may leave [-1, 1]
 DEPARTURE = (
     "if it holds what was done in image t, give --data.alignment departure (training) "
     "or --alignment departure (info, convert)"
@@ -206,7 +206,7 @@ def finite_problems(name: str, array: np.ndarray) -> list[str]:
 def range_problems(name: str, action: np.ndarray) -> list[str]:
     """Actions [N, A] outside [-1, 1] by more than rounding, which is to be clipped."""
     size = np.abs(np.nan_to_num(action, posinf=0, neginf=0))
-    outside = size > 1 + _ROUNDING
+    outside = size > 1 + ROUNDING
     if not outside.any():
         return []
     row = _first_row(outside)

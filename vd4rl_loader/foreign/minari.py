@@ -24,7 +24,7 @@ from vd4rl_loader.files.untrusted import Stored, read_json, reading
 from vd4rl_loader.files.validation import BadFileError, refuse
 from vd4rl_loader.foreign.reading import Found, Holdings, Notes, Wanted, finished
 from vd4rl_loader.given_episodes import Played
-from vd4rl_loader.states.minari_data import GOAL_KEYS
+from vd4rl_loader.states.minari_data import refuse_actions, why_converted
 
 if TYPE_CHECKING:
     from gymnasium.spaces import Space
@@ -40,15 +40,13 @@ _JPEG = "episodes of images that were stored as JPEG, which has changed them"
 
 
 def recognise(path: Path) -> bool:
-    """Whether it is a dataset of images or of several observations, or its folder.
+    """Whether it is a dataset that has to be converted, or any one's folder.
 
-    The others need no conversion: `--data minari:DATASET_ID` reads them.
+    The others are read as they are: `--data minari:DATASET_ID`.
     """
     if not is_id(path):
         return (path / _METADATA).is_file()
-    held = holdings(path)
-    several = len(held.observations) > 1 and held.observations.keys() != GOAL_KEYS
-    return several or bool(held.images())
+    return why_converted(_load(path)) is not None
 
 
 def is_id(path: str | Path) -> bool:
@@ -59,6 +57,7 @@ def is_id(path: str | Path) -> bool:
 def holdings(path: Path) -> Holdings:
     """What is in the first episode."""
     dataset = _load(path)
+    refuse_actions(dataset)
     with reading():
         spec = dataset.spec
     about: dict[str, Any] = {"dataset": spec.dataset_id}

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vd4rl_loader.errors import shown
 from vd4rl_loader.files.untrusted import Stored, reading
-from vd4rl_loader.files.validation import GO_ON, BadFileError, Findings, refuse
+from vd4rl_loader.files.validation import (
+    GO_ON,
+    ROUNDING,
+    BadFileError,
+    Findings,
+    range_problems,
+    refuse,
+)
 from vd4rl_loader.states import columns
 from vd4rl_loader.states.columns import VECTOR
 from vd4rl_loader.states.transitions import Rows
 
 if TYPE_CHECKING:
+    from gymnasium.spaces import Space
     from minari import EpisodeData, MinariDataset
 
 _FIELDS = {
@@ -39,10 +49,16 @@ def read(dataset_id: str, skip_bad: bool = False) -> tuple[Rows, int]:
       skip_bad: leave out episodes that cannot be used, and say how many.
 
     Raises:
-      BadFileError: the library or the dataset is missing, the dataset is damaged or not
-        of vectors.
+      BadFileError: the library or the dataset is missing, the dataset is damaged, has
+        to be converted, or is of discrete actions.
     """
     dataset = _load(dataset_id)
+    refuse_actions(dataset)
+    if trouble := why_converted(dataset):
+        raise BadFileError(
+            f"{trouble}: python -m vd4rl_loader info minari:{dataset_id} says how to "
+            "convert it"
+        )
     episodes, findings = [], Findings()
     for stored in _stored(dataset):
         try:
@@ -54,6 +70,53 @@ def read(dataset_id: str, skip_bad: bool = False) -> tuple[Rows, int]:
         refuse(["holds no episodes"])
     _refuse_other_sizes(episodes)
     return _joined(episodes, notes), _size(dataset)
+
+
+def refuse_actions(dataset: MinariDataset) -> None:
+    """Raises a BadFileError if actions aren't vectors of numbers."""
+    with reading():
+        space = dataset.spec.action_space
+    if space.dtype is None or space.dtype.kind != "f":
+        kind = "discrete, or of several parts"
+        raise BadFileError(
+            f"actions: {kind}, {shown(str(space))}: algorithms here play vectors of "
+            "numbers (Box, of a float type)"
+        )
+
+
+def why_converted(dataset: MinariDataset) -> str | None:
+    """What has to be converted before `read` takes it: observations that aren't
+    vectors, or actions beyond [-1, 1]; None if nothing has.
+    """
+    with reading():
+        spec = dataset.spec
+    seen, actions = dict(_parts(spec.observation_space)), spec.action_space
+    if seen.keys() not in ({""}, GOAL_KEYS):
+        return f"observations: a dictionary of {shown(', '.join(seen))}, not vectors"
+    if any(s.dtype == np.uint8 and len(s.shape or ()) in (2, 3) for s in seen.values()):
+        return "observations: images, not vectors"
+    low, high = getattr(actions, "low", -np.inf), getattr(actions, "high", np.inf)
+    if not np.isfinite([low, high]).all():
+        return next(filter(None, map(_too_large, _stored(dataset))), None)
+    if max(-np.min(low), np.max(high)) <= 1 + ROUNDING:
+        return None
+    return f"actions: of {np.min(low):g} to {np.max(high):g}, not [-1, 1]"
+
+
+def _too_large(episode: EpisodeData) -> str | None:
+    actions = np.asarray(episode.actions, np.float64)
+    rows = actions.reshape(len(actions), math.prod(actions.shape[1:]))
+    return next(iter(range_problems("actions", rows)), None)
+
+
+def _parts(space: Space, name: str = "") -> Iterator[tuple[str, Space]]:
+    """The spaces in a dictionary, which may lie deeper, by their names."""
+    parts = getattr(space, "spaces", None)
+    if not isinstance(parts, Mapping):
+        yield name, space
+        return
+    for key, part in parts.items():
+        yield from _parts(part, f"{name}.{key}" if name else str(key))
 
 
 def _left_out(findings: Findings, others: int, skip_bad: bool) -> tuple[str, ...]:

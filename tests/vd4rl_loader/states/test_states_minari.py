@@ -8,6 +8,7 @@ import pytest
 from states.layouts import assert_in_order, transitions
 
 from vd4rl_loader import DataError
+from vd4rl_loader.__main__ import main
 from vd4rl_loader.states import open_states
 
 minari = pytest.importorskip("minari")
@@ -184,7 +185,7 @@ def test_other_spaces():
         part["actions"] = np.zeros(len(part["actions"]), np.int64)
     write(parts, actions=spaces.Discrete(2))
     said = error()
-    assert said.startswith("episode 1: actions: dtype int64, expected a float type")
+    assert said.startswith("actions: discrete, or of several parts, Discrete(2): ")
 
 
 def test_other_dictionaries():
@@ -193,8 +194,40 @@ def test_other_dictionaries():
         part["observations"] = {"joints": part["observations"]}
     write(parts, spaces.Dict(joints=box(4)))
     assert error() == (
-        "episode 1: observations: a dictionary of joints, expected vectors"
+        "observations: a dictionary of joints, not vectors: python -m vd4rl_loader "
+        "info minari:made/here-v0 says how to convert it"
     )
+
+
+@pytest.mark.parametrize("high", [2, np.inf])
+def test_actions_beyond_one_are_converted(tmp_path, high, capsys):
+    """As `info` says, to the bounds of the action space or to what occurs."""
+    parts = episodes()
+    for part in parts:
+        part["actions"][0] = [1.5, -0.5]
+    write(parts, actions=box(2, high=high))
+    said = error()
+    assert "[-1, 1]: python -m vd4rl_loader info minari:made" in said
+    assert main(["info", "minari:made/here-v0"]) == 0
+    made = str(tmp_path / "a.hdf5")
+    assert "convert minari:made/here-v0 here-v0-con" in capsys.readouterr().out
+    assert main(["convert", "minari:made/here-v0", made]) == 0
+    first = open_states(made).action[1]
+    np.testing.assert_allclose(first, [0.75, -0.25] if high == 2 else [1, -0.5], 1e-6)
+    bounds = ["--action-low", "-3", "--action-high", "3"]
+    assert (
+        main(["convert", "minari:made/here-v0", str(tmp_path / "b.hdf5"), *bounds]) == 0
+    )
+    np.testing.assert_allclose(open_states(tmp_path / "b.hdf5").action[1, 0], 0.5)
+
+
+def test_options_for_what_is_read_as_it_is(tmp_path, capsys):
+    write(episodes())
+    command = ["convert", "minari:made/here-v0", str(tmp_path / "a.hdf5")]
+    bounds = ["--action-low", "-3", "--action-high", "3"]
+    assert main([*command, *bounds]) == 2
+    assert "to convert it all the same, add --from minari" in capsys.readouterr().err
+    assert main([*command, *bounds, "--from", "minari"]) == 0
 
 
 def test_damaged_files(root):
