@@ -52,7 +52,13 @@ def holdings(path: Path) -> Holdings:
         and (stored := _stored(features[name]))
     }
     success = "next.success" in features
-    return Holdings(seen, "next.reward" in features, dataset.about(), success=success)
+    return Holdings(
+        seen,
+        "next.reward" in features,
+        dataset.about(),
+        success=success,
+        missing=dataset.missing(),
+    )
 
 
 def actions(path: Path) -> Iterator[np.ndarray]:
@@ -60,7 +66,7 @@ def actions(path: Path) -> Iterator[np.ndarray]:
     dataset = _Dataset(path)
     name = dataset.action
     for file in dict.fromkeys(episode.table for episode in dataset.episodes(())):
-        table = read_table(path / file, [name])
+        table = read_table(dataset.file(file), [name])
         yield numbers(table, name, dataset.shape(name)).reshape(len(table), -1)
 
 
@@ -161,6 +167,31 @@ class _Dataset:
         found = [_Episode(row, list(videos)) for row in rows]
         return sorted(found, key=lambda episode: (episode.start, episode.number))
 
+    def file(self, name: str) -> Path:
+        """A table or video by its name in the folder.
+
+        Raises:
+          BadFileError: it isn't there.
+        """
+        if not (path := self.folder / name).is_file():
+            raise BadFileError(
+                f"{name}: no such file in the dataset: copy or download it again"
+            )
+        return path
+
+    def missing(self) -> list[str]:
+        """Tables and videos that aren't there; none where nobody says which are."""
+        videos = [name for name in self.features if self.kind(name) == "video"]
+        try:
+            with reading():
+                episodes = self.episodes(videos)
+        except BadFileError:
+            return []  # whoever reads them will say what is wrong
+        names = [
+            n for e in episodes for n in (e.table, *(f for f, _ in e.videos.values()))
+        ]
+        return [n for n in dict.fromkeys(names) if not (self.folder / n).is_file()]
+
 
 class _Source:
     """Reads episodes; what their tables and videos have in common is opened once."""
@@ -194,7 +225,7 @@ class _Source:
         )
 
     def _table(self, episode: _Episode) -> pyarrow.Table:
-        path = self._dataset.folder / episode.table
+        path = self._dataset.file(episode.table)
         if self._rows is None or self._rows.path != path:
             self._rows = Rows(path, sorted(self._columns))
         table = self._rows.from_index(episode.start, len(episode))
@@ -219,7 +250,7 @@ class _Source:
         self, name: str, size: tuple[int, int], table: pyarrow.Table, episode: _Episode
     ) -> Iterator[np.ndarray]:
         file, begin = episode.videos[name]
-        path = self._dataset.folder / file
+        path = self._dataset.file(file)
         if self._video is None or self._video.path != path:
             self._video = Video(path, size, self._dataset.fps)
         return self._video.frames(begin + numbers(table, "timestamp", ())[:, 0])

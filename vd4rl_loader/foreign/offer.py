@@ -25,8 +25,8 @@ def offer(path: str | Path, format: str) -> dict[str, Any]:
 
     Returns:
       format, images (by name, height and width), vectors (by name, numbers), rewards
-      (whether there are), convert (a command for images and one for vectors, if there
-      are).
+      (whether there are), missing (files that aren't there), convert (a command for
+      images and one for vectors, if there are).
 
     Raises:
       DataError: it cannot be read.
@@ -44,6 +44,7 @@ def offer(path: str | Path, format: str) -> dict[str, Any]:
             name: int(np.prod(stored[name].shape[1:])) for name in holdings.vectors()
         },
         "rewards": holdings.rewards,
+        "missing": list(holdings.missing),
         **holdings.about,
         "convert": _commands(path, holdings),
     }
@@ -53,11 +54,13 @@ def rows(held: dict[str, Any]) -> dict[str, str]:
     """The same for a person."""
     images = (f"{name} {h}×{w}" for name, (h, w) in held["images"].items())
     vectors = (f"{name} {size}" for name, size in held["vectors"].items())
+    lost = held["missing"]
     texts = {
         "format": held["format"],
         "images": ", ".join(images),
         "vectors": ", ".join(vectors),
         "rewards": "" if held["rewards"] else "none: see convert --reward",
+        "missing": f"{len(lost):,} of its files: {', '.join(lost)}" if lost else "",
     }
     return {name: shown(text, 300) for name, text in texts.items() if text}
 

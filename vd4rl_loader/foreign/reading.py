@@ -42,6 +42,7 @@ class Holdings(NamedTuple):
       about: facts that are kept with the data: frames per second, names of actions.
       bounds: of the actions, [A] each, where the source has them.
       success: whether it says which actions led to success.
+      missing: names of its files that aren't there.
     """
 
     observations: dict[str, Stored]
@@ -49,6 +50,7 @@ class Holdings(NamedTuple):
     about: dict[str, Any]
     bounds: tuple[np.ndarray, np.ndarray] | None = None
     success: bool = False
+    missing: Sequence[str] = ()
 
     def images(self) -> list[str]:
         """Names of what may be images."""

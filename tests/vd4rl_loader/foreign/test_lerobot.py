@@ -304,9 +304,9 @@ def test_videos(tmp_path, codec):
 
 
 def test_what_is_refused(tmp_path, capsys):
-    def said(folder, *more):
-        assert main(["convert", str(folder), str(tmp_path / "to.hdf5"), *more]) == 2
-        assert not (tmp_path / "to.hdf5").exists()
+    def said(folder, dst="to.hdf5"):
+        assert main(["convert", str(folder), str(tmp_path / dst)]) == 2
+        assert not (tmp_path / dst).exists()
         return capsys.readouterr().err
 
     old = write(tmp_path / "old", {"codebase_version": "v2.1"})
@@ -321,8 +321,17 @@ def test_what_is_refused(tmp_path, capsys):
     broken.write_bytes(broken.read_bytes()[:-100])
     assert "file-000.parquet: cannot be read, truncated or" in said(tmp_path / "broken")
     lost = write(tmp_path / "lost", features={"observation.images.top": VIDEO})
-    assert main(["convert", str(lost), str(tmp_path / "to")]) == 2
-    assert "is not a file" in capsys.readouterr().err
+    name = "videos/observation.images.top/chunk-000/file-000.mp4"
+    for number in (0, 1):
+        expected = f"episode {number}: {name}: no such file in the dataset"
+        assert expected in said(lost, dst="to")
+    assert main(["info", str(lost), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["missing"] == [name]
+    assert main(["info", str(lost)]) == 0
+    assert "missing" in capsys.readouterr().out
+    (table,) = (lost / "data").rglob("*.parquet")
+    table.unlink()
+    assert "data/chunk-000/file-000.parquet: no such file" in said(lost)
 
 
 @pytest.mark.parametrize("kinds", [["image"], ["vector"], ["image", "vector"]])
