@@ -9,6 +9,7 @@ rewards, but the simulator's states, from which they are computed.
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 
@@ -303,6 +304,18 @@ def task_of_file(file_name: str) -> SingleTask | None:
     if match := _FILE.fullmatch(file_name):
         return _task(match[1], match[1].startswith("visual-"), None)
     return None
+
+
+def likely_task(name: str) -> str | None:
+    """The name of the single task that a wrong name seems to mean, such as that of its
+    data or one with a slip; None where it is like none.
+    """
+    front, _, back = name[:100].partition("-singletask")
+    front = re.sub(r"(?:-v\d+)?(?:-val)?$", "", front)
+    known = [x.removesuffix("-v0") for kind in (False, True) for x in datasets(kind)]
+    near = difflib.get_close_matches(front, known, n=1, cutoff=0.85)
+    number = re.match(rf"-task[1-{TASKS}](?!\d)", back)
+    return f"{near[0]}-singletask{number[0] if number else ''}-v0" if near else None
 
 
 def datasets(visual: bool = False) -> list[str]:

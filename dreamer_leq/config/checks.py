@@ -180,8 +180,12 @@ def _contradictions(config: Config) -> Iterator[str]:
 def _unknown_task(config: Config) -> Iterator[str]:
     name = config.task
     if config.about.suite == "own" and config.eval.episodes and not config.env:
+        near = tasks.likely(name)
+        meant = f"did you mean {near}? Or " if near else ""
+        if near and "-singletask" in name:
+            meant = f"did you mean {near} (its tasks are 1 to 5)? Or "
         yield (
-            f"task: there is no environment {name!r} here: give yours, --env "
+            f"task: there is no environment {name!r} here: {meant}give yours, --env "
             "MODULE:FUNCTION, or train without scores, --eval.episodes 0 (or give "
             f"{tasks.WORDS})"
         )

@@ -10,6 +10,7 @@ cube-single-play-singletask-task1-v0   OGBench's single tasks; without task1 the
 Everything else is the name of a task of one's own, with `--env` or without scores.
 """
 
+import difflib
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -100,6 +101,24 @@ class Task:
 def is_task(name: str) -> bool:
     """Whether `parse` knows the name."""
     return any(re.fullmatch(pattern, name) for pattern in _PATTERNS.values())
+
+
+def likely(name: str) -> str | None:
+    """The benchmark's task that a name with a slip seems to mean."""
+    from vd4rl_loader.simulators.mazes import MAZES
+
+    if found := ogbench_tasks.likely_task(name):
+        return found
+    mazes = [f"antmaze-{m}-{k}" for m in MAZES for k in ("play", "diverse")]
+    known = [f"{env}-{level}" for env in _D4RL for level in _D4RL_LEVELS.split("|")]
+    known += [f"{env}-{k}" for env in _NEORL for k in ("low", "medium", "high")]
+    known += [f"pointmaze-{maze}" for maze in MAZES]
+    known += ["antmaze-umaze", *filter(is_task, mazes)]
+    name = name[:100]
+    same = [x for x in known if x.partition("-")[0] == name.partition("-")[0]]
+    near = difflib.get_close_matches(name, same, n=1, cutoff=0.8)
+    near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+    return near[0] if near else None
 
 
 def parse(name: str) -> Task:

@@ -13,7 +13,7 @@ import numpy as np
 from vd4rl_loader.files import foreign
 from vd4rl_loader.files.untrusted import Hdf5File, NpzFile
 from vd4rl_loader.files.validation import BadFileError, Field, refuse
-from vd4rl_loader.ogbench_tasks import SingleTask
+from vd4rl_loader.ogbench_tasks import SingleTask, likely_task
 from vd4rl_loader.states import columns
 from vd4rl_loader.states.transitions import Rows
 
@@ -36,8 +36,9 @@ def is_layout(file: NpzFile | Hdf5File) -> bool:
     return stored is not None and stored.dtype != np.uint8
 
 
-def read(file: NpzFile | Hdf5File, task: SingleTask | None) -> Rows:
-    """Reads the rows of a file as those of a task.
+def read(file: NpzFile | Hdf5File, task: SingleTask | None, told: str) -> Rows:
+    """Reads the rows of a file as those of a task. `told` is what the user calls task
+    or file, for a hint where there is no such task.
 
     Raises:
       BadFileError: it is not of this layout, damaged, holds impossible numbers or
@@ -46,9 +47,10 @@ def read(file: NpzFile | Hdf5File, task: SingleTask | None) -> Rows:
     fields = _FIELDS | (_BUTTONS if task and task.buttons else {})
     stored = foreign.declared(file, fields)
     if task is None:
+        example = likely_task(told) or "cube-single-play-singletask-v0"
         raise BadFileError(
             "is OGBench's and has no rewards: give a single task of its, such as "
-            "--task cube-single-play-singletask-v0"
+            f"--task {example}"
         )
     columns.refuse_layout(stored, fields)
     sizes = [("qpos", stored["qpos"].shape[1], task.positions)]

@@ -134,7 +134,7 @@ def _read(path: Path, task: str | None) -> tuple[str, Rows]:
             return "neorl", neorl.read(file)
         if ogbench.is_layout(file):
             single = find_task(task) if task else task_of_file(path.name)
-            return "ogbench", ogbench.read(file, single)
+            return "ogbench", ogbench.read(file, single, task or path.stem)
         return "d4rl", d4rl.read(file)
 
 

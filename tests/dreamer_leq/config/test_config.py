@@ -374,6 +374,10 @@ def test_a_world_model_that_is_wrong_is_answered_with_flags_that_work(
         ),
         ({"task": "walker walk"}, "task: has to be a task such as walker_walk-medium"),
         ({"task": "walker_walk"}, "task: there is no environment 'walker_walk' here"),
+        (
+            {"task": "cube-single-play-singletask-task9-v0"},
+            "mean cube-single-play-singletask-v0 (its tasks are 1 to 5)? Or give",
+        ),
         ({"task": "hopper-best"}, "(or give a task such as walker_walk-medium_expert"),
         (
             {"world_model": "mlp_ensemble"},

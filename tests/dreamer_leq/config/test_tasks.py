@@ -164,3 +164,24 @@ def test_what_is_a_task_can_be_parsed():
     for name in ("hopper-medium", "antmaze-umaze", "Hopper-low", "pointmaze-large"):
         assert tasks.is_task(name)
         hash(tasks.parse(name).reference)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("pointmaze-medium-navigate-v0", "pointmaze-medium-navigate-singletask-v0"),
+        ("pointmaze-mediun-navigate-singletask-task2-v0", None),
+        ("visual-cube-single-play-singletask-task9-v0", None),
+        ("hopper-medum-replay", "hopper-medium-replay"),
+        ("antmaze-medium", "antmaze-medium-play"),
+        ("Hoper-low", "Hopper-low"),
+        ("my_arm", ""),
+        ("myenv-box", ""),
+        ("hopper", ""),
+    ],
+)
+def test_a_name_with_a_slip_is_answered_with_the_one_that_is_meant(name, meant):
+    if meant is None:
+        meant = name.replace("mediun", "medium").replace("-task9", "")
+    assert tasks.likely(name) == (meant or None)
+    assert not meant or tasks.is_task(meant)

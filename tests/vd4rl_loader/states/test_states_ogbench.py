@@ -67,6 +67,9 @@ def test_rewards_are_the_tasks(tmp_path):
     mine = path.rename(tmp_path / "mine.npz")
     with pytest.raises(DataError, match="has no rewards: give a single task of its"):
         opened(mine, None)
+    mine = mine.rename(tmp_path / f"{NAME}_new.npz")
+    with pytest.raises(DataError, match=f"such as --task {NAME[:-3]}-singletask-v0"):
+        opened(mine, None)
     assert opened(mine)[0].is_terminal.sum() == 4
 
 
