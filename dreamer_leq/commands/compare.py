@@ -24,7 +24,7 @@ def compare(args: Namespace, log: Log) -> None:
     if out.suffix != ".html":
         raise UserError(f"--out {out}: has to end in .html")
     known = read_published(args.published) if args.published else []
-    summary = summarize(open_runs(args.compare))
+    summary = summarize(open_runs(args.compare, log))
     notes = [published_note(summary, known)] if known else []
     show(summary, notes, log)
     write_comparison(out, summary, notes, log)

@@ -83,6 +83,13 @@ class RunFiles:
         return self.config.own.updates
 
     @property
+    def trained(self) -> bool:
+        """Whether the algorithm's last updates were recorded."""
+        after = self.updates - self.config.log.every
+        own = (r["step"] for r in self.records if r["phase"] == self.algorithm)
+        return self.updates > 0 and any(step > after for step in own)
+
+    @property
     def coefficients(self) -> dict[str, tuple[Any, ...]]:
         """The values of what a grid of the algorithm may vary."""
         return self.config.varying if self.config else {}

@@ -1,7 +1,7 @@
 """The runs that are compared: from the arguments of --compare to their scores."""
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from dreamer_leq.pages.run_files import RunFiles, Score
 from dreamer_leq.system.errors import UserError
 from dreamer_leq.system.files import read_json
 
+LATER = "eval.json"  # scores by eval.py: of the policy, or of a grid's members
 SWEEP = "sweep.json"  # in a sweep's folder: its runs, and what their methods are called
 
 
@@ -42,24 +43,38 @@ class ScoredRun:
         return self.config.seed
 
 
-def open_runs(arguments: list[str]) -> list[ScoredRun]:
+class Unscored(UserError):
+    """A run without a final score."""
+
+
+def open_runs(
+    arguments: list[str], log: Callable[[str], None] = print
+) -> list[ScoredRun]:
     """The runs of folders, or of NAME=FOLDER with the name of their method; a grid is
     all its members, and a folder may be a pattern such as `runs/*`. Of a sweep, or of
-    the CSV file of one's results, all that have a final score.
+    the CSV file of one's results, all that have a final score. Runs without one are
+    left out, and `log` receives why.
 
-    Raises UserError for a folder that is no run's or has no final score.
+    Raises UserError for a folder that is no run's, and where no run has a final score.
     """
     runs: dict[Path, ScoredRun] = {}
+    unscored: list[Unscored] = []
     for argument in arguments:
         given, folders = _folders(argument)
         for folder in folders:
-            for run in _runs(folder, given):
+            for run in _runs(folder, given, unscored):
                 runs.setdefault(run.path.resolve(), run)
+    if unscored and not runs:
+        raise unscored[0]
+    for error in unscored:
+        log(f"left out: {error}")
     return list(runs.values())
 
 
-def _runs(path: Path, given: str) -> Iterator[ScoredRun]:
-    """The runs of a sweep, a file of results, a grid, or the one run."""
+def _runs(path: Path, given: str, unscored: list[Unscored]) -> Iterator[ScoredRun]:
+    """The runs of a sweep, a file of results, a grid, or the one run; `unscored`
+    receives those without a final score.
+    """
     if path.suffix == ".csv":
         for number, line in enumerate(results_file.read(path), 2):
             files = results_file.run_of(line, f"{path}, line {number}")
@@ -72,7 +87,10 @@ def _runs(path: Path, given: str) -> Iterator[ScoredRun]:
                 yield scored(files, given or method)
     else:
         for files in _members(path):
-            yield scored(files, given)
+            try:
+                yield scored(files, given)
+            except Unscored as error:
+                unscored.append(error)
 
 
 def _of_sweep(path: Path) -> list[tuple[Path, str]]:
@@ -108,16 +126,36 @@ def _members(folder: Path) -> list[RunFiles]:
 
 
 def scored(run: RunFiles, given: str) -> ScoredRun:
-    """A run with its final score. Raises UserError where there is none."""
+    """A run with its final score: of its training, or else of eval.py. Raises Unscored
+    where there is none.
+    """
     scores, last = run.scores, run.updates
-    if not scores:
-        raise UserError(
+    final = scores.get(last) or (_scored_later(run) if run.trained else None)
+    if not (final or scores) and run.trained:
+        folder = run.grid.path if run.grid else run.path
+        own = run.config.about.suite == "own" and not run.config.env
+        env = " --env MODULE:FUNCTION" if own else ""
+        raise Unscored(
+            f"{run.path} was trained without scores: python eval.py --logdir {folder} "
+            f"--episodes 10{env} scores it"
+        )
+    if not (final or scores):
+        raise Unscored(
             f"{run.path} has no scores yet: its policy is still to be trained"
         )
-    if last not in scores:
-        raise UserError(
+    if not final:
+        raise Unscored(
             f"{run.path} has no final score yet: its last is of update "
             f"{max(scores, default=0)} of {last}"
         )
     cloned = scores.get(0) if run.cloned else None
-    return ScoredRun(run, given, scores[last] if last else None, cloned)
+    return ScoredRun(run, given, final if last else None, cloned)
+
+
+def _scored_later(run: RunFiles) -> Score | None:
+    """The score that eval.py gave the trained policy."""
+    found = run.read(LATER, dict[str, Score]) or {}
+    if "policy" not in found and run.grid:
+        found = run.grid.read(LATER, dict[str, Score]) or {}
+        return found.get(run.name)
+    return found.get("policy")

@@ -179,7 +179,7 @@ def test_refusals(runs, tmp_path):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        (None, "has no scores yet"),
+        (None, "run was trained without scores: python eval.py --logdir"),
         (json.dumps({"0": files.score(0.0)}), "its last is of update 0 of 20"),
         ("{", "not valid JSON"),
         ("[]", "damaged"),
@@ -194,6 +194,24 @@ def test_scores_that_cannot_be_compared(tmp_path, text, complaint):
     file = folder / "scores.json"
     file.unlink() if text is None else file.write_text(text)
     assert complaint in refusal([folder])
+
+
+def test_runs_without_scores_are_left_out_or_scored_later(runs, tmp_path):
+    trained = write_run(tmp_path / "trained", 1.0)
+    begun = write_run(tmp_path / "begun", 1.0)
+    (trained / "scores.json").unlink()
+    (begun / "scores.json").unlink()
+    (begun / "metrics.jsonl").write_text("")
+    lines = []
+    assert len(open_runs([*runs, str(trained), str(begun)], lines.append)) == len(runs)
+    assert [line.split(": ", 1)[0] for line in lines] == ["left out", "left out"]
+    assert "without scores: python eval.py" in lines[0]
+    assert "still to be trained" in lines[1]
+    for folder in (trained, begun):
+        files.write_json(folder / "eval.json", {"policy": evaluation(0.7)})
+    (run,) = open_runs([str(trained), str(begun)], lines.append)
+    assert run.path == trained and run.final.normalized == 70.0
+    assert "begun has no scores yet" in lines[2]
 
 
 @pytest.mark.parametrize("text", ["[]", '{"fqe": {"value": 1.0}}', '{"fqe": null}'])
