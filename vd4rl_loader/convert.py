@@ -14,7 +14,7 @@ from vd4rl_loader.files import formats
 from vd4rl_loader.files.episode import Episode
 from vd4rl_loader.files.episode_files import episode_name, new_folder, write_episode
 from vd4rl_loader.files.layout import ALIGNMENT_HELP, Source, find_source
-from vd4rl_loader.files.validation import Findings
+from vd4rl_loader.files.validation import BadFileError, Findings
 from vd4rl_loader.foreign import (
     FORMATS,
     TITLES,
@@ -25,6 +25,7 @@ from vd4rl_loader.foreign import (
 )
 from vd4rl_loader.foreign.bringing import Counted, Options, bring
 from vd4rl_loader.foreign.reading import REWARDS
+from vd4rl_loader.foreign.scaling import BOUNDS
 from vd4rl_loader.paths import path_argument
 from vd4rl_loader.resize import resize_images
 from vd4rl_loader.simulators.render import MAX_SIZE, RenderStyle
@@ -244,7 +245,12 @@ def _from_own(args: argparse.Namespace, to: str | None) -> int:
         )
     written, facts = Counted(played), own.facts(args.src, args.task)
     if to:
-        _WRITERS[to](args.dst, iter(written), facts)
+        try:
+            _WRITERS[to](args.dst, iter(written), facts)
+        except BadFileError as error:
+            raise DataError(f"{args.src}: {error}") from error
+        if facts.keys() >= set(BOUNDS):
+            print("actions scaled back to action_low and action_high of the data")
     else:
         write_played(Path(args.dst), iter(written), {"source": facts})
     return written.count

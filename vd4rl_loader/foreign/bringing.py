@@ -97,7 +97,7 @@ def bring(
             write_played(dst, iter(written), {"source": record})
     except BadFileError as error:
         raise DataError(f"{src}: {error}") from error
-    for text in [*_lines(scaling, notes), *findings.notes]:
+    for text in [*_lines(scaling if not write else None, notes), *findings.notes]:
         log(f"{TITLES[format]}: {text}")
     return written.count
 
@@ -231,8 +231,9 @@ class Counted:
                 yield episode
 
 
-def _lines(scaling: Scaling, notes: Notes) -> Iterator[str]:
-    if len(changed := scaling.changed):
+def _lines(scaling: Scaling | None, notes: Notes) -> Iterator[str]:
+    """What the user is told; without a `scaling`, actions are as they were."""
+    if scaling and len(changed := scaling.changed):
         some = ", ".join(map(str, changed))
         which = f"number{'s' * (len(changed) > 1)} {some}"
         which = "all numbers" if len(changed) == len(scaling.low) else which

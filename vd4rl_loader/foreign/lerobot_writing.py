@@ -15,6 +15,7 @@ from vd4rl_loader.errors import DataError
 from vd4rl_loader.files.episode_files import new_folder
 from vd4rl_loader.foreign.lerobot import DATA
 from vd4rl_loader.foreign.parquet import arrow
+from vd4rl_loader.foreign.scaling import Scaling
 from vd4rl_loader.given_episodes import Played
 
 _MEGABYTES, _CHUNK = 100, 1000  # of a table; tables in a folder
@@ -34,12 +35,14 @@ def write(
     """Writes episodes as a folder, which appears whole or not at all.
 
     Row t holds observation t, the action that was played then, and as `next.*` what
-    came of it. The last row of an episode has no action: its numbers are zero.
+    came of it. The last row of an episode has no action: its numbers are zero, or the
+    middle between action_low and action_high.
 
     Args:
       path: a new folder.
       played: the episodes.
-      record: facts: "task" (its text), "fps" (rows per second), "action_names".
+      record: facts: "task" (its text), "fps" (rows per second), "action_names",
+        "robot", and "action_low" and "action_high", which actions are scaled back to.
       log: receives a line for the user.
 
     Raises:
@@ -52,7 +55,8 @@ def write(
         log(f"nobody says the frames per second: {_FPS} are written")
     fps = record.get("fps", _FPS)
     with new_folder(Path(path)) as folder:
-        tables = _Tables(folder, _schema(first), fps)
+        scaling = Scaling.kept(record, first.action.shape[1])
+        tables = _Tables(folder, _schema(first), fps, scaling)
         for episode in chain([first], played):
             tables.write(episode)
         tables.close()
@@ -66,8 +70,9 @@ class _Tables:
       places: where each episode lies, as a row of `meta/episodes`.
     """
 
-    def __init__(self, folder: Path, schema: Any, fps: float) -> None:
+    def __init__(self, folder: Path, schema: Any, fps: float, scaling: Scaling) -> None:
         self._folder, self._schema, self._fps = folder, schema, fps
+        self._scaling = scaling
         self._number, self._writer, self._path = -1, None, Path()
         self.places: list[dict[str, Any]] = []
 
@@ -78,6 +83,8 @@ class _Tables:
         begin = self.places[-1]["dataset_to_index"] if self.places else 0
         rows = len(episode.observation)
         columns = _columns(episode, begin, len(self.places), self._fps)
+        action = np.pad(episode.action, ((0, 1), (0, 0)))
+        columns["action"] = list(self._scaling.original(action))
         self._writer.write_table(arrow().table(columns, schema=self._schema))
         chunk, file = divmod(self._number, _CHUNK)
         self.places.append(
@@ -134,7 +141,6 @@ def _columns(episode: Played, begin: int, number: int, fps: float) -> dict[str, 
     }
     return {
         **seen,
-        "action": list(np.pad(episode.action, ((0, 1), (0, 0)))),
         "next.reward": np.pad(episode.reward, (0, 1)).astype(np.float32),
         "next.done": last & episode.terminal,
         "next.truncated": last & (not episode.terminal),

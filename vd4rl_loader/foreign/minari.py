@@ -23,6 +23,7 @@ from vd4rl_loader.errors import DataError
 from vd4rl_loader.files.untrusted import Stored, read_json, reading
 from vd4rl_loader.files.validation import BadFileError, refuse
 from vd4rl_loader.foreign.reading import Found, Holdings, Notes, Wanted, finished
+from vd4rl_loader.foreign.scaling import Scaling
 from vd4rl_loader.given_episodes import Played
 from vd4rl_loader.states.minari_data import refuse_actions, why_converted
 
@@ -88,7 +89,8 @@ def write(path: str | Path, played: Iterator[Played], record: Mapping) -> None:
     Args:
       path: "minari:DATASET_ID".
       played: the episodes.
-      record: facts that are kept as its description.
+      record: facts that are kept as its description; actions are scaled back to its
+        "action_low" and "action_high".
 
     Raises:
       DataError: there is such a dataset, the library is missing, or no episode.
@@ -98,16 +100,18 @@ def write(path: str | Path, played: Iterator[Played], record: Mapping) -> None:
     first = next(played, None)
     if first is None:
         raise DataError(f"{path}: there are no episodes to write")
-    size = first.action.shape[1]
+    scaling = Scaling.kept(record, first.action.shape[1])
+    bounds = (bound.astype(np.float32) for bound in (scaling.low, scaling.high))
     new = [parent for parent in folder.parents if not parent.exists()]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of an author, code, an environment
             minari.create_dataset_from_buffers(
                 str(path).removeprefix(_ID),
-                _buffers(minari, chain([first], played)),  # one in memory at a time
+                # One in memory at a time.
+                _buffers(minari, chain([first], played), scaling),
                 observation_space=_space(spaces, first),
-                action_space=spaces.Box(-1, 1, (size,), np.float32),
+                action_space=spaces.Box(*bounds, dtype=np.float32),
                 description=json.dumps(dict(record)),
                 jpeg_encoding=False,
             )
@@ -171,13 +175,13 @@ def _space(spaces: Any, episode: Played) -> Space:
     return spaces.Dict(found) if len(found) > 1 else found[episode.kind]
 
 
-def _buffers(minari: Any, played: Iterable[Played]) -> Iterator[Any]:
+def _buffers(minari: Any, played: Iterable[Played], scaling: Scaling) -> Iterator[Any]:
     for episode in played:
         seen = episode.observations()
         last = np.arange(len(episode.action)) == len(episode.action) - 1
         yield minari.data_collector.EpisodeBuffer(
             observations=seen if len(seen) > 1 else episode.observation,
-            actions=episode.action,
+            actions=scaling.original(episode.action),
             rewards=episode.reward,
             terminations=last & episode.terminal,
             truncations=last & (not episode.terminal),

@@ -15,13 +15,15 @@ from vd4rl_loader.files import formats
 from vd4rl_loader.files.layout import find_source
 from vd4rl_loader.files.untrusted import Hdf5File
 from vd4rl_loader.files.validation import BadFileError, Findings
+from vd4rl_loader.foreign.scaling import BOUNDS
 from vd4rl_loader.given_episodes import Played
 from vd4rl_loader.resize import resize_images
 from vd4rl_loader.states import StateDataset, is_state_data, open_states
 
 
 def facts(path: str | Path, task: str | None) -> dict[str, Any]:
-    """What a dataset of this project says of its data: "task", "fps", "action_names".
+    """What a dataset of this project says of its data: "task", and as far as it says
+    them "fps", "action_names", "robot", "action_low" and "action_high".
 
     Args:
       path: as `image_episodes` or `state_episodes` takes it.
@@ -43,7 +45,10 @@ def facts(path: str | Path, task: str | None) -> dict[str, Any]:
         found["fps"] = fps
     if isinstance(names, list):
         found["action_names"] = [str(name) for name in names]
-    return found
+    if isinstance(known.get("robot"), str):
+        found["robot"] = known["robot"]
+    bounds = {name: known[name] for name in BOUNDS if name in known}
+    return found | (bounds if len(bounds) == 2 else {})
 
 
 def _provenance(path: Path) -> dict[str, Any]:

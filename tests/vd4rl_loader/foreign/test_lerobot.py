@@ -244,13 +244,14 @@ def test_bounds_of_actions(tmp_path, capsys):
     assert "outside [-1, 1]" in capsys.readouterr().err
 
 
-def write_with_pictures(folder):
+def write_with_pictures(folder, **changed):
     image = {"dtype": "image", "shape": [32, 32, 3], "names": ["h", "w", "c"]}
 
     def made(episode, step, last):
         return [png(picture(e, s)) for e, s in zip(episode, step, strict=True)]
 
-    return write(folder, features={"observation.image": image}, observation__image=made)
+    features = {"observation.image": image}
+    return write(folder, features=features, observation__image=made, **changed)
 
 
 def test_pictures_in_the_table(tmp_path):
@@ -369,6 +370,64 @@ def test_there_and_back(tmp_path, kinds, capsys):
     assert np.flatnonzero(other.is_terminal).tolist() == [11]
     for key in (*kinds, "action", "reward"):
         np.testing.assert_array_equal(getattr(one, key), getattr(other, key))
+
+
+@pytest.mark.parametrize("to", ["b", "b.hdf5"])
+def test_units_and_robot_go_along(tmp_path, to, monkeypatch, capsys):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+
+    def angles(episode, step, last):
+        return vectors(np.stack([30 + step * 45.0, np.full(len(step), 0.3)], 1), 2)
+
+    source = write_with_pictures(tmp_path / "a", action=angles)
+    brought(source, tmp_path / to)
+    assert (
+        main(["convert", str(tmp_path / to), str(tmp_path / "c"), "--to", "lerobot"])
+        == 0
+    )
+    assert "scaled back to action_low and action_high" in capsys.readouterr().out
+    info = json.loads((tmp_path / "c/meta/info.json").read_text())
+    assert info["robot_type"] == "so100"
+    (made,) = (tmp_path / "c/data").rglob("*.parquet")
+    rows = np.array(parquet.read_table(made)["action"].to_pylist())
+    step = np.concatenate([np.arange(length) for length in LENGTHS])
+    known = np.array([length + 1 for length in LENGTHS]).cumsum() - 1
+    np.testing.assert_allclose(
+        np.delete(rows, known, 0)[:, 0], 30 + step * 45, rtol=1e-5
+    )
+    np.testing.assert_allclose(np.delete(rows, known, 0)[:, 1], 0.3, rtol=1e-6)
+    assert main(["convert", str(tmp_path / "c"), str(tmp_path / f"d{to}")]) == 0
+    minari = pytest.importorskip("minari")
+    assert main(["convert", str(tmp_path / to), "minari:my/arm-v0"]) == 0
+    again = minari.load_dataset("my/arm-v0")
+    np.testing.assert_array_equal(again.spec.action_space.high, np.float32([345, 1]))
+    first = next(iter(again.iterate_episodes())).actions[:, 0]
+    np.testing.assert_allclose(first, 30 + 45 * np.arange(5), rtol=1e-5)
+    capsys.readouterr()
+    assert main(["convert", str(source), "minari:my/same-v0"]) == 0
+    assert "scaled" not in capsys.readouterr().out
+    same = minari.load_dataset("my/same-v0")
+    np.testing.assert_array_equal(same.spec.action_space.high, np.float32([345, 1]))
+
+
+@pytest.mark.parametrize("low", [[-1, 0, 3], "no", [2, 2], [None, 1]])
+def test_bounds_of_other_actions(tmp_path, low, capsys):
+    source = brought_arrays(tmp_path / "a", {"action_low": low, "action_high": [1, 2]})
+    assert main(["convert", str(source), str(tmp_path / "c"), "--to", "lerobot"]) == 2
+    assert "a: action_low, action_high: expected 2 num" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
+
+
+def brought_arrays(path, source):
+    episode = {"image": np.zeros((3, 8, 8, 3), np.uint8), "action": np.zeros((2, 2))}
+    write_dataset(
+        path,
+        [{**episode, "reward": [0, 1], "terminated": False}],
+        alignment="departure",
+    )
+    record = json.loads((path / "dataset.json").read_text())
+    (path / "dataset.json").write_text(json.dumps({**record, "source": source}))
+    return path
 
 
 @pytest.mark.parametrize("to", ["b", "b.hdf5"])
