@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vd4rl_loader.errors import shown
-from vd4rl_loader.files.untrusted import Hdf5File, NpzFile, Stored
+from vd4rl_loader.files.untrusted import Hdf5File, NpzFile, Stored, opened
 from vd4rl_loader.files.validation import BadFileError
 
 _IMAGES, _STATES = ("image", "observation"), ("observations", "obs")
@@ -48,6 +48,18 @@ def declared(file: NpzFile | Hdf5File, needed: Iterable[str]) -> dict[str, Store
             ": ".join(filter(None, [text, _likely(file, arrays, needed)]))
         )
     return arrays
+
+
+def file_hint(path: Path) -> str:
+    """What a file of another suffix holds, and what to do; else nothing."""
+    try:
+        with opened(path) as file:
+            arrays = file.declared(_STATES)
+            hint = _likely(file, arrays, [_IMAGES[0]])
+    except BadFileError:
+        return ""
+    suffix = ".hdf5" if isinstance(file, Hdf5File) else ".npz"
+    return f": {hint or f'its content is one: rename it to {path.stem}{suffix}'}"
 
 
 def folder_hint(folder: Path) -> str:

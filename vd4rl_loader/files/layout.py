@@ -80,7 +80,9 @@ def find_source(
         return _ogbench_source(path, single)
     if path.is_file():
         if path.suffix not in SUFFIXES:
-            raise DataError(f"{path}: neither a .npz nor a .hdf5 file")
+            raise DataError(
+                f"{path}: neither a .npz nor a .hdf5 file{foreign.file_hint(path)}"
+            )
         return _source(path.parent, [path], task, level, alignment, single=True)
     below = [folder for folder in _data_folders(path) if folder != path]
     if data_files(path) and not _is_root_of(path, below, task, level):

@@ -11,7 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-from vd4rl_loader.errors import DataError
+from vd4rl_loader.errors import DataError, shown
+from vd4rl_loader.files.layout import data_files
 from vd4rl_loader.foreign import dreamerv3, lerobot, minari, robomimic
 
 FORMATS: dict[str, ModuleType] = {
@@ -29,9 +30,22 @@ TITLES = {
 
 
 def recognised(path: str | Path) -> str | None:
-    """The format of a file or folder, a name of `FORMATS`; None if it is of no such."""
+    """The format of a file or folder, a name of `FORMATS`; None if it is of no such.
+
+    Raises:
+      DataError: a folder holds several.
+    """
     path = Path(path).expanduser()
     try:
-        return next((name for name, f in FORMATS.items() if f.recognise(path)), None)
+        found = [name for name, format in FORMATS.items() if format.recognise(path)]
+        files = data_files(path) if found and path.is_dir() else []
     except (DataError, OSError):
         return None  # whoever reads it will say what is wrong
+    others = [file.name for file in files if not dreamerv3.is_chunk(file)]
+    held = [*(TITLES[name] for name in found), *others]
+    if len(held) > 1 and path.is_dir():
+        raise DataError(
+            f"{path}: holds {shown(' and '.join(held), 300)}: give the file or folder "
+            "of one of them"
+        )
+    return next(iter(found), None)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vd4rl_loader.files.untrusted import NpzFile, refuse_size
+from vd4rl_loader.files.untrusted import NpzFile, Stored, refuse_size
 from vd4rl_loader.files.validation import BadFileError, Field, layout_problems, refuse
 from vd4rl_loader.foreign.reading import Found, Holdings, Notes, Wanted, finished
 
@@ -45,6 +45,11 @@ def recognise(path: Path) -> bool:
     return bool(_chunks(path))
 
 
+def is_chunk(path: Path) -> bool:
+    """Whether a file has the name of a chunk."""
+    return _NAME.fullmatch(path.name) is not None
+
+
 def holdings(path: Path) -> Holdings:
     """What is in the first chunk that can be read."""
     broken: BadFileError | None = None
@@ -52,13 +57,22 @@ def holdings(path: Path) -> Holdings:
         try:
             with NpzFile.opened(chunk.path) as file:
                 names = [n for n in file.names() if n not in _OTHERS and "/" not in n]
-                stored = file.declared(names)
+                stored = file.declared([*names, "action"])
+                _refuse_discrete(stored.get("action"))
                 rewards = file.has("reward")
         except BadFileError as error:
             broken = broken or error
             continue
         return Holdings({name: stored[name] for name in names}, rewards, {})
     raise broken or BadFileError("holds none of its chunks")
+
+
+def _refuse_discrete(action: Stored | None) -> None:
+    if action and len(action.shape) == 1:
+        raise BadFileError(
+            f"action: one number ({action.dtype}) per row, discrete: algorithms here "
+            "play vectors of numbers"
+        )
 
 
 def actions(path: Path) -> Iterator[np.ndarray]:

@@ -27,8 +27,8 @@ _DONES = {"dones": Field("a number type", ("N",))}
 
 
 def recognise(path: Path) -> bool:
-    """Whether it is such a file."""
-    if path.suffix != ".hdf5" or not path.is_file():
+    """Whether it is such a file, whatever its suffix."""
+    if not path.is_file():
         return False
     with Hdf5File.opened(path) as file:
         return file.has("data") and bool(_demos(file.group("data")))

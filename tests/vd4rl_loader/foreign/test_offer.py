@@ -3,6 +3,7 @@
 import json
 import shlex
 
+import h5py
 import numpy as np
 import pytest
 from foreign import test_dreamerv3 as dreamerv3
@@ -48,6 +49,52 @@ def test_its_commands_work(tmp_path, monkeypatch, project, capsys):
     states = open_states(f"{path.stem}-converted.hdf5", log=print)
     np.testing.assert_array_equal(opened.action, states.action)
     np.testing.assert_array_equal(opened.offsets, states.offsets)
+
+
+def test_several_in_a_folder(tmp_path, capsys):
+    dreamerv3.write(tmp_path / "replay", dreamerv3.rows([5, 3]), [6])
+    assert main(["info", str(tmp_path)]) == 0
+    robomimic.write(tmp_path / "a.hdf5")
+    for command in (["info"], ["convert", str(tmp_path / "b")]):
+        assert main([command[0], str(tmp_path), *command[1:]]) == 2
+        said = capsys.readouterr().err
+        assert "holds DreamerV3's replay and a.hdf5: give the file or folder" in said
+    assert main(["info", str(tmp_path / "replay")]) == 0
+
+
+def test_discrete_actions_of_a_replay(tmp_path, capsys):
+    rows = dreamerv3.rows([5, 3])
+    rows["action"] = np.zeros(8, np.int32)
+    replay = dreamerv3.write(tmp_path / "replay", rows, [6])
+    for command in (["info"], ["convert", str(tmp_path / "b")]):
+        assert main([command[0], str(replay), *command[1:]]) == 2
+        assert "one number (int32) per row, discrete" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["traj_0/actions"], "looks like ManiSkill's: write_dataset makes data"),
+        (["image", "action"], "its content is one: rename it to a.hdf5"),
+    ],
+)
+def test_files_of_other_names(tmp_path, names, expected, capsys):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name in names:
+            file[name] = np.zeros((3, 2))
+    for command in (["info"], ["convert", str(tmp_path / "b")]):
+        assert main([command[0], str(tmp_path / "a.h5"), *command[1:]]) == 2
+        said = capsys.readouterr().err
+        assert f"neither a .npz nor a .hdf5 file: {expected}" in said
+    (tmp_path / "a.h5").write_text("text")
+    assert main(["info", str(tmp_path / "a.h5")]) == 2
+    assert capsys.readouterr().err.endswith("nor a .hdf5 file\n")
+
+
+def test_robomimics_file_of_another_suffix(tmp_path, capsys):
+    path = robomimic.write(tmp_path / "a.h5")
+    assert main(["info", str(path)]) == 0
+    assert "robomimic's HDF5" in capsys.readouterr().out
 
 
 def test_what_is_nobodys(tmp_path, capsys):
