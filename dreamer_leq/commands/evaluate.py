@@ -76,7 +76,7 @@ def _evaluate(folder: RunFolder, args: Namespace, log: Callable[[str], None]) ->
         log(f"not scored: {reason}")
     else:
         scores = _score(folder, config, agents, args, log)
-        Console().print(score_table(scores, title=str(folder.path)))
+        Console().print(score_table(scores, str(folder.path), config.about.referenced))
         _keep(folder, scores, log)
     if args.imagine:
         write_video(args.imagine, dream_film(agents["policy"], dataset, config.video))

@@ -92,6 +92,11 @@ class Task:
         return self.suite == "dm_control" or self.images
 
     @property
+    def referenced(self) -> bool:
+        """Whether there is a return that is 100 %; of own tasks nobody knows one."""
+        return self.suite != "own"
+
+    @property
     def unit(self) -> str:
         """What the return of an episode is: a return, or success."""
         of_goals = ("antmaze", "pointmaze", "ogbench")

@@ -68,8 +68,12 @@ def normalized_score(mean_return: float, reference: tuple[float, float]) -> floa
     return 100 * (mean_return - low) / (high - low)
 
 
-def score_table(scores: Mapping[str, Scores], title: str | None = None) -> Table:
-    """A table with a row for each named result of `summarize`."""
+def score_table(
+    scores: Mapping[str, Scores], title: str | None = None, referenced: bool = True
+) -> Table:
+    """A table with a row for each named result of `summarize`; `referenced`: whether
+    the task has a reference, so that there is a score.
+    """
     table = Table(title=title)
     table.add_column("policy")
     for name in ("mean", "std", "95 % interval", "score", "episodes", "length", "time"):
@@ -79,11 +83,11 @@ def score_table(scores: Mapping[str, Scores], title: str | None = None) -> Table
         table.add_column("success", justify="right")
     for name, score in scores.items():
         rate = [f"{score['success']:.0%}" if "success" in score else "–"]
-        table.add_row(name, *_cells(score), *(rate if succeeds else []))
+        table.add_row(name, *_cells(score, referenced), *(rate if succeeds else []))
     return table
 
 
-def _cells(score: Scores) -> list[str]:
+def _cells(score: Scores, referenced: bool) -> list[str]:
     span, seconds, failed = "–", "–", score.get("failed")
     digits = 1 if score["mean"] > 1 or score["std"] > 1 else 2
     if score["ci_low"] is not None:
@@ -94,7 +98,7 @@ def _cells(score: Scores) -> list[str]:
         f"{score['mean']:.{digits}f}",
         f"{score['std']:.{digits}f}",
         span,
-        f"{score['normalized']:.1f}",
+        f"{score['normalized']:.1f}" if referenced else "–",
         f"{score['episodes']}" + (f", {failed} failed" if failed else ""),
         f"{score['length']:.0f}",
         seconds,

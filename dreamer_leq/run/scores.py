@@ -149,7 +149,8 @@ def _describe(scores: Scores, config: Config) -> str:
         span = f" (95 % interval {low:.0%} … {high:.0%})" if low is not None else ""
         return f"success {mean:.0%}{span}, {count}"
     span = f" (95 % interval {low:.0f} … {high:.0f})" if low is not None else ""
-    score = f"score {scores['normalized']:.1f}"
+    score = f"score {scores['normalized']:.1f}" if config.about.referenced else ""
     if (success := scores.get("success")) is not None:
         score = f"success {success:.0%}"
-    return f"return {mean:.0f} ± {scores['std']:.0f}{span}, {score}, {count}"
+    told = [f"return {mean:.0f} ± {scores['std']:.0f}{span}", score, count]
+    return ", ".join(filter(None, told))

@@ -39,7 +39,7 @@ def scores_chart(summary: Summary, colours: dict[str, str]) -> Chart:
     figure.update_traces(hovertemplate="%{y:.1f}")
     figure.update_traces(hovertemplate="mean %{y:.1f}", selector=dict(type="bar"))
     figure.update_layout(barmode="group", scattermode="group", hovermode="closest")
-    figure.update_yaxes(title="score, %", rangemode="tozero")
+    figure.update_yaxes(title=summary.score_name, rangemode="tozero")
     note = "A point is a run, a bar the mean of a method's runs."
     return Chart("Scores of the runs", note, figure, 300)
 

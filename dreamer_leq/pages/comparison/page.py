@@ -20,6 +20,7 @@ from dreamer_leq.pages.comparison.tables import (
     laid_out,
     legend_table,
     score_table,
+    unit,
 )
 from dreamer_leq.pages.curves import EVALUATION, Source, curves
 from dreamer_leq.pages.parts import NONE, Table
@@ -53,9 +54,10 @@ def comparison_page(summary: Summary, notes: Sequence[Note] = ()) -> str:
         legend=legend_table(summary),
         scores=laid_out(score_table(summary), WIDTH),
         improvement=improvement and laid_out(improvement, WIDTH),
-        charts=_statistics(summary, colours),
+        unit=unit(summary),
+        charts=[] if summary.returns else _statistics(summary, colours),
         wide=[
-            profile_chart(summary, colours),
+            *([] if summary.returns else [profile_chart(summary, colours)]),
             *_chances(summary, colours),
             scores_chart(summary, colours),
         ],
@@ -132,4 +134,5 @@ def _runs_table(summary: Summary) -> Table:
     for run, method in zip(summary.runs, summary.names, strict=True):
         score = f"{run.final.normalized:.1f}" if run.final else NONE
         rows.append([str(run.path), method, run.task, str(run.seed), score])
-    return Table(["folder", "method", "task", "seed", "score, %"], rows, words=3)
+    head = ["folder", "method", "task", "seed", summary.score_name]
+    return Table(head, rows, words=3)

@@ -26,8 +26,8 @@ Scores = dict[str, dict[str, np.ndarray]]
 @dataclass(frozen=True)
 class Summary:
     """What is compared: `scores` are those of runs by method and task, float [R], 1
-    being the task's reference; `names` is the method of each run, and `legend` what
-    differs between methods, by name and key.
+    being the task's reference, or a return of 100 where it has none; `names` is the
+    method of each run, and `legend` what differs between methods, by name and key.
     """
 
     runs: list[ScoredRun]
@@ -40,6 +40,17 @@ class Summary:
     @property
     def methods(self) -> list[str]:
         return list(self.scores)
+
+    @property
+    def returns(self) -> list[str]:
+        """The tasks without a reference, whose scores are returns."""
+        own = {run.task for run in self.runs if not run.config.about.referenced}
+        return [task for task in self.tasks if task in own]
+
+    @property
+    def score_name(self) -> str:
+        """Of a column or an axis."""
+        return "score" if self.returns else "score, %"
 
     def interquartile_mean(self, method: str) -> Estimate:
         return aggregate(self._by_task(method), interquartile_mean)

@@ -14,13 +14,19 @@ GAP = 3  # characters between two columns, with their line
 
 def score_table(summary: Summary) -> Table:
     """Scores in % of the reference: a row for each task, and below a line one for each
-    statistic of all tasks together; a column for each method.
+    statistic of all tasks together; a column for each method. Where a task has no
+    reference, its returns, and no statistics.
     """
     methods = summary.methods
     rows = [
-        [task, *(_runs(summary.scores[method][task]) for method in methods)]
+        [
+            _titled(task, summary),
+            *(_runs(summary.scores[method][task]) for method in methods),
+        ]
         for task in summary.tasks
     ]
+    if summary.returns:
+        return Table(["", *methods], rows)
     means, gaps = summary.interquartile_mean, summary.optimality_gap
     rows.append(["interquartile mean", *(_estimate(means(m), 100, 1) for m in methods)])
     rows.append(["optimality gap", *(_estimate(gaps(m), 100, 1) for m in methods)])
@@ -54,6 +60,20 @@ def laid_out(table: Table, width: int) -> list[Table]:
     folded = [_folded(way) for way in whole]
     fitting = [[way] for way in (*whole, *folded) if _width(way) <= width]
     return (fitting or sorted((_parts(way, width) for way in folded), key=len))[0]
+
+
+def _titled(task: str, summary: Summary) -> str:
+    """The task, and that its scores are returns where those of others aren't."""
+    mixed = 0 < len(summary.returns) < len(summary.tasks)
+    return f"{task}, return" if mixed and task in summary.returns else task
+
+
+def unit(summary: Summary) -> str:
+    """What the scores are."""
+    if len(summary.returns) == len(summary.tasks):
+        return "returns: the tasks have no reference"
+    others = ", or the return where it has none" if summary.returns else ""
+    return f"scores, in % of the task's reference{others}"
 
 
 def _runs(scores: np.ndarray) -> str:

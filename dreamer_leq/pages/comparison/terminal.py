@@ -12,10 +12,10 @@ from dreamer_leq.pages.comparison.tables import (
     laid_out,
     legend_table,
     score_table,
+    unit,
 )
 from dreamer_leq.pages.parts import Table
 
-SCORES = "scores, in % of the task's reference"
 IMPROVEMENT = "probability of improvement, on the same task"
 
 
@@ -23,7 +23,7 @@ def terminal_tables(summary: Summary, width: int) -> Iterator[rich.Table]:
     """What differs between methods, their scores, and which beats which, in tables that
     are at most `width` characters wide.
     """
-    found = {SCORES: score_table(summary)}
+    found = {unit(summary): score_table(summary)}
     if summary.legend:
         found = {"methods": legend_table(summary)} | found
     if len(summary.methods) > 1:

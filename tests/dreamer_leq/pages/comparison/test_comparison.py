@@ -15,7 +15,7 @@ from dreamer_leq.pages.comparison.offline import offline_table, offline_tasks
 from dreamer_leq.pages.comparison.page import comparison_page
 from dreamer_leq.pages.comparison.runs import open_runs
 from dreamer_leq.pages.comparison.summary import summarize
-from dreamer_leq.pages.comparison.tables import improvement_table, score_table
+from dreamer_leq.pages.comparison.tables import improvement_table, score_table, unit
 from dreamer_leq.system.errors import UserError
 
 MAZES = ("pointmaze-umaze", "pointmaze-medium")
@@ -194,6 +194,22 @@ def test_scores_that_cannot_be_compared(tmp_path, text, complaint):
     file = folder / "scores.json"
     file.unlink() if text is None else file.write_text(text)
     assert complaint in refusal([folder])
+
+
+def test_own_tasks_have_returns_and_no_statistics(runs, tmp_path):
+    mine = write_run(tmp_path / "mine", 1.0, task="arm", **{"eval.episodes": 0})
+    alone = summarize(open_runs([str(mine)]))
+    assert [row[0] for row in score_table(alone).rows] == ["arm"]
+    assert unit(alone) == "returns: the tasks have no reference"
+    page = comparison_page(alone)
+    assert "%, " not in unit(alone) and "optimality gap" not in page.lower()
+    assert "score, %" not in page and "in % of the task" not in page
+    beside = summarize(open_runs([f"x={mine}", *(f"x={run}" for run in runs)]))
+    assert [row[0] for row in score_table(beside).rows] == [
+        "arm, return",
+        *sorted(MAZES),
+    ]
+    assert "or the return where it has none" in unit(beside)
 
 
 def test_runs_without_scores_are_left_out_or_scored_later(runs, tmp_path):
