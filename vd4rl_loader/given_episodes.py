@@ -257,7 +257,12 @@ def _layout_hint(name: str, array: np.ndarray) -> str:
     if name != "image":
         return ""
     if array.dtype.kind == "f":
-        return ": from 0 to 1, they need np.uint8(255 * image)"
+        return (
+            ": from 0 to 1, they need np.uint8(255 * image); from 0 to 255, "
+            ".astype(np.uint8)"
+        )
+    if array.dtype.kind in "iu" and array.dtype != np.uint8 and array.ndim == 4:
+        return ": from 0 to 255, they need .astype(np.uint8)"
     if array.ndim == 4 and array.shape[1] == 3:
         return ": image.transpose(0, 2, 3, 1) puts channels last"
     if array.ndim == 3 or array.shape[-1:] == (1,):

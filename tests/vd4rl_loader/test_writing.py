@@ -374,3 +374,12 @@ def test_shards_have_no_place_for_vectors(tmp_path, capsys):
     assert main(["convert", str(path), str(tmp_path / "shards")]) == 2
     assert "has vectors beside its images" in capsys.readouterr().err
     assert not (tmp_path / "shards").exists()
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint16, np.float32])
+def test_images_of_another_kind_are_answered_with_the_cast(tmp_path, kind):
+    image = np.zeros((3, 8, 8, 3), kind)
+    steps = {"action": np.zeros((2, 1), np.float32), "reward": np.zeros(2)}
+    episode = {"image": image, **steps, "terminated": False}
+    with pytest.raises(DataError, match=r"255, .*\.astype\(np\.uint8\)"):
+        write_dataset(tmp_path / "data", [episode], alignment="departure")
