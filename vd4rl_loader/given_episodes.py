@@ -189,8 +189,10 @@ def _played(given: _Given, action: np.ndarray, reward: np.ndarray) -> Played:
 
 def refuse_other_sizes(first: Played, played: Played) -> None:
     """Raises a BadFileError if episodes of one dataset differ in kind or size."""
-    if first.kind != played.kind:
-        refuse([f"{played.kind}: given, but {first.kind} in the episodes before"])
+    before, now = first.observations(), played.observations()
+    if before.keys() != now.keys():
+        held = [" and ".join(sorted(names)) for names in (now, before)]
+        refuse([f"holds {held[0]}, but the episodes before {held[1]}"])
     for name in ("observation", "action", "vector"):
         expected, got = (np.shape(getattr(x, name))[1:] for x in (first, played))
         if expected != got:

@@ -207,7 +207,7 @@ REFUSED = {
         changed("image", image=IMAGE[:, 1:, 1:]),
         r"image: \(7, 7, 3\) per row, but \(8, 8, 3\) in the episodes before",
     ),
-    "an image among vectors": (None, "image: given, but vector in the episodes befo"),
+    "an image among vectors": (None, "holds image, but the episodes before vector"),
     "actions in another scale": (
         changed(action=ACTION * 2),
         r"action: -2 at row 0, outside \[-1, 1\]: scale them, 2 \* \(action - low\)",
@@ -383,3 +383,16 @@ def test_images_of_another_kind_are_answered_with_the_cast(tmp_path, kind):
     episode = {"image": image, **steps, "terminated": False}
     with pytest.raises(DataError, match=r"255, .*\.astype\(np\.uint8\)"):
         write_dataset(tmp_path / "data", [episode], alignment="departure")
+
+
+def test_episodes_that_hold_something_else_are_told_what(tmp_path):
+    steps = {"action": np.zeros((2, 1), np.float32), "reward": np.zeros(2)}
+    held = {"image": np.zeros((3, 8, 8, 3), np.uint8), "vector": np.zeros((3, 2))}
+    alone = [{name: array} for name, array in held.items()]
+    for first, then, said in (
+        (held, alone[1], "holds vector, but the episodes before image and vector"),
+        (alone[0], held, "holds image and vector, but the episodes before image"),
+    ):
+        episodes = [{**each, **steps, "terminated": False} for each in (first, then)]
+        with pytest.raises(DataError, match=f"episode 1: {said}$"):
+            write_dataset(tmp_path / "data", episodes, alignment="departure")
