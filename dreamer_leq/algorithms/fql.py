@@ -79,10 +79,10 @@ class FQL(Learner):
         distance is a mean over numbers of the action, and Q that over critics.
         """
         policy, steps = self.nets.policy, self.config.flow_steps
-        noise = policy.noise(features, key)
-        cloned = policy.flow.action(state.params["flow"], features, noise, steps)
-        action = policy.out(params["actor"], features, noise)
-        distance = jnp.square(action - stop(cloned)).mean()
+        given = features, policy.noise(features, key), steps
+        action, distance = policy.distilled(
+            params["actor"], state.params["flow"], *given
+        )
         q = self.value(state.params, features, jnp.clip(action, -1, 1)).mean()
         metrics = {"q_policy": q, "distillation": distance}
         return state.hyper["alpha"] * distance - q, metrics

@@ -82,10 +82,8 @@ class MAC(Learner):
         chunk = actions.reshape(len(actions), -1)
         policy, steps = self.nets.policy, self.config.flow_steps
         flow = policy.flow.loss(params["flow"], features, chunk, flow_key).mean()
-        noise = policy.noise(features, noise_key)
-        cloned = policy.flow.action(state.params["flow"], features, noise, steps)
-        out = policy.out(params["actor"], features, noise)
-        actor = jnp.square(out - stop(cloned)).mean()
+        given = features, policy.noise(features, noise_key), steps
+        _, actor = policy.distilled(params["actor"], state.params["flow"], *given)
 
         path = imagine(
             self.world,

@@ -65,6 +65,16 @@ class NoisePolicy(Policy):
         """The action before it is cut off at ±1: [..., F], [..., A] -> [..., A]."""
         return self._net.apply({"params": params}, features, noise)
 
+    def distilled(
+        self, params: Params, flow: Params, features: Array, noise: Array, steps: int
+    ) -> tuple[Array, Array]:
+        """π(s, z) as `out` has it, [..., A], and the mean square of its distance from
+        what the flow makes of the same noise, which is constant.
+        """
+        action = self.out(params, features, noise)
+        cloned = jax.lax.stop_gradient(self.flow.action(flow, features, noise, steps))
+        return action, jnp.square(action - cloned).mean()
+
     def mode(self, params: Params, features: Array) -> Array:
         """The action for no noise."""
         noise = jnp.zeros((*features.shape[:-1], self.action_size), features.dtype)
