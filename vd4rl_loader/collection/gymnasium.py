@@ -21,11 +21,10 @@ from vd4rl_loader.files.state_files import (
     write_neorl,
 )
 from vd4rl_loader.simulators.locomotion import check_task
-from vd4rl_loader.simulators.workers import EPISODE_LIMIT, Worker, close_all, exchange
+from vd4rl_loader.simulators.workers import EPISODE_LIMIT, NO_OPENGL, exchange, pool
 
 # NeoRL's 80 % mean and 20 % sampled actions: every fifth episode is sampled.
 _NEORL_TURNS = ("mean", "mean", "mean", "mean", "sampled")
-_NO_OPENGL = {"MUJOCO_GL": "disable"}  # nothing is rendered: none is needed
 
 
 def collect_gymnasium(
@@ -115,18 +114,13 @@ def _play_all(
                 yield part, next(index)
 
     requests = missing()
-    workers: list[Worker] = []
-    try:
-        workers += (Worker(player, _NO_OPENGL) for _ in range(processes))
+    with pool(player, processes, NO_OPENGL) as workers:
         queues = [(worker, requests) for worker in workers]
         for (part, index), episode in exchange(queues, _name, EPISODE_LIMIT):
             played[part][index] = episode
             before = min(steps[part], share)
             steps[part] += len(episode["rewards"])
             advance(min(steps[part], share) - before)
-    finally:
-        # After an error or Ctrl-C, episodes under way are dropped, not waited for.
-        close_all(workers, patience=0.0)
     return [each for episodes in played for each in _first(episodes, share)]
 
 

@@ -22,7 +22,7 @@ from vd4rl_loader.errors import DataError, require_at_least
 from vd4rl_loader.files.state_files import check_output, concatenate, write_ogbench
 from vd4rl_loader.ogbench_tasks import FAMILIES, datasets, find_task
 from vd4rl_loader.simulators.ogbench import load_ogbench
-from vd4rl_loader.simulators.workers import EPISODE_LIMIT, Worker, close_all, exchange
+from vd4rl_loader.simulators.workers import EPISODE_LIMIT, NO_OPENGL, exchange, pool
 
 VALIDATION = 10  # episodes for each one of the validation file
 
@@ -55,7 +55,6 @@ _THINGS = {
 }
 # Probability that a cube is put on another: from and to, drawn per episode.
 _STACKS = {"double": (0.0, 0.25), "triple": (0.05, 0.35), "quadruple": (0.1, 0.5)}
-_NO_OPENGL = {"MUJOCO_GL": "disable"}  # nothing is rendered: none is needed
 
 Row = dict[str, Any]
 
@@ -143,16 +142,11 @@ def _play_all(
 ) -> dict[tuple[int, int], dict[str, np.ndarray]]:
     count = min(workers or len(os.sched_getaffinity(0)), len(requests))
     queue, played = iter(requests), {}
-    processes: list[Worker] = []
-    try:
-        environ = {} if player.visual else _NO_OPENGL
-        processes += (Worker(player, environ) for _ in range(count))
+    with pool(player, count, {} if player.visual else NO_OPENGL) as processes:
         queues = [(process, queue) for process in processes]
         for request, episode in exchange(queues, _name, EPISODE_LIMIT):
             played[request] = episode
             advance(1)
-    finally:
-        close_all(processes, patience=0.0)
     return played
 
 

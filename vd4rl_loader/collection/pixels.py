@@ -16,10 +16,9 @@ from vd4rl_loader.simulators.render import RenderStyle
 from vd4rl_loader.simulators.simulate import split_task
 from vd4rl_loader.simulators.workers import (
     EPISODE_LIMIT,
-    Worker,
     WorkerLost,
-    close_all,
     exchange,
+    pool,
 )
 
 
@@ -95,17 +94,14 @@ def _make_all(
     recipe: Recipe, missing: list[int], processes: int, advance: Callable[[int], None]
 ) -> None:
     indices = iter(missing)
-    workers: list[Worker] = []
+    count = min(processes, len(missing))
+    name = lambda index: f"episode {index}"  # noqa: E731
     try:
-        count = min(processes, len(missing))
-        workers += (Worker(EpisodeMaker(recipe)) for _ in range(count))
-        queues = [(worker, indices) for worker in workers]
-        name = lambda index: f"episode {index}"  # noqa: E731
-        for _ in exchange(queues, name, EPISODE_LIMIT):
-            advance(1)
+        with pool(EpisodeMaker(recipe), count) as workers:
+            queues = [(worker, indices) for worker in workers]
+            for _ in exchange(queues, name, EPISODE_LIMIT):
+                advance(1)
     finally:
-        # After an error or Ctrl-C, episodes under way are dropped, not waited for.
-        close_all(workers, patience=0.0)
         for suffix in recipe.styles:
             episode_files.remove_leftovers(recipe.folder(suffix))
 

@@ -26,6 +26,7 @@ from vd4rl_loader.errors import DataError
 # Seconds after which a worker that plays an episode hangs: the longest, drawn in
 # software in two sizes on a busy machine, take minutes.
 EPISODE_LIMIT = 600.0
+NO_OPENGL = {"MUJOCO_GL": "disable"}  # of workers that draw nothing
 
 
 class WorkerError(RuntimeError):
@@ -181,6 +182,23 @@ def exchange(
             reply = worker.answer(subject(request))
             ask_next(worker, requests)
             yield request, reply
+
+
+@contextlib.contextmanager
+def pool(
+    handler: Callable[[Any], Any],
+    count: int,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[list[Worker]]:
+    """`count` processes with a copy of the handler each. At the end, after an error or
+    Ctrl-C too, what they are doing is dropped, not waited for.
+    """
+    workers: list[Worker] = []
+    try:
+        workers += (Worker(handler, environment) for _ in range(count))
+        yield workers
+    finally:
+        close_all(workers, patience=0.0)
 
 
 def close_all(workers: Iterable[Worker], patience: float) -> None:

@@ -170,7 +170,7 @@ def test_interrupted_collections_are_completed(dataset, tmp_path):
 
 
 def test_nothing_is_done_when_all_is_there(dataset, monkeypatch):
-    monkeypatch.setattr(collecting, "Worker", None)
+    monkeypatch.setattr(collecting, "pool", None)
     assert collect(**WALKER, out=dataset.parents[3]) == dataset
 
 
