@@ -4,6 +4,7 @@ who started it, and begun again when something else has killed it.
 
 import contextlib
 import ctypes
+import math
 import os
 import shlex
 import signal
@@ -21,6 +22,7 @@ from dreamer_leq.system.locks import only_user
 
 RESTARTS = 5  # after somebody else's signals
 POLL_SECONDS = 0.2
+GRACE_SECONDS = 60.0  # for saving: a run that still works notices a signal in about two
 _WAIT_SECONDS = 2.0  # between two looks at a folder that is in use
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl
 # What a run ends with that a signal has stopped, after it has saved.
@@ -102,7 +104,7 @@ class JobProcess:
         self._stack = contextlib.ExitStack()  # holds the folder
         self._process: subprocess.Popen | None = None
         self._began, self._looked, self._restarts = 0.0, 0.0, 0
-        self._stopping = False
+        self._stopping, self._deadline, self._overdue = False, math.inf, False
         self._outcome: Outcome | None = None
         self.waits = ""  # for whom, where it does
 
@@ -110,13 +112,20 @@ class JobProcess:
         """The outcome, once the process has ended for good."""
         if self._outcome is None and self._process is None:
             self._outcome = self._entered()
-        elif self._outcome is None and (code := self._process.poll()) is not None:
-            self._outcome = self._ended(code)
+        elif self._outcome is None:
+            if time.monotonic() > self._deadline and self._process.poll() is None:
+                self._overdue = True  # in native code, which notices no signal
+                self._kill()
+            if (code := self._process.poll()) is not None:
+                self._outcome = self._ended(code)
         return self._outcome
 
     def stop(self) -> None:
-        """Let it save and end; `poll` tells when it has."""
+        """Let it save and end, or kill it after GRACE_SECONDS; `poll` tells when it has
+        ended.
+        """
         self._stopping = True
+        self._deadline = min(self._deadline, time.monotonic() + GRACE_SECONDS)
         if self._process:
             with contextlib.suppress(ProcessLookupError):
                 self._process.terminate()
@@ -136,10 +145,13 @@ class JobProcess:
         """End it at once."""
         self._stopping = True
         if self._process and self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            self._kill()
         self._stack.close()
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
     def _entered(self) -> Outcome | None:
         """Begin, as soon as the folder is free and if there is something to do."""
@@ -186,6 +198,9 @@ class JobProcess:
 
     def _ended(self, code: int) -> Outcome | None:
         killed = code < 0 or code in _STOPPED
+        if self._overdue:
+            late = f"killed, as it had not ended {GRACE_SECONDS:g} s after SIGTERM"
+            return self._over(code, late)
         if killed and self._stopping:
             return self._over(128 - code if code < 0 else code, "stopped", True)
         if killed and self._restarts < RESTARTS:

@@ -31,7 +31,12 @@ with open("times", "a") as file:
         os.kill(os.getpid(), signal.SIGKILL)
     if what == "saves":
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-        print("ready", flush=True)
+    if what == "hangs":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if os.fork():
+            time.sleep(0.1)
+    if what in ("saves", "hangs"):
+        print("ready", os.getpid(), flush=True)
         time.sleep(60)
     print(os.path.basename(os.getcwd()), "ends", file=file)
 """
@@ -63,6 +68,19 @@ def run(jobs, works, engine=None):
 
 def times(folder):
     return (folder / "times").read_text().splitlines()
+
+
+def log_of(folder):
+    log = folder / "job.log"
+    return log.read_text().splitlines() if log.exists() else []
+
+
+def ended(pid):
+    """Whether a process is gone, or dead and waits for who takes it in."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 def test_each_runs_once_after_those_that_it_waits_for(sweep, tmp_path):
@@ -99,8 +117,7 @@ def test_a_signal_lets_jobs_save_and_starts_no_more(sweep, tmp_path):
     jobs, works = sweep(("a", "saves"), ("b", "", "a"), ("c", "saves"))
 
     def stop_when_ready():
-        log = tmp_path / "a/job.log"
-        while not (log.exists() and "ready" in log.read_text()):
+        while not log_of(tmp_path / "a"):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -108,6 +125,23 @@ def test_a_signal_lets_jobs_save_and_starts_no_more(sweep, tmp_path):
     state = run(jobs, works, Local(1))
     assert state.outcomes["a"].code == 143 and state.outcomes["a"].stopped
     assert state.outcomes.keys() <= {"a", "b"} and not state.failed
+
+
+def test_a_job_that_ignores_the_signal_is_killed_with_its_children(
+    sweep, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("dreamer_leq.sweeps.process.GRACE_SECONDS", 0.1)
+    _, works = sweep(("a", "hangs"))
+    process = JobProcess(works["a"])
+    while len(lines := log_of(tmp_path / "a")) < 2:
+        assert process.poll() is None
+    process.save()
+    outcome = process.poll()
+    assert outcome.code == -signal.SIGKILL and not outcome.stopped
+    assert outcome.reason == "killed, as it had not ended 0.1 s after SIGTERM"
+    until = time.monotonic() + 5
+    while not all(ended(int(line.split()[1])) for line in lines):
+        assert time.monotonic() < until
 
 
 def test_nobody_begins_in_a_folder_that_is_in_use(sweep, tmp_path):
