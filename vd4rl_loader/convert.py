@@ -29,7 +29,7 @@ from vd4rl_loader.foreign.scaling import BOUNDS
 from vd4rl_loader.paths import path_argument
 from vd4rl_loader.resize import resize_images
 from vd4rl_loader.simulators.render import MAX_SIZE, RenderStyle
-from vd4rl_loader.simulators.suite import usual_camera
+from vd4rl_loader.simulators.suite import ACTION_SIZES, usual_camera
 from vd4rl_loader.states import is_state_data
 from vd4rl_loader.writing import write_played
 
@@ -117,9 +117,12 @@ def _fields(episode: Episode, size: int) -> dict[str, Any]:
 
 
 def _record(source: Source, source_size: int, size: int) -> dict[str, Any]:
-    """The record for the written files: resized images keep their render style."""
+    """The record for the written files: resized images keep their render style, where
+    they can be dm_control's.
+    """
     arrival = {"alignment": "arrival"}
-    if source.record or size == source_size:
+    own = source.task is not None and source.task not in ACTION_SIZES
+    if source.record or own or size == source_size:
         return source.record and {**source.record, **arrival}
     render = RenderStyle("vd4rl", source_size, usual_camera(source.task))
     return {**arrival, "render": render.to_json()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from vd4rl_loader.files.layout import Source, find_source
 from vd4rl_loader.files.validation import Findings, length_problems
 from vd4rl_loader.recording import Recording
 from vd4rl_loader.resize import resize_images
+from vd4rl_loader.simulators import suite
 from vd4rl_loader.simulators.render import RenderStyle
 
 _FORMAT_VERSION = 1  # of the cached arrays; another number makes caches be rebuilt
@@ -34,11 +35,13 @@ class DatasetSpec:
       image_size: height and width of `Dataset.image`, in pixels.
       action_size: numbers in an action, each in [-1, 1].
       alignment: "arrival": entry t holds the action that led to image t.
-      render: how the source's images were rendered; None: by the environment itself.
-      action_repeat: control steps per action.
+      render: how dm_control rendered the source's images; None: they aren't its.
+      action_repeat: control steps per action; None: nobody says it.
       source_image_size: height and width of the images in the files, in pixels.
       guessed: which of `action_repeat` and `render` no `dataset.json` says.
       vector_size: numbers of the vector beside each image; 0: there is none.
+      source: what the data were converted from, as `recording.provenance` has it; of
+        OGBench's data their "format" alone.
     """
 
     task: str | None
@@ -47,10 +50,11 @@ class DatasetSpec:
     action_size: int
     alignment: str
     render: RenderStyle | None
-    action_repeat: int
+    action_repeat: int | None
     source_image_size: int
     guessed: tuple[str, ...] = ()
     vector_size: int = 0
+    source: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
 
     def fit(self, frames: np.ndarray) -> np.ndarray:
         """Makes rendered frames what they would be in the dataset.
@@ -242,7 +246,7 @@ def _assembled(
     lengths = np.diff(mapped["offsets"])
     recorded = Recording.of(source, summary["source_image_size"], lengths)
     terminals = mapped["is_terminal"], []
-    if not own:
+    if not (own or "source" in source.record):
         terminals = recording.true_terminals(source.task, terminals[0], lengths)
     spec = DatasetSpec(
         task=source.task,
@@ -255,6 +259,7 @@ def _assembled(
         source_image_size=summary["source_image_size"],
         guessed=recorded.guessed,
         vector_size=mapped["vector"].shape[1] if "vector" in mapped else 0,
+        source=recording.provenance(source.record),
     )
     notes = [
         *summary["notes"],
@@ -263,7 +268,7 @@ def _assembled(
         *recording.alignment_hints(
             mapped["action"], mapped["offsets"], source.departure
         ),
-        *([] if own else recorded.notes(lengths)),
+        *(recorded.notes(lengths) if source.task in suite.ACTION_SIZES else []),
     ]
     arrays = {**mapped, "is_terminal": terminals[0]}
     source_bytes = sum(file.stat().st_size for file in source.files)
@@ -287,6 +292,7 @@ def _of_single_task(
         render=None,
         action_repeat=1,
         source_image_size=summary["source_image_size"],
+        source={"format": "ogbench"},
     )
     notes = [
         *summary["notes"],

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from vd4rl_loader.dataset import Dataset, DatasetSpec, open_dataset
-from vd4rl_loader.errors import DataError
+from vd4rl_loader.errors import DataError, shown
 from vd4rl_loader.files.episode_files import atomic
 from vd4rl_loader.files.layout import ALIGNMENT_HELP
-from vd4rl_loader.foreign import recognised
+from vd4rl_loader.foreign import TITLES, recognised
 from vd4rl_loader.foreign.offer import offer, rows
 from vd4rl_loader.paths import path_argument
 from vd4rl_loader.simulators.render import RenderStyle
-from vd4rl_loader.simulators.suite import EPISODE_STEPS
+from vd4rl_loader.simulators.suite import ACTION_SIZES, EPISODE_STEPS
 from vd4rl_loader.states import StateDataset, is_state_data, open_states
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _SHEET_ROWS, _SHEET_COLUMNS = 8, 10
 _LABEL_WIDTH, _GAP = 72, 2
+_LONGEST = 300  # characters of what a file says of itself
 _FORMATS = {
     "d4rl": "D4RL",
     "neorl": "NeoRL",
@@ -117,17 +119,32 @@ def _rows(dataset: Dataset | StateDataset) -> dict[str, str]:
 def _pixel_rows(dataset: Dataset) -> dict[str, str]:
     spec = dataset.spec
     size, read_as = spec.source_image_size, spec.image_size
-    images = f"{size}×{size}" + ("" if size == read_as else f", read as {read_as}")
-    if spec.render is None:
-        return {"images": images, "rendered": "by OGBench's environment"}
-    return {
-        "images": images,
-        **({"vectors": f"{spec.vector_size} numbers"} if spec.vector_size else {}),
-        "rendered": _describe(spec.render) + _guess(spec, "render"),
-        "action repeat": f"{spec.action_repeat} control steps per action"
-        + _guess(spec, "action_repeat"),
-        "time limit": f"{EPISODE_STEPS:,} control steps",
-    }
+    images = f"{size}×{size} RGB" + ("" if size == read_as else f", read as {read_as}")
+    found = {"images": images}
+    if spec.vector_size:
+        found["vectors"] = f"{spec.vector_size} numbers"
+    if spec.source.get("format") == "ogbench":
+        return {**found, "rendered": "by OGBench's environment"}
+    if spec.source:
+        found["from"] = _origin(spec.source)
+    if spec.render:
+        found["rendered"] = _describe(spec.render) + _guess(spec, "render")
+    if spec.action_repeat:
+        repeat = f"{spec.action_repeat} control steps per action"
+        found["action repeat"] = repeat + _guess(spec, "action_repeat")
+    if spec.task in ACTION_SIZES:
+        found["time limit"] = f"{EPISODE_STEPS:,} control steps"
+    return found
+
+
+def _origin(source: Mapping[str, Any]) -> str:
+    """What data were converted from."""
+    told = dict(source)
+    format, fps = told.pop("format", None), told.pop("fps", None)
+    parts = [TITLES.get(format, format)] if format else []
+    parts += [f"{name} {value}" for name, value in told.items()]
+    parts += [f"{fps:g} frames per second"] if fps else []
+    return shown(", ".join(parts), _LONGEST)
 
 
 def _guess(spec: DatasetSpec, field: str) -> str:

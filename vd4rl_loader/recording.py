@@ -1,4 +1,5 @@
-"""The way images were recorded: as `dataset.json` says, or as task and lengths tell.
+"""The way images were recorded: as `dataset.json` says, or, of dm_control's tasks, as
+task and lengths tell.
 
 Also what a task says of its data: sizes of actions, and that only the clock ends it.
 """
@@ -16,6 +17,7 @@ from vd4rl_loader.simulators import suite
 from vd4rl_loader.simulators.render import RenderStyle
 
 _MAX_REPEAT = 1000  # steps of an episode
+_MAX_FPS = 1e6
 _REPEATS = (1, 2, 4, 8)  # those in use; V-D4RL's is 2
 _FEW = 5  # episodes whose usual length is none; episodes that are named
 
@@ -24,18 +26,18 @@ class Recording(NamedTuple):
     """How a dataset was recorded.
 
     Attributes:
-      render: how the images were rendered.
-      action_repeat: control steps per action.
+      render: how dm_control rendered the images; None: nobody says that it did.
+      action_repeat: control steps per action; None: not of dm_control.
       guessed: which of these nobody says.
     """
 
-    render: RenderStyle
-    action_repeat: int
+    render: RenderStyle | None
+    action_repeat: int | None
     guessed: tuple[str, ...]
 
     @classmethod
     def of(cls, source: Source, image_size: int, lengths: np.ndarray) -> Recording:
-        """What is known, and guesses at the rest.
+        """What is known, and of dm_control's tasks guesses at the rest.
 
         Args:
           source: the files.
@@ -45,19 +47,21 @@ class Recording(NamedTuple):
         Raises:
           DataError: `dataset.json` holds what cannot be.
         """
-        record = source.record
-        camera = suite.usual_camera(source.task)
-        try:
+        record, render, repeat, guessed = source.record, None, None, ()
+        if source.task in suite.ACTION_SIZES:
+            camera = suite.usual_camera(source.task)
             render = RenderStyle("vd4rl", image_size, camera)
+            repeat = _fitting_repeat(lengths)
+            fields = ("action_repeat", "render")
+            guessed = tuple(name for name in fields if name not in record)
+        try:
             if "render" in record:
                 render = RenderStyle.from_json(record["render"])
-            repeat = _fitting_repeat(lengths)
             if "action_repeat" in record:
                 repeat = given_repeat(record)
         except (ValueError, TypeError) as error:
             raise DataError(f"{source.folder / 'dataset.json'}: {error}") from error
-        fields = ("action_repeat", "render")
-        return cls(render, repeat, tuple(name for name in fields if name not in record))
+        return cls(render, repeat, guessed)
 
     def notes(self, lengths: np.ndarray) -> list[str]:
         """Lines for the user: what was guessed, and what does not fit."""
@@ -121,6 +125,21 @@ def refuse_other_size(source: Source, action_size: int | None) -> None:
     )
 
 
+def provenance(record: dict[str, Any]) -> dict[str, Any]:
+    """What a record says that its data were converted from, as far as it says it:
+    texts "format", "dataset", "environment" and "robot", and a number "fps".
+    """
+    told = record.get("source")
+    if not isinstance(told, dict):
+        return {}
+    names = ("format", "dataset", "environment", "robot")
+    found = {name: told[name] for name in names if isinstance(told.get(name), str)}
+    fps = told.get("fps")
+    if type(fps) in (int, float) and 0 < fps <= _MAX_FPS:
+        found["fps"] = fps
+    return found
+
+
 def true_terminals(
     task: str | None, is_terminal: np.ndarray, lengths: np.ndarray
 ) -> tuple[np.ndarray, list[str]]:
@@ -134,7 +153,8 @@ def true_terminals(
     if count < len(lengths) or np.ptp(lengths):
         return is_terminal, []
     told = f"all {count:,} episodes end with a terminal after {lengths[0]:,} entries: "
-    if (lengths[0] - 1) * _fitting_repeat(lengths) == suite.EPISODE_STEPS:
+    fills = (lengths[0] - 1) * _fitting_repeat(lengths) == suite.EPISODE_STEPS
+    if task is None and fills:
         return np.zeros_like(is_terminal), [f"{told}taken for dm_control's time limit"]
     hint = "if that is a time limit, store is_terminal as false"
     return is_terminal, [told + hint] if count > 1 else []

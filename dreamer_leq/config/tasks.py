@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from vd4rl_loader import ogbench_tasks
+from vd4rl_loader.simulators.suite import ACTION_SIZES
 
 WORDS = (
     "a task such as walker_walk-medium_expert, hopper-medium-replay, "
@@ -62,7 +63,7 @@ _PATTERNS = {
     "neorl": r"(Hopper|Walker2d|HalfCheetah)(?:-v3)?-(low|medium|high)",
     "pointmaze": r"pointmaze-(umaze|medium|large|ultra)()",
     "ogbench": rf"({ogbench_tasks.STATES}|{ogbench_tasks.IMAGES})",
-    "dm_control": r"([a-z0-9]+(?:_[a-z0-9]+)+)-([a-z0-9_]+)",
+    "dm_control": rf"({'|'.join(ACTION_SIZES)})-([a-z0-9_]+)",
 }
 
 
@@ -120,6 +121,8 @@ def likely(name: str) -> str | None:
     known += [f"pointmaze-{maze}" for maze in MAZES]
     known += ["antmaze-umaze", *filter(is_task, mazes)]
     name = name[:100]
+    level = name.partition("-")[2]
+    known += [x for task in ACTION_SIZES if is_task(x := f"{task}-{level}")]
     same = [x for x in known if x.partition("-")[0] == name.partition("-")[0]]
     near = difflib.get_close_matches(name, same, n=1, cutoff=0.8)
     near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.85)

@@ -84,7 +84,7 @@ def test_time_limits_stored_as_terminals(opened, tmp_path, capsys):
 
 @pytest.mark.parametrize(("entries", "repeat"), [(1001, 1), (501, 2), (251, 4)])
 def test_the_action_repeat_that_fills_the_time_limit(opened, entries, repeat):
-    dataset, said = opened([small(0, entries), small(1, entries)])
+    dataset, said = opened([small(0, entries), small(1, entries)], "walker_walk")
     assert dataset.spec.action_repeat == repeat
     told = "guessed, as no dataset.json says it (docs/data.md): action repeat "
     assert f"{told}{repeat}, camera 0" in said
@@ -100,13 +100,13 @@ def test_a_time_limit_of_an_unknown_task_stored_as_terminals(opened):
 
 
 def test_a_guess_that_does_not_fit_is_said(opened, tmp_path):
-    dataset, said = opened(EPISODES)
+    dataset, said = opened(EPISODES, "walker_walk")
     assert dataset.spec.action_repeat == 2
     doubt = "8 actions of 2 control steps, not 1,000 in all: is action repeat 2 right?"
     assert doubt in said
     record = {"action_repeat": 125}
     (tmp_path / "dataset.json").write_text(json.dumps(record))
-    dataset, said = opened(EPISODES)
+    dataset, said = opened(EPISODES, "walker_walk")
     assert dataset.spec.action_repeat == 125 and dataset.spec.guessed == ("render",)
     assert "right?" not in said and "action repeat" not in said
 
@@ -120,10 +120,43 @@ def test_quadrupeds_camera(opened):
 
 def test_info_marks_what_is_guessed(opened, tmp_path, capsys):
     opened(EPISODES)
-    assert main(["info", str(tmp_path)]) == 0
+    assert main(["info", str(tmp_path), "--task", "walker_walk"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "action repeat │ 2 control steps per action (guessed)" in shown
     assert "time limit │ 1,000 control steps" in shown
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        None,
+        {"task": "my_arm", "level": "demos", "alignment": "arrival"},
+        {"source": {"format": "lerobot", "robot": "so100", "fps": 30}},
+        {"source": {"format": ["x"], "fps": 10**400, "robot": "a\x1b[2J" + "b" * 999}},
+    ],
+    ids=["unknown", "own", "robot", "hostile"],
+)
+def test_nothing_is_said_of_dm_control_where_data_arent_its(
+    record, opened, tmp_path, capsys
+):
+    if record:
+        (tmp_path / "dataset.json").write_text(json.dumps(record))
+    ended = [small(s, 501, is_terminal=np.arange(501) == 500) for s in range(2)]
+    dataset, said = opened(ended)
+    spec = dataset.spec
+    assert (spec.render, spec.action_repeat, spec.guessed) == (None, None, ())
+    assert "guessed" not in said and "control step" not in said
+    if record:
+        assert dataset.is_terminal.sum() == 2 and "dm_control" not in said
+    assert main(["info", str(tmp_path)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "images │ 8×8 RGB, read as 64" in shown
+    for word in ("dm_control", "camera", "vd4rl", "guess", "control step", "\x1b"):
+        assert word not in shown.partition("images")[2]
+    robots = "from │ LeRobot's dataset, robot so100, 30 frames per second"
+    assert (robots in shown) == ("lerobot" in str(record))
+    assert main(["info", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["render"] is None
 
 
 def test_departure_order_is_refused_with_the_key_that_reads_it(opened, tmp_path):
@@ -273,7 +306,7 @@ def test_episodes_in_one_whose_beginnings_are_not_marked(opened, tmp_path, suffi
     assert_holds(dataset, parts)
     assert "3 episodes whose beginnings are not marked, told by their empty" in said
     dataset, said = opened(None)  # of an unknown task it is a doubt
-    assert len(dataset.offsets) == 2 and "1,502 actions of 2 control steps" in said
+    assert len(dataset.offsets) == 2 and "not marked" not in said
 
 
 def test_idle_steps_of_a_whole_episode_are_no_beginnings(opened):

@@ -17,6 +17,7 @@ from vd4rl_loader.files.untrusted import Hdf5File
 from vd4rl_loader.files.validation import BadFileError, Findings
 from vd4rl_loader.foreign.scaling import BOUNDS
 from vd4rl_loader.given_episodes import Played
+from vd4rl_loader.recording import provenance
 from vd4rl_loader.resize import resize_images
 from vd4rl_loader.states import StateDataset, is_state_data, open_states
 
@@ -39,14 +40,11 @@ def facts(path: str | Path, task: str | None) -> dict[str, Any]:
         source = find_source(path, task, None, 64)
         told, name = source.record, source.task or source.folder.resolve().name
     known = told.get("source") if isinstance(told.get("source"), dict) else {}
-    fps, names = known.get("fps"), known.get("action_names")
+    origin = provenance(told)
     found: dict[str, Any] = {"task": str(name)}
-    if isinstance(fps, int | float) and fps > 0:
-        found["fps"] = fps
-    if isinstance(names, list):
+    found |= {key: origin[key] for key in ("fps", "robot") if key in origin}
+    if isinstance(names := known.get("action_names"), list):
         found["action_names"] = [str(name) for name in names]
-    if isinstance(known.get("robot"), str):
-        found["robot"] = known["robot"]
     bounds = {name: known[name] for name in BOUNDS if name in known}
     return found | (bounds if len(bounds) == 2 else {})
 
