@@ -19,13 +19,15 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from multiprocessing.connection import Connection, Pipe, wait
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from vd4rl_loader.errors import DataError
 
-# Seconds after which a worker that plays an episode hangs: the longest, drawn in
-# software in two sizes on a busy machine, take minutes.
+# Seconds, as `exchange` takes them, after which a worker that plays an episode hangs:
+# the longest, drawn in software, take minutes.
 EPISODE_LIMIT = 600.0
+_IDLE = 1e-3  # share of the limit: who has computed less meanwhile, waits for something
 NO_OPENGL = {"MUJOCO_GL": "disable"}  # of workers that draw nothing
 
 
@@ -90,6 +92,15 @@ class Worker:
             raise failure.error(subject)
         return reply
 
+    def computed(self) -> float:
+        """Seconds of a processor that the process has used; 0 where nobody tells."""
+        try:
+            fields = Path(f"/proc/{self._process.pid}/stat").read_text()
+        except OSError:
+            return 0.0
+        user, system = fields.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
     def hang_up(self) -> None:
         """Tells the process to finish its request and exit."""
         self.connection.close()
@@ -150,38 +161,61 @@ def exchange(
     Args:
       queues: each worker with its requests; workers may share one iterator.
       subject: what a request is about, for the error message.
-      limit: seconds after which a worker that has not answered is taken to hang.
+      limit: seconds after which a worker that has not answered is taken to hang: of
+        waiting, or else of its own computing, however long a busy machine takes.
 
     Raises:
       WorkerError, DataError: as `Worker.answer`, as soon as it happens.
-      WorkerLost: a worker has not answered for `limit` seconds.
+      WorkerLost: a worker hangs.
     """
     busy: dict[Connection, tuple[Worker, Iterator[Any], Any]] = {}
-    deadline: dict[Connection, float] = {}
+    patience: dict[Connection, _Patience] = {}
 
     def ask_next(worker: Worker, requests: Iterator[Any]) -> None:
         for request in requests:
             worker.ask(request)
             busy[worker.connection] = worker, requests, request
-            deadline[worker.connection] = time.monotonic() + limit
+            patience[worker.connection] = _Patience(worker, limit)
             return
 
     for worker, requests in queues:
         ask_next(worker, requests)
     while busy:
-        left = min(deadline[connection] for connection in busy) - time.monotonic()
+        first = min(busy, key=lambda connection: patience[connection].until)
+        left = patience[first].until - time.monotonic()
         ready = wait(list(busy), max(0.0, left))
-        if not ready:
-            _, _, request = busy[min(busy, key=deadline.__getitem__)]
+        if not ready and patience[first].is_over():
             raise WorkerLost(
-                f"{subject(request)}: no answer from its worker process for "
-                f"{limit:.0f} s"
+                f"{subject(busy[first][2])}: no answer from its worker process for "
+                f"{patience[first].waited:.0f} s"
             )
         for connection in ready:
             worker, requests, request = busy.pop(connection)
             reply = worker.answer(subject(request))
             ask_next(worker, requests)
             yield request, reply
+
+
+class _Patience:
+    """How long a worker is waited for: `until` says when to ask whether it is over."""
+
+    def __init__(self, worker: Worker, limit: float) -> None:
+        self._worker, self._limit, self._began = worker, limit, time.monotonic()
+        self._first = self._last = worker.computed()
+        self.until = self._began + limit
+
+    @property
+    def waited(self) -> float:
+        """Seconds since the request."""
+        return time.monotonic() - self._began
+
+    def is_over(self) -> bool:
+        """Whether the worker hangs; if it doesn't, `until` is later."""
+        now, before = self._worker.computed(), self._last
+        left = self._limit - (now - self._first)
+        self._last = now
+        self.until = time.monotonic() + max(left, self._limit / 10)
+        return left <= 0 or now - before < _IDLE * self._limit
 
 
 @contextlib.contextmanager
