@@ -56,6 +56,7 @@ class Section:
       sizes: keys that say how much memory an update takes.
       shows: metrics that the progress bar shows, the most telling one first.
       imagines: whether it learns in a world model's imagination.
+      rewarded: whether its policy learns from rewards.
       models: the kinds of world models that it can imagine with; empty: all.
       networks: the policy's that it can go on with from those before it; empty: all.
     """
@@ -67,6 +68,7 @@ class Section:
     sizes: ClassVar[tuple[str, ...]] = ("batch",)
     shows: ClassVar[tuple[str, ...]] = ()
     imagines: ClassVar[bool] = False
+    rewarded: ClassVar[bool] = True
     models: ClassVar[tuple[str, ...]] = ()
     networks: ClassVar[tuple[str, ...]] = ()
 
@@ -98,6 +100,7 @@ class BC(Section):
     learner = "dreamer_leq.algorithms.bc:BC"
     title = "BC"
     shows = ("bc_loss", "critic_loss")
+    rewarded = False
 
     gamma: Discount
     critic: Literal["none", "monte_carlo"]
@@ -480,6 +483,7 @@ class ACROEncoder(Section):
     learner = "dreamer_leq.algorithms.acro:ActionPrediction"
     title = "ACRO's encoder"
     shows = ("cosine", "predictor_loss")
+    rewarded = False
     models = ("frames",)
 
     reach: Count
@@ -535,6 +539,11 @@ def register(name: str, section: type[Section]) -> None:
     configs.yaml: the section's fields have them.
     """
     _SECTIONS[name] = section
+
+
+def unrewarded() -> tuple[str, ...]:
+    """The algorithms for data without rewards, the plainest one first."""
+    return tuple(name for name, section in _SECTIONS.items() if not section.rewarded)
 
 
 def is_algorithm(name: str) -> bool:

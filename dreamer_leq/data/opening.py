@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dreamer_leq.config import Config
+from dreamer_leq.config.learners import unrewarded
 from dreamer_leq.system.errors import UserError
 from vd4rl_loader import Dataset, open_dataset
 from vd4rl_loader.collection.pixels import collect
@@ -82,7 +83,7 @@ def reward_transform(config: Config, dataset: AnyDataset) -> RewardTransform:
     if config.data.rewards == "auto" and config.own.rewards:
         return RewardTransform(*config.own.rewards)
     kind = config.about.reward if config.data.rewards == "auto" else "none"
-    if kind == "return_range":
+    if kind == "return_range" and (config.own.rewarded or np.ptp(dataset.returns())):
         return return_range_transform(dataset)
     return MINUS_ONE if kind == "minus_one" else IDENTITY
 
@@ -139,13 +140,16 @@ def _refuse_other_kind(config: Config) -> None:
 def _refuse_equal_rewards(
     config: Config, dataset: AnyDataset, path: str | Path
 ) -> None:
-    """Refuses data in which no step is better than another."""
+    """Refuses data in which no step is better than another, to who learns from that."""
+    if not config.own.rewarded or config.data.skip_bad:
+        return
     reward = np.asarray(dataset.reward)[~np.asarray(dataset.is_first)]
     ends = reward.any() and np.asarray(dataset.is_terminal).any()
-    if np.ptp(reward) == 0 and not (ends or config.data.skip_bad):
+    if np.ptp(reward) == 0 and not ends:
         raise UserError(
             f"{path}: every reward is {reward[0]:g}, there is nothing to learn: give "
-            "other data, or go on with --data.skip_bad"
+            f"other data, an algorithm that needs none, --algorithm {unrewarded()[0]}, "
+            "or go on with --data.skip_bad"
         )
 
 

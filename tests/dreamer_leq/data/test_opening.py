@@ -25,7 +25,7 @@ def refused(advice, path, task="hopper-medium", **keys):
         opened(path, task, **keys)
     key, _, value = advice.partition(" ")
     assert f"--{advice}" in str(caught.value)
-    return opened(path, task, **keys, **{key: value or True})
+    return opened(path, task, **{**keys, key: value or True})
 
 
 def hopper(path, **changes):
@@ -44,10 +44,18 @@ def test_rewards_that_cannot_be_scaled(tmp_path):
 def test_rewards_that_are_all_the_same(tmp_path, reward):
     path = hopper(tmp_path / "a.hdf5", rewards=np.full(80, float(reward)))
     keys = {"data.rewards": "raw"}
-    dataset, _ = refused("data.skip_bad", path, **keys)
-    assert (dataset.reward[~dataset.is_first] == reward).all()
+    for advice in ("data.skip_bad", "algorithm bc"):
+        dataset, _ = refused(advice, path, **keys)
+        assert (dataset.reward[~dataset.is_first] == reward).all()
     with pytest.raises(UserError, match=f"every reward is {reward}, there is nothing"):
         opened(path, **keys)
+
+
+def test_cloning_takes_rewards_that_cannot_be_scaled(tmp_path):
+    path = hopper(tmp_path / "a.hdf5", rewards=np.zeros(80))
+    assert opened(path, algorithm="bc")[1].scale == 1
+    with pytest.raises(UserError, match="every reward is 0"):
+        opened(path, algorithm="td3_bc")
 
 
 def test_an_alive_bonus_is_no_reason_to_stop(tmp_path):
@@ -89,6 +97,9 @@ def test_a_bad_file(tmp_path):
 def test_images_without_a_reward(tmp_path):
     vd4rl_files.write_folder(tmp_path, episodes(reward=np.zeros(20)))
     refused("data.skip_bad", tmp_path, "walker_walk-mine")
+    refused("algorithm bc", tmp_path, "walker_walk-mine")
+    frames = {"world_model": "frames"}
+    refused("algorithm bc", tmp_path, "walker_walk-mine", algorithm="acro", **frames)
 
 
 def test_images_of_another_task(tmp_path):
