@@ -71,6 +71,11 @@ class RunFiles:
         return self.config.about.unit if self.config else "return"
 
     @property
+    def referenced(self) -> bool:
+        """Whether scores are in % of a return that is known, too."""
+        return not self.config or self.config.about.referenced
+
+    @property
     def algorithm(self) -> str:
         """The name of what trained the policy: of the last phase, and of a section of
         the configuration.

@@ -1,6 +1,7 @@
 """The top of the page: what was run, what came of it, what one needs to repeat it."""
 
 import shlex
+from functools import partial
 from typing import Any
 
 from dreamer_leq import config as configs
@@ -24,7 +25,7 @@ def header(run: RunFiles) -> dict[str, Any]:
         score=shown(policy.mean, run.unit) if policy else "",
         about_score=f"95 % interval {_spread(policy, run.unit)}{_success(policy)} · "
         f"{scores.policy_name}",
-        table=_table(run.unit, scores, members),
+        table=_table(run, scores, members),
         returns=returns_chart(run, scores, members),
         notes=_notes(run, scores),
         links={name: f"{name}/report.html" for name in members},
@@ -45,31 +46,34 @@ def _about(run: RunFiles) -> str:
     return " · ".join(parts)
 
 
-def _table(unit: str, scores: Scores, members: dict[str, Scores]) -> Table:
+def _table(run: RunFiles, scores: Scores, members: dict[str, Scores]) -> Table:
     """A row for each score; of a grid one for each member, then what they are to be
     held against.
     """
-    head = ["", unit, "95 % interval", "score", "episodes"]
+    row = partial(_row, run.unit, run.referenced)
+    of_score = ["score"] if run.referenced else []
+    head = ["", run.unit, "95 % interval", *of_score, "episodes"]
     if not members:
-        return Table(head, [_row(*row, unit) for row in scores.rows])
+        return Table(head, [row(*named) for named in scores.rows])
     before = [own.before for own in members.values()]
     rows = [
-        *(_row(name, own.policy, unit) for name, own in members.items()),
-        *(_row(*other, unit) for other in scores.others),
+        *(row(name, own.policy) for name, own in members.items()),
+        *(row(*other) for other in scores.others),
     ]
-    last = [shown(x.mean, unit) if x else "" for x in before] + [""] * len(
+    last = [shown(x.mean, run.unit) if x else "" for x in before] + [""] * len(
         scores.others
     )
     rows = [[*row, cell] for row, cell in zip(rows, last, strict=True)]
     return Table([*head, scores.before_name], rows)
 
 
-def _row(name: str, score: Score | None, unit: str) -> list[str]:
+def _row(unit: str, referenced: bool, name: str, score: Score | None) -> list[str]:
+    """Where the task has a reference, with the score in % of it."""
     if not score:
-        return [name, "not scored yet", "", "", ""]
+        return [name, "not scored yet", "", *[""] * referenced, ""]
     count = "" if score.episodes is None else f"{score.episodes}"
-    numbers = shown(score.mean, unit), _spread(score, unit), f"{score.normalized:.1f}"
-    return [name, *numbers, count]
+    of_reference = [f"{score.normalized:.1f}"] * referenced
+    return [name, shown(score.mean, unit), _spread(score, unit), *of_reference, count]
 
 
 def _success(score: Score | None) -> str:

@@ -10,6 +10,7 @@ import report_files as files
 from plotly.offline import get_plotlyjs
 
 from dreamer_leq import UserError
+from dreamer_leq import config as configs
 from dreamer_leq.commands.report import write_report
 from dreamer_leq.pages.report import videos
 from dreamer_leq.pages.report.model import model_section
@@ -56,6 +57,15 @@ def test_the_header_has_the_score_and_what_to_hold_it_against(folder):
     assert rows["dataset, mean episode"][0] == "321"
     assert rows["dataset, best episode"][0] == "765"
     assert '<p class="big">634</p>' in found
+
+
+def test_a_return_without_a_reference_is_shown_once(tmp_path):
+    keys = {"task": "my_arm", "eval.episodes": 0}
+    config = configs.from_presets("hopper", "debug", **keys)
+    found = read(files.write_run(tmp_path / "run", config))
+    rows = {row[0]: row[1:] for row in cells(found) if row}
+    assert rows["policy, scored by eval.py"] == ["634", "626 … 643", "10"]
+    assert '">score</th>' not in found
 
 
 def test_it_says_how_to_repeat_the_run_and_what_it_took(folder):
