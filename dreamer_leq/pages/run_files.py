@@ -76,6 +76,11 @@ class RunFiles:
         return not self.config or self.config.about.referenced
 
     @property
+    def has_environment(self) -> bool:
+        """Whether it says what its policy is scored in."""
+        return self.referenced or bool(self.config.env)
+
+    @property
     def algorithm(self) -> str:
         """The name of what trained the policy: of the last phase, and of a section of
         the configuration.

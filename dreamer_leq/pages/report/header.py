@@ -93,9 +93,10 @@ def _notes(run: RunFiles, scores: Scores) -> list[str]:
     if not scores.policy and not run.members:
         notes.append("The policy is not scored yet.")
     if not scores.random:
+        env = "" if run.has_environment else " --env MODULE:FUNCTION"
         notes.append(
             "Random actions are not scored: python eval.py --logdir "
-            f"{run.grid.path if run.grid else run.path} --report does it."
+            f"{run.grid.path if run.grid else run.path}{env} --report does it."
         )
     if run.info and not run.info.dataset.return_histogram:
         notes.append(

@@ -66,6 +66,8 @@ def test_a_return_without_a_reference_is_shown_once(tmp_path):
     rows = {row[0]: row[1:] for row in cells(found) if row}
     assert rows["policy, scored by eval.py"] == ["634", "626 … 643", "10"]
     assert '">score</th>' not in found
+    (tmp_path / "run/eval.json").unlink()
+    assert "/run --env MODULE:FUNCTION --report does it" in text(tmp_path / "run")
 
 
 def test_it_says_how_to_repeat_the_run_and_what_it_took(folder):
