@@ -3,16 +3,20 @@ Slurm's jobs, which are queued again when their time is over or they are preempt
 """
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dreamer_leq.sweeps.missing import needed
 from dreamer_leq.sweeps.process import JobProcess, Outcome, Work
 from dreamer_leq.system.errors import UserError
+from dreamer_leq.system.files import read_json, write_json
 
 SIGNAL_SECONDS = 120  # before the end of a job's time, to save in
 _MANY = 1000  # tasks of an array
 _TIMEOUTS = 100  # after which a job is not queued again
+# States of a job that will still end by itself; what Slurm has forgotten is none.
+_ALIVE = {"PENDING", "REQUEUED", "RUNNING", "SUSPENDED", "COMPLETING", "PREEMPTED"}
 
 
 class Task:
@@ -37,7 +41,8 @@ class Task:
 
 
 class Slurm:
-    """At most `jobs` of Slurm's jobs at the same time (0: as many as it starts).
+    """At most `jobs` of Slurm's jobs at the same time (0: as many as it starts). Those
+    that an earlier command has sent and that still wait or run are taken over.
 
     cluster: "slurm", or "local" for submitit's stand-in on this machine.
     minutes: of each job, after which it is queued again.
@@ -75,6 +80,9 @@ class Slurm:
             slurm_array_parallelism=jobs or _MANY,
             **own,
         )
+        kind = submitit.SlurmJob if cluster == "slurm" else submitit.LocalJob
+        self._known = partial(kind, folder / "slurm")
+        self._sent = folder / "slurm" / "sent"
         self._most, self._stopping = jobs or _MANY, False
         self._waiting: list[Work] = []
         self._jobs: dict[str, Any] = {}
@@ -91,12 +99,36 @@ class Slurm:
         return [self._outcome(name, self._jobs.pop(name)) for name in ended]
 
     def _submit(self) -> None:
-        """All that waits, as one array."""
-        if self._waiting and not self._stopping:
-            works, self._waiting = self._waiting, []
+        """All that waits and isn't Slurm's already, as one array."""
+        if not self._waiting or self._stopping:
+            return
+        works, self._waiting = self._waiting, []
+        self._jobs |= (found := self._taken_over(works))
+        if new := [work for work in works if work.name not in found]:
             with self._executor.batch():
-                jobs = [self._executor.submit(Task(), work) for work in works]
-            self._jobs |= {w.name: job for w, job in zip(works, jobs, strict=True)}
+                jobs = [self._executor.submit(Task(), work) for work in new]
+            for work, job in zip(new, jobs, strict=True):
+                sent = {"job": job.job_id, "command": work.command}
+                write_json(self._sent_file(work), sent)
+                self._jobs[work.name] = job
+
+    def _taken_over(self, works: list[Work]) -> dict[str, Any]:
+        """The jobs of Slurm that do these works by the same command, by name."""
+        jobs = {}
+        for work in works:
+            try:
+                sent = read_json(self._sent_file(work))
+                if sent["command"] == work.command:
+                    jobs[work.name] = self._known(job_id=sent["job"])
+            except (UserError, KeyError, TypeError):
+                continue  # none was sent
+        if jobs:  # one question for all of them
+            next(iter(jobs.values())).get_info(mode="force")
+        return {name: job for name, job in jobs.items() if job.state in _ALIVE}
+
+    def _sent_file(self, work: Work) -> Path:
+        """What was sent to Slurm of a job: its number there, and the command."""
+        return self._sent / f"{work.name.replace('/', '.')}.json"
 
     def _outcome(self, name: str, job: Any) -> Outcome:
         try:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import stand_in_slurm
 
 from dreamer_leq.cli import main
 from dreamer_leq.sweeps.engine import drive
@@ -35,6 +36,10 @@ with open("times", "a") as file:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if os.fork():
             time.sleep(0.1)
+    if what == "waits":
+        print("waits", flush=True)
+        while not os.path.exists("../go"):
+            time.sleep(0.05)
     if what in ("saves", "hangs"):
         print("ready", os.getpid(), flush=True)
         time.sleep(60)
@@ -208,3 +213,55 @@ def test_submitits_stand_in_runs_jobs(sweep, tmp_path):
     jobs, works = sweep(("a", ""), ("b", "", "a"), ("c", "fails"))
     state = run(jobs, works, Slurm(tmp_path, gpus=0, cluster="local"))
     assert state.done == ["a", "b"] and "no such thing" in state.failed["c"].reason
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Folder of a cluster's jobs, whose commands are found."""
+    pytest.importorskip("submitit")
+    jobs, commands = tmp_path / "cluster", tmp_path / "bin"
+    jobs.mkdir()
+    commands.mkdir()
+    monkeypatch.setenv("STAND_IN_SLURM", str(jobs))
+    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+    stand_in_slurm.install(commands)
+    return jobs
+
+
+def test_what_slurm_still_runs_is_not_sent_again(sweep, tmp_path, slurm):
+    """Slurm's jobs outlive a command that is killed; the next one takes them over, but
+    not those that another command line sent, or that Slurm has forgotten.
+    """
+    from dreamer_leq.sweeps.slurm import Slurm
+
+    jobs, works = sweep(("a", "waits"), ("b", "waits"))
+    killed = Slurm(tmp_path, gpus=0)
+    for work in works.values():
+        killed.submit(work)
+    assert killed.outcomes() == []
+    while not all(log_of(tmp_path / name) for name in "ab"):
+        time.sleep(0.05)
+    (tmp_path / "go").touch()
+    state = run(jobs, works, Slurm(tmp_path, gpus=0))
+    assert state.done == ["a", "b"] and len(list(slurm.glob("*.sh"))) == 1
+    assert times(tmp_path / "a") == ["a begins", "a ends"]
+
+
+def test_slurm_gets_what_it_has_forgotten_and_other_commands(sweep, tmp_path, slurm):
+    from dreamer_leq.sweeps.slurm import Slurm
+
+    _, works = sweep(("a", ""), ("b", ""))
+    sent = tmp_path / "slurm" / "sent"
+    sent.mkdir(parents=True)
+    for name, job, command in (("a", "7", works["a"].command), ("b", "8", "another")):
+        (sent / f"{name}.json").write_text(json.dumps({"job": job, "command": command}))
+    (slurm / "8.pid").touch()  # runs
+    engine = Slurm(tmp_path, gpus=0)
+    for work in works.values():
+        engine.submit(work)
+    ended = engine.outcomes()
+    assert "--array=0-1%2" in (slurm / "1.sh").read_text()
+    assert json.loads((sent / "b.json").read_text())["job"] == "1_1"
+    while len(ended) < 2:
+        ended += engine.outcomes()
+    assert all(outcome.code == 0 for outcome in ended)
