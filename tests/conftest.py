@@ -15,8 +15,9 @@ FOLDER = "JAX_COMPILATION_CACHE_DIR"
 SHORTEST = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 QUICKLY = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 # What kernels are made by takes three times as long as what made them before; from
-# jaxlib 0.11 on it is the only way, and the flag would end the process.
-EMITTERS = "--xla_cpu_use_fusion_emitters=false"
+# jaxlib 0.11 on it is the only way, and the flag would end the process. Parts of a
+# program that are compiled side by side take a quarter more than the whole.
+FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 MAPPINGS = 20_000  # of memory; Linux allows a process 65,530
 
 
@@ -25,17 +26,25 @@ def pytest_configure(config):
     os.environ.setdefault(QUICKLY, "1")
     flags = os.environ.get("XLA_FLAGS", "")
     known = tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11)
-    if known and EMITTERS not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {EMITTERS}".strip()
+    if known and FLAGS not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {FLAGS}".strip()
     if FOLDER not in os.environ:
         config.compiled_programs = tempfile.mkdtemp(prefix="pytest-jax-")
         os.environ[FOLDER] = config.compiled_programs
-        os.environ[SHORTEST] = "0.2"
+        os.environ[SHORTEST] = "0"
 
 
 def pytest_unconfigure(config):
     if folder := getattr(config, "compiled_programs", None):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def pytest_collection_finish(session):
+    """Look for garbage rarely, and not in what was imported: it takes a quarter of the
+    time in which JAX traces.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def pytest_runtest_teardown(item, nextitem):

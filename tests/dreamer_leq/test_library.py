@@ -12,8 +12,6 @@ import dreamer_leq as dl
 from dreamer_leq import config as configs
 from vd4rl_loader.collection.pointmaze import collect_pointmaze
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/api.md").read_text()
 README = (ROOT / "README.md").read_text()

@@ -4,14 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 from worlds import World
 
 from dreamer_leq.algorithms.bc import BC
 from dreamer_leq.config import from_presets
 from dreamer_leq.nn.actor_critic import ActorCritic
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 KEY = jax.random.key(0)
 

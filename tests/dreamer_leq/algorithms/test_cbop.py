@@ -17,8 +17,6 @@ from learners import (
 from dreamer_leq.algorithms import sac
 from dreamer_leq.algorithms.cbop import posterior
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(5)
 
 

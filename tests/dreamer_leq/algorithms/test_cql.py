@@ -21,8 +21,6 @@ from learners import (
 from dreamer_leq.algorithms import sac
 from dreamer_leq.nn.distributions import tanh_normal_log_prob
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(5)
 
 

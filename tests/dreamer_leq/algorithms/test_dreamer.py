@@ -15,8 +15,6 @@ from dreamer_leq.algorithms.returns import discounted_return
 from dreamer_leq.config import from_presets
 from dreamer_leq.world_models.latent import LatentWorldModel
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 A, N, H = 2, 5, 3
 KEY = jax.random.key(1)
 TINY = {

@@ -15,8 +15,6 @@ from learners import (
     q_values,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 STILL = {"drq_bc__noise": 0.0, "drq_bc__last_noise": 0.0}
 
 

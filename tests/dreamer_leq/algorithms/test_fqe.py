@@ -19,8 +19,6 @@ from ensemble_learners import (
 from dreamer_leq.algorithms.fqe import FQE
 from dreamer_leq.nn.optimizer import by_group
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def make_fqe(optimizer, **keys):
     optimizers = {"critic": optimizer, "actor": optax.set_to_zero()}

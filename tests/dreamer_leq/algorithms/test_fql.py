@@ -20,8 +20,6 @@ from learners import (
     q_values,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NAMES = ("critic", "flow", "actor")
 KEY = jax.random.key(0)  # that of `gradient`
 
@@ -104,7 +102,6 @@ def test_the_policy_learns_from_the_flow_and_from_q(exact):
 
 
 # --- a bandit whose data have two kinds of actions: -0.6 twice as often as 0.6
-
 
 MODES = jnp.float32([[-0.6], [-0.6], [0.6]])
 

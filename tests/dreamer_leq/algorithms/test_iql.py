@@ -17,8 +17,6 @@ from learners import (
     same,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NAMES = ("value", "critic", "actor")
 
 

@@ -14,8 +14,6 @@ from dreamer_leq.algorithms.lompo import LOMPO
 from dreamer_leq.config import from_presets
 from dreamer_leq.world_models.latent import LatentWorldModel
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 A, N = 2, 6
 KEY = jax.random.key(3)
 TINY = {

@@ -26,8 +26,6 @@ from learners import (
 
 from dreamer_leq.world_models.imagine import imagine
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NAMES = ("flow", "actor", "value", "critic")
 KEY = jax.random.key(0)  # that of `gradient`
 GAMMA = 0.99

@@ -12,8 +12,6 @@ from learners import D, make_batch, make_learner, make_state
 from dreamer_leq.algorithms.cql import Conservative
 from dreamer_leq.algorithms.sac import SAC
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(5)
 
 

@@ -20,8 +20,6 @@ from learners import (
 
 from dreamer_leq.algorithms import sac
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(5)
 REAL = 3  # rows of the dataset
 

@@ -3,12 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from learners import make_learner, make_state
 
 from dreamer_leq.world_models.mlp_ensemble import EnsembleNet
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def penalty(*log_variances):

@@ -11,8 +11,6 @@ from dreamer_leq.config import from_presets
 from dreamer_leq.evaluation.agent import Agent
 from dreamer_leq.world_models.frames import FrameNet, Frames
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 A, N, SIDE = 2, 4, 8
 KEY = jax.random.key(4)
 TINY = {

@@ -18,8 +18,6 @@ from learners import (
     q_of,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(5)
 LAYERS = {"ensemble.layers": 1}
 

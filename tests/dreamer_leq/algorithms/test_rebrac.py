@@ -20,8 +20,6 @@ from learners import (
 from dreamer_leq.data.entries import extra_arrays, transition_starts
 from dreamer_leq.data.sampling import Transitions
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 WEIGHTS = dict(actor_weight=0.3, critic_weight=0.7)
 
 

@@ -11,8 +11,6 @@ from worlds import World
 from dreamer_leq.algorithms.rosmo import ROSMO, relative_weights
 from dreamer_leq.config import from_presets
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 A, N = 2, 6
 KEY = jax.random.key(3)
 TINY = {

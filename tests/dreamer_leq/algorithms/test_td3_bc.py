@@ -23,8 +23,6 @@ from learners import (
 from dreamer_leq.algorithms import td3
 from dreamer_leq.algorithms.bc import BC
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def exact():

@@ -13,7 +13,6 @@ from dreamer_leq.config import Video, from_presets
 from dreamer_leq.data.opening import open_data
 from dreamer_leq.run.folder import RunFolder
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 IMAGES = {"data.image_size": 16, "latent.image": "patch", "latent.mults": (2, 3)}
 OWN = {"env": "own_environments:both"}
 

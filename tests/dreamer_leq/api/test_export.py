@@ -17,7 +17,6 @@ from dreamer_leq import cli
 from vd4rl_loader.collection.pointmaze import collect_pointmaze
 
 pytest.importorskip("flatbuffers")
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs/share-and-export.md"

@@ -10,8 +10,6 @@ from small_runs import maze_run, pixel_run
 
 import dreamer_leq as dl
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KINDS = ("pixels", "mlps")
 
 

@@ -17,8 +17,6 @@ from dreamer_leq.run.folder import RunFolder
 from dreamer_leq.system.locks import only_user
 from vd4rl_loader.collection.pointmaze import collect_pointmaze
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NOTHING = dict(episodes=None, seed=None, workers=0, random=False, step=None, data=None)
 NOTHING |= dict(env="", video=None, imagine=None, open_loop=None, report=False)
 MODEL_ALONE = {f"{phase}.updates": 0 for phase in ("bc", "fqe", "leq")}

@@ -29,8 +29,6 @@ from dreamer_leq.world_models.latent import (
 from dreamer_leq.world_models.rssm import RSSMState
 from vd4rl_loader.row_file import RowFile
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 VECTOR, ACTIONS = 3, 2
 LENGTHS = [7, 1, 12, 5, 4, 9, 2]
 STATES = ("deter", "stoch")

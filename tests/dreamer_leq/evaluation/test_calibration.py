@@ -12,8 +12,6 @@ from worlds import World
 from dreamer_leq.evaluation import calibration as c
 from dreamer_leq.evaluation.rollouts import Played
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 GAMMA = 0.9
 
 

@@ -16,8 +16,6 @@ from dreamer_leq import UserError, cli
 from dreamer_leq.explorer.server import ADDRESS, Server
 from dreamer_leq.run.folder import RunFolder
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture
 def place(tmp_path):

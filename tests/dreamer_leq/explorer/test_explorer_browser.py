@@ -24,13 +24,10 @@ from dreamer_leq.pages.templates import render
 from dreamer_leq.run.folder import RunFolder
 from vd4rl_loader.simulators import simulate
 
-pytestmark = [
-    pytest.mark.usefixtures("quick_compilation"),
-    pytest.mark.skipif(
-        not (browsers.CHROMIUM and browsers.DRIVER),
-        reason="no Chromium: apt-get install chromium chromium-driver",
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    not (browsers.CHROMIUM and browsers.DRIVER),
+    reason="no Chromium: apt-get install chromium chromium-driver",
+)
 STEPS = 3
 FRAMES = "return [...document.querySelectorAll('#frames [data-row] canvas')]"
 FRAMES += ".map(canvas => canvas.toDataURL())"

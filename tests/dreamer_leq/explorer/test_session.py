@@ -11,8 +11,6 @@ from dreamer_leq.explorer.script import python_lines
 from dreamer_leq.explorer.session import DreamSession, Moment
 from dreamer_leq.explorer.views import MAZE_SIDE, Bodies, Images, Paths, view_of
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 STEPS, PLAYED = 3, 8
 RECORDED, HERE = Moment("dataset", 1, 5), Moment("played", 3, 2)
 

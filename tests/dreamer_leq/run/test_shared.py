@@ -25,10 +25,7 @@ from vd4rl_loader.collection.pointmaze import collect_pointmaze
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 pytest.importorskip("safetensors")
-pytestmark = [
-    pytest.mark.usefixtures("quick_compilation"),
-    pytest.mark.filterwarnings("ignore:os.fork"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork")
 
 PIXELS = {"task": "walker_walk-expert", "data.image_size": 16}
 LATENT = PIXELS | {"latent.image": "patch", "latent.mults": (2, 3)}

@@ -20,8 +20,6 @@ from dreamer_leq.world_models.imagine import imagine
 from dreamer_leq.world_models.vectors import Vectors
 from vd4rl_loader.collection.pointmaze import collect_pointmaze
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 GAMMA = 0.9
 
 

@@ -21,8 +21,6 @@ from dreamer_leq.world_models.termination import Termination
 from vd4rl_loader.states import RewardTransform, StateDataset
 from vd4rl_loader.states.dataset import StateSpec
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 D, A = 2, 1
 STILL = optax.sgd(0.0)
 

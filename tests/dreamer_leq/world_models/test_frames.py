@@ -12,8 +12,6 @@ from dreamer_leq.data.entries import episode_firsts
 from dreamer_leq.data.frames import stacked
 from dreamer_leq.world_models.frames import FrameNet, Frames, random_shift
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CONFIG = from_presets("drq_bc", "small_frames", "debug").frames
 
 

@@ -3,12 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from flax import struct
 
 from dreamer_leq.world_models.imagine import imagine
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 N, H = 3, 4
 START = jnp.array([[0.0, 1.0], [5.0, 2.0], [9.0, 3.0]])

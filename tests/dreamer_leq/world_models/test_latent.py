@@ -16,8 +16,6 @@ from dreamer_leq.world_models.latent import (
 )
 from dreamer_leq.world_models.rssm import RSSMState
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SIDE, VECTOR, ACTIONS = 16, 5, 2
 SPECS = {
     "image": ObservationSpec(SIDE, 0, ACTIONS),

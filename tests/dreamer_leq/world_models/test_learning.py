@@ -3,14 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from dreamer_leq.config import from_presets
 from dreamer_leq.nn.optimizer import make_optimizer
 from dreamer_leq.world_models.latent import LatentNet, ObservationSpec
 from dreamer_leq.world_models.latent_training import WorldModelTraining
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SIDE, STEPS, UPDATES = 16, 65, 150
 

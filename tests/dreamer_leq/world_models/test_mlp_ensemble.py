@@ -9,8 +9,6 @@ from dreamer_leq.config import from_presets
 from dreamer_leq.world_models.mlp_ensemble import EnsembleNet, MLPEnsemble
 from dreamer_leq.world_models.termination import Termination
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 D, A = 3, 2
 PAPER_DECAYS = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)
 

@@ -10,8 +10,6 @@ from scipy import linalg, stats
 
 from dreamer_leq.world_models.rssm import RSSM, RSSMState
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 DETER, STOCH, CLASSES, HIDDEN, BLOCKS, TOKENS, ACTIONS = 12, 3, 4, 5, 3, 7, 2
 UNIMIX = 0.01
 

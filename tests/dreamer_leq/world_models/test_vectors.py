@@ -13,8 +13,6 @@ from dreamer_leq.pages.run_files import RunFiles
 from dreamer_leq.world_models.vectors import Vectors
 from vd4rl_loader.collection.pointmaze import collect_pointmaze
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 STATES = np.float32([[1, 5, 2], [3, 5, 0], [5, 5, 4], [7, 5, 2]])
 
 

@@ -18,8 +18,6 @@ from dreamer_leq.world_models.vision import (
     to_nested,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 # Images of 16x16: two layers of patches, three convolutions.
 SIDE, MULTS = 16, {"patch": (2, 3), "conv": (1, 2, 3)}
 

@@ -12,8 +12,6 @@ from jax import Array
 from dreamer_leq.algorithms.leq.expansion import expand
 from dreamer_leq.algorithms.replay import Ring
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def states(numbers):
     """States of two parts that belong together: x is the number, y its double."""

@@ -14,8 +14,6 @@ from dreamer_leq.algorithms.leq.learner import LEQ, Imagined
 from dreamer_leq.config import from_presets
 from dreamer_leq.nn.actor_critic import ActorCritic
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 N, ACTIONS, STATE = 8, 2, 3
 MLP = {"actor.network": "mlp", "critic.network": "mlp", "critic.output": "scalar"}
 BOTH = {"steps", "end", "critic"}

@@ -20,8 +20,6 @@ from dreamer_leq.world_models.latent import (
     ObservationSpec,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 N, ACTIONS, GAMMA, LAM = 9, 2, 0.97, 0.9
 
 

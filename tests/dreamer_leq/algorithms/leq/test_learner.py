@@ -39,8 +39,6 @@ from dreamer_leq.data.sampling import Transitions
 from dreamer_leq.nn.actor_critic import ActorCritic
 from dreamer_leq.nn.distributions import symexp_bins, two_hot_mean
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(3)
 
 

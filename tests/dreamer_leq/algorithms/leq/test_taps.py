@@ -8,8 +8,6 @@ from dreamer_leq.algorithms.leq.fast import Recording, noted, recalled, tapped, 
 from dreamer_leq.nn.actor_critic import Actor
 from dreamer_leq.nn.layers import BlockLinear, Head
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 ACTIONS, SIZE = 3, 4
 NETS = {
     "actor, ReLU": Actor("mlp", 2, 6, False, ACTIONS, 0.1, 1.0),
