@@ -23,8 +23,6 @@ from dreamer_leq.world_models.latent import (
     ObservationSpec,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EPISODES, LENGTH, CONTEXT, H = 6, 12, 3, 5
 STD = np.array([2.0, 0.5])
 DRIFT, OFFSET = 0.25, 0.5  # of the second member's state, of the third one's reward
@@ -196,7 +194,7 @@ def test_a_latent_world_model_is_measured_through_the_same_interface():
     keys = {"data.image_size": 16, "latent.image": "patch", "latent.mults": (2, 3)}
     config = from_presets("debug", **keys, **{"latent.depth": 4})
     net = LatentNet(config.latent, ObservationSpec(16, 2, 2))
-    model = LatentWorldModel(net.init(jax.random.key(0)), net)
+    model = LatentWorldModel(jax.jit(net.init)(jax.random.key(0)), net)
     dataset = make_dataset()
     corner = dataset.image[:, :1, :1]
     dataset.image = np.broadcast_to(corner, (len(corner), 16, 16, 3))

@@ -17,7 +17,7 @@ from dreamer_leq.system.errors import UserError
 from dreamer_leq.training.metrics import read_metrics
 
 KEYS = {"algorithm": "mine", "mine.pull": [0.5, 2.0], "checkpoint.every": 10}
-KEYS |= {"task": "pointmaze-umaze"}
+KEYS |= {"task": "pointmaze-umaze", "collect.steps": 500, "eval.episodes": 1}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 import zlib
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,18 +24,26 @@ print(jax.jit(lambda k: work(jax.random.normal(k, (16, 16))).sum())(jax.random.k
 """
 
 
+def started(cache, **more):
+    """A process that compiles something, with a folder for its cache."""
+    clean = {k: v for k, v in os.environ.items() if k[:3] not in ("JAX", "TF_")}
+    environment = clean | {"XDG_CACHE_HOME": str(cache), VARIABLES[1]: "0"}
+    command = [sys.executable, "-c", PROGRAM]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=ROOT, env=environment | more, **pipes)
+
+
 @pytest.fixture
 def start(tmp_path):
-    """Starts a process that compiles something, with its cache in tmp_path."""
-    clean = {k: v for k, v in os.environ.items() if k[:3] not in ("JAX", "TF_")}
-    environment = clean | {"XDG_CACHE_HOME": str(tmp_path), VARIABLES[1]: "0"}
+    """Starts such a process with its cache in tmp_path."""
+    return partial(started, tmp_path)
 
-    def start(**more):
-        command = [sys.executable, "-c", PROGRAM]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, cwd=ROOT, env=environment | more, **pipes)
 
-    return start
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """What it gives without a cache."""
+    nowhere = tmp_path_factory.mktemp("none")
+    return finished(started(nowhere, JAX_ENABLE_COMPILATION_CACHE="false"))[0]
 
 
 def finished(process):
@@ -43,23 +52,21 @@ def finished(process):
     return float(output), errors
 
 
-def test_a_kept_program_gives_the_same_numbers(start, tmp_path):
-    result, errors = finished(start())
+def test_a_kept_program_gives_the_same_numbers(start, expected, tmp_path):
+    assert finished(start()) == (expected, "")
     folder = tmp_path / "dreamer_leq/jax"
     entries = {file: file.read_bytes() for file in folder.glob("*-cache")}
-    assert entries and not errors
-    assert finished(start()) == (result, "")
+    assert entries and finished(start()) == (expected, "")
     assert {file: file.read_bytes() for file in entries} == entries
 
     # a process killed while it wrote
     for file, content in entries.items():
         file.write_bytes(content[: len(content) // 2])
-    assert finished(start()) == (result, "")
+    assert finished(start()) == (expected, "")
     assert all(zlib.decompress(file.read_bytes()) for file in entries)
 
 
-def test_processes_share_it_and_may_be_killed(start):
-    expected, _ = finished(start(JAX_ENABLE_COMPILATION_CACHE="false"))
+def test_processes_share_it_and_may_be_killed(start, expected):
     processes = [start() for _ in range(3)]
     processes[0].kill()
     processes[0].communicate()
@@ -67,9 +74,8 @@ def test_processes_share_it_and_may_be_killed(start):
     assert finished(start())[0] == expected
 
 
-def test_a_cache_that_can_not_be_written_is_no_obstacle(start, tmp_path):
+def test_a_cache_that_can_not_be_written_is_no_obstacle(start, expected, tmp_path):
     (tmp_path / "file").write_text("")
-    expected, _ = finished(start())
     nowhere = {"XDG_CACHE_HOME": str(tmp_path / "file")}
     assert finished(start(**nowhere)) == (expected, "")
     assert finished(start(XDG_CACHE_HOME="", HOME="~")) == (expected, "")
