@@ -9,21 +9,27 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import imageio.v3 as imageio
+import jax
+import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from dreamer_leq.training.checkpoints import Checkpoints
 from dreamer_leq.training.metrics import read_metrics
+from vd4rl_loader.simulators import opengl
 
 ROOT = Path(__file__).resolve().parents[2]
-ANALYSED = ("--analysis.sequences", "4", "--analysis.episodes", "2")
 SHARED = (
     "JAX_COMPILATION_CACHE_DIR",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
     "JAX_DISABLE_MOST_OPTIMIZATIONS",
 )
+PHASES = ("world_model", "bc", "fqe", "leq")
+RENDERING = cache(opengl.check_rendering)
 PATIENCE = 300  # seconds after which something hangs
 
 
@@ -118,19 +124,44 @@ def scores(folder):
     return found
 
 
+def parameters(folder, phase):
+    """Step and state of a phase's last checkpoint."""
+    checkpoints = Checkpoints(folder / "checkpoints")
+    step = checkpoints.latest(phase)
+    return step, checkpoints.restore(phase, step=step)
+
+
+def assert_same(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def assert_trained(folder, phases=PHASES):
+    """Every phase ran to its end, with finite metrics, and the policy was scored."""
+    found = records(folder)
+    assert list(dict.fromkeys(record["phase"] for record in found)) == list(phases)
+    values = [x for record in found for x in record.values() if not isinstance(x, str)]
+    assert np.isfinite(values).all()
+    updates = parameters(folder, phases[-1])[0]
+    assert list(scores(folder)) == ["0", str(updates)]
+
+
 def films(path):
     """What the mp4 and the gif of a name hold."""
     return [imageio.imread(path.with_suffix(suffix)) for suffix in (".mp4", ".gif")]
 
 
-def run_here(place, main, *flags):
-    """(exit code, stdout, stderr) of a command in this process, where JAX is loaded;
-    one episode is filmed.
+def run_here(place, main, *flags, filmed=1):
+    """(exit code, stdout, stderr) of a command in this process, where JAX is loaded; so
+    many episodes are filmed, one more process plays them, and whether this machine can
+    render is found out once.
     """
     output, errors = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
         patch.chdir(place.path)
-        patch.setattr("dreamer_leq.run.scores.FILMED", 1)
+        patch.setattr("dreamer_leq.run.scores.FILMED", filmed)
+        patch.setattr("os.sched_getaffinity", lambda process: {0})
+        patch.setattr(opengl, "check_rendering", RENDERING)
         for name in ("JAX_COMPILATION_CACHE_DIR", "TF_CPP_MIN_LOG_LEVEL"):
             patch.setenv(name, "3")  # what the commands set ends here
         stack.enter_context(contextlib.redirect_stdout(output))

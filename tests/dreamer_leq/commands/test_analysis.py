@@ -1,7 +1,58 @@
-"""What a run's analysis says in words."""
+"""What a run's analysis says in numbers and in words."""
 
-from dreamer_leq.commands.analysis import model_sentence, value_sentence
+import json
+
+import numpy as np
+import pytest
+from small_runs import maze_run
+
+from dreamer_leq.commands.analysis import analyse, model_sentence, value_sentence
+from dreamer_leq.data.opening import open_data
 from dreamer_leq.evaluation.calibration import Calibration
+from dreamer_leq.run.folder import RunFolder
+
+SIZES = {"analysis.sequences": 4, "analysis.episodes": 2}
+
+
+def files_of(folder):
+    """analysis/model.json and analysis/value.json, in which every number is finite."""
+
+    def refuse(number):
+        raise ValueError(number)
+
+    files = (folder / "analysis" / f"{name}.json" for name in ("model", "value"))
+    return [json.loads(file.read_text(), parse_constant=refuse) for file in files]
+
+
+def test_a_run_is_analysed_once(tmp_path):
+    run = RunFolder(maze_run(tmp_path, **SIZES))
+    dataset, _ = open_data(run.config, lambda line: None)
+
+    def analysed():
+        said = []
+        analyse(run, dataset, said.append, workers=1)
+        return said
+
+    said = analysed()
+    model, value = files_of(run.path)
+    assert said == [f"model: {model['sentence']}", f"value: {value['sentence']}"]
+    assert model["horizon"] == [1, 2, 3, 4] and model["episodes"] == 4
+    assert set(model["error"]) == {"state", "reward"}
+    for error in model["error"].values():
+        assert [len(curve) for curve in error["members"]] == [4, 4]
+        assert all(len(error[name]) == 4 for name in ("mixture", "low", "baseline"))
+    assert set(model["disagreement"]) == {"data", "policy", "random"}
+    assert value["episodes"] == 2 and value["horizon"] == 3
+    for name in ("q", "lambda_return", "imagined_return"):
+        found = value[name]
+        assert len(found["predicted"]) == len(found["real"]) == len(value["episode"])
+        error = np.subtract(found["predicted"], found["real"])
+        assert len(error) == 20 and found["bias"] == pytest.approx(error.mean())
+        assert found["low"] <= found["bias"] <= found["high"]
+    assert analysed() == []  # all there
+    (run.path / "analysis/model.json").write_text("{")
+    assert analysed() == said[:1]
+    assert files_of(run.path) == [model, value]  # and the same
 
 
 def judged(bias, low, high, real=50.0):
