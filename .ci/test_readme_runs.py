@@ -70,7 +70,9 @@ def film(path):
 
 
 def test_no_command_complains():
-    assert not re.findall(r".*(?:Traceback|Warning|error:).*", SAID)
+    assert "Traceback" not in SAID
+    for folder in (WALKER, ONE, ALONE, GRID):
+        assert not re.findall(r".*(?:Warning|error:).*", said_by(*by(folder)))
 
 
 # --- from pixels
