@@ -63,7 +63,7 @@ def test_the_loader_resizes_like_evaluation(tmp_path):
     write_folder(tmp_path / "npz", [fields])
     write_hdf5(tmp_path / "hdf5" / "1.hdf5", stream([fields]))
     for folder in ("npz", "hdf5"):
-        dataset = open_dataset(tmp_path / folder, log=lambda line: None)
+        dataset = open_dataset(tmp_path / folder, "walker_walk", log=lambda line: None)
         assert dataset.spec.source_image_size == dataset.spec.render.size == 84
         np.testing.assert_array_equal(
             dataset.image, np.stack([dataset.spec.fit(im) for im in fields["image"]])
