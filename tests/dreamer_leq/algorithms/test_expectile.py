@@ -149,8 +149,8 @@ def test_stationary_head_of_the_weighted_cross_entropy_means_the_expectile(name,
 
 def test_training_heads_from_zero_with_the_weighted_cross_entropy():
     """One head per τ, all on the same sample, by gradient descent."""
-    sample, taus = targets("two humps", 500, 6), jnp.asarray(TAUS, jnp.float32)
-    optimizer = optax.adam(optax.cosine_decay_schedule(0.1, 1500))
+    sample, taus = targets("two humps", 200, 6), jnp.asarray(TAUS, jnp.float32)
+    optimizer = optax.adam(optax.cosine_decay_schedule(0.1, 1000))
     gradient_of = jax.vmap(jax.grad(weighted_loss), (0, None, 0))
 
     def step(carry, _):
@@ -161,7 +161,7 @@ def test_training_heads_from_zero_with_the_weighted_cross_entropy():
 
     heads = jnp.zeros((len(TAUS), 255))
     carry = (heads, optimizer.init(heads))
-    (heads, _), _ = jax.jit(lambda c: jax.lax.scan(step, c, None, length=1500))(carry)
+    (heads, _), _ = jax.jit(lambda c: jax.lax.scan(step, c, None, length=1000))(carry)
     expected = [stats.expectile(sample.astype(np.float64), tau) for tau in TAUS]
     found = two_hot_mean(heads, symexp_bins())
     np.testing.assert_allclose(found, expected, atol=0.02 * sample.std())
