@@ -23,6 +23,8 @@ MAPPINGS = 20_000  # of memory; Linux allows a process 65,530
 
 def pytest_configure(config):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA on what it has loaded
+    if sys.platform.startswith("linux"):  # before a test imports dm_control by itself,
+        os.environ.setdefault("MUJOCO_GL", "egl")  # or by way of ogbench's package
     os.environ.setdefault(QUICKLY, "1")
     flags = os.environ.get("XLA_FLAGS", "")
     known = tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11)
