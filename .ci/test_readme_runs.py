@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from workplace import (
     PATIENCE,
+    PHASES,
     Workplace,
     assert_same,
     assert_trained,
@@ -43,7 +44,6 @@ from dreamer_leq.training.checkpoints import Checkpoints
 
 PLACE = Workplace(Path.cwd(), Path(os.environ["XDG_CACHE_HOME"]))
 SAID = (PLACE.path / "said.txt").read_text()
-PHASES = ("world_model", "bc", "fqe", "leq")
 WALKER, MAZE = Path("runs/walker"), Path("runs/pointmaze-medium/seed0")
 ONE, ALONE, GRID = (Path(f"runs/hopper{x}") for x in ("", "-0.3", "-grid"))
 MEMBERS = [f"tau{tau}-seed0" for tau in (0.3, 0.4, 0.5)]
