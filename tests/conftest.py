@@ -11,6 +11,8 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+from vd4rl_loader.simulators.opengl import choose_renderer
+
 FOLDER = "JAX_COMPILATION_CACHE_DIR"
 SHORTEST = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 QUICKLY = "JAX_DISABLE_MOST_OPTIMIZATIONS"
@@ -23,8 +25,7 @@ MAPPINGS = 20_000  # of memory; Linux allows a process 65,530
 
 def pytest_configure(config):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA on what it has loaded
-    if sys.platform.startswith("linux"):  # before a test imports dm_control by itself,
-        os.environ.setdefault("MUJOCO_GL", "egl")  # or by way of ogbench's package
+    choose_renderer()  # before a test imports dm_control, or ogbench, which does
     os.environ.setdefault(QUICKLY, "1")
     flags = os.environ.get("XLA_FLAGS", "")
     known = tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11)

@@ -26,6 +26,7 @@ from dreamer_leq.envs.observation import Observation, make_observation
 from dreamer_leq.envs.picture import IMAGE_SIZE
 from vd4rl_loader.errors import DataError, shown
 from vd4rl_loader.resize import resize_images
+from vd4rl_loader.simulators.opengl import choose_renderer
 
 if TYPE_CHECKING:
     import gymnasium
@@ -322,7 +323,7 @@ def _imported(name: str) -> Callable[..., Any]:
 
 def _made(name: str, make: Callable[..., Any], seed: int, image: bool) -> gymnasium.Env:
     """What `make` gives for the arguments that it takes."""
-    os.environ.setdefault("MUJOCO_GL", "egl")  # needs no screen
+    choose_renderer()  # of environments that draw with MuJoCo
     import gymnasium
 
     takes = inspect.signature(make).parameters

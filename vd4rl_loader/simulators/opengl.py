@@ -22,15 +22,20 @@ _LIBRARIES = {
 _SOFTWARE = ("llvmpipe", "softpipe", "swrast", "software")
 
 
-def load_suite() -> ModuleType:
-    """dm_control's suite. The only place that chooses what it renders with.
-
-    The choice is made once per process, when dm_control is first imported: EGL, which
+def choose_renderer() -> None:
+    """What MuJoCo and dm_control render with, before either is imported: EGL, which
     needs no screen and runs on GPUs and in software, unless MUJOCO_GL says otherwise.
-    OpenGL must not be imported before dm_control, or EGL finds no display.
     """
     if sys.platform.startswith("linux"):
         os.environ.setdefault("MUJOCO_GL", "egl")
+
+
+def load_suite() -> ModuleType:
+    """dm_control's suite, which takes the renderer that is chosen when dm_control is
+    first imported in a process. OpenGL must not be imported before dm_control, or EGL
+    finds no display.
+    """
+    choose_renderer()
     # dm_control's own models use options that MuJoCo calls deprecated, and absl says so
     # once per environment.
     logging.getLogger("absl").setLevel(logging.ERROR)
