@@ -29,7 +29,7 @@ from vd4rl_loader.foreign.scaling import BOUNDS
 from vd4rl_loader.paths import path_argument
 from vd4rl_loader.resize import resize_images
 from vd4rl_loader.simulators.render import MAX_SIZE, RenderStyle
-from vd4rl_loader.simulators.suite import ACTION_SIZES, usual_camera
+from vd4rl_loader.simulators.suite import known, usual_camera
 from vd4rl_loader.states import is_state_data
 from vd4rl_loader.writing import write_played
 
@@ -121,7 +121,7 @@ def _record(source: Source, source_size: int, size: int) -> dict[str, Any]:
     they can be dm_control's.
     """
     arrival = {"alignment": "arrival"}
-    own = source.task is not None and source.task not in ACTION_SIZES
+    own = source.task is not None and not known(source.task)
     if source.record or own or size == source_size:
         return source.record and {**source.record, **arrival}
     render = RenderStyle("vd4rl", source_size, usual_camera(source.task))

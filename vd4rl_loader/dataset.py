@@ -268,7 +268,7 @@ def _assembled(
         *recording.alignment_hints(
             mapped["action"], mapped["offsets"], source.departure
         ),
-        *(recorded.notes(lengths) if source.task in suite.ACTION_SIZES else []),
+        *(recorded.notes(lengths) if suite.known(source.task) else []),
     ]
     arrays = {**mapped, "is_terminal": terminals[0]}
     source_bytes = sum(file.stat().st_size for file in source.files)

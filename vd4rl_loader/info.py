@@ -23,7 +23,7 @@ from vd4rl_loader.foreign import TITLES, recognised
 from vd4rl_loader.foreign.offer import offer, rows
 from vd4rl_loader.paths import path_argument
 from vd4rl_loader.simulators.render import RenderStyle
-from vd4rl_loader.simulators.suite import ACTION_SIZES, EPISODE_STEPS
+from vd4rl_loader.simulators.suite import EPISODE_STEPS, known
 from vd4rl_loader.states import StateDataset, is_state_data, open_states
 
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -132,7 +132,7 @@ def _pixel_rows(dataset: Dataset) -> dict[str, str]:
     if spec.action_repeat:
         repeat = f"{spec.action_repeat} control steps per action"
         found["action repeat"] = repeat + _guess(spec, "action_repeat")
-    if spec.task in ACTION_SIZES:
+    if known(spec.task):
         found["time limit"] = f"{EPISODE_STEPS:,} control steps"
     return found
 

@@ -48,7 +48,7 @@ class Recording(NamedTuple):
           DataError: `dataset.json` holds what cannot be.
         """
         record, render, repeat, guessed = source.record, None, None, ()
-        if source.task in suite.ACTION_SIZES:
+        if suite.known(source.task):
             camera = suite.usual_camera(source.task)
             render = RenderStyle("vd4rl", image_size, camera)
             repeat = _fitting_repeat(lengths)

@@ -34,11 +34,16 @@ ACTION_SIZES = {  # task -> numbers of its actions
 }
 
 
+def known(task: str | None) -> bool:
+    """Whether dm_control has the task."""
+    return task in ACTION_SIZES
+
+
 def never_ends(task: str | None) -> bool:
     """Whether it is known that nothing but the clock ends the task's episodes."""
-    return task in ACTION_SIZES and not task.startswith("lqr_")
+    return known(task) and not task.startswith("lqr_")
 
 
 def usual_camera(task: str | None) -> int:
     """The camera by which others render a task (DrQ-v2, DreamerV3)."""
-    return 2 if task in ACTION_SIZES and task.startswith("quadruped_") else 0
+    return 2 if known(task) and task.startswith("quadruped_") else 0
