@@ -53,6 +53,7 @@ def side_by_side(setup: Setup, members: int) -> Setup:
     return replace(setup, make=make, size=size, members=members)
 
 
+SEEDS = {"1 seed": (), "4 seeds": ("--seeds", "4")}
 GRID = {"1 τ": (), "4 τ": ("--leq.tau", "0.1", "0.3", "0.4", "0.5")}
 
 

@@ -18,6 +18,7 @@ from dreamer_leq.world_models.latent import LatentWorldModel, ObservationSpec
 from dreamer_leq.world_models.latent_training import WorldModelTraining
 
 ACTIONS = 6  # as walker and cheetah
+IMAGINING = ("dreamer", "mopo", "lompo", "rosmo")  # beside LEQ
 FRAMES, SMALL_FRAMES = 100_000, 2000  # V-D4RL's levels have 100k
 PLACEMENTS = {
     "resident": ("--data.placement", "device"),
@@ -42,30 +43,38 @@ def world_model(config: Config, frames: int) -> Setup:
     return Setup(make, Windows(frames, c.batch, c.length), size, net.dtype.name)
 
 
-def leq(config: Config, frames: int) -> Setup:
-    """LEQ from the latents of `frames` frames, against an untrained world model."""
-    c = config.latent
+def latents(config: Config, frames: int) -> Setup:
+    """The algorithm that the flags name, from the latents of `frames` frames, against
+    an untrained world model; what it does more rarely than an update is left out.
+    """
+    c, name = config.latent, config.algorithm
     spec = ObservationSpec(config.data.image_size, 0, ACTIONS)
     net = build.latent_net(config, spec)
 
     def make():
         keys = jax.random.split(jax.random.key(0), 4)
         model = LatentWorldModel(net.init(keys[0]), net)
-        learner = build.learner(config, "leq", model, ACTIONS)
+        learner = build.learner(config, name, model, ACTIONS)
         deter = jnp.tanh(jax.random.normal(keys[1], (SMALL_FRAMES, c.deter)))
         stoch = jax.random.randint(keys[2], (SMALL_FRAMES, c.stoch), 0, c.classes)
-        latents = {
+        arrays = _transitions(frames) | {
             "deter": _repeated(deter, frames),
             "stoch": _repeated(stoch.astype(jnp.uint8), frames),
-            "transition": jnp.arange(frames - 1),
+            "transition": jnp.arange(frames - phase.steps),
         }
+        made_up = {"return": arrays["reward"], "next_action": arrays["action"]}
+        made_up["chunk"] = jnp.full(frames, frames - 1, jnp.int32)
+        arrays |= {name: made_up[name] for name in phase.reads}
         hyper = {key: jnp.float32(v[0]) for key, v in config.varying.items()}
-        state = learner.init(keys[3], hyper, {})
-        return learner, state, _transitions(frames) | latents
+        return learner, learner.init(keys[3], hyper, {}), arrays
 
-    size = f"{config.leq.batch} starts, H={config.leq.horizon}, {frames:,} frames"
-    sampler = Transitions(frames - 1, config.leq.batch, ("deter", "stoch"))
-    setup = Setup(make, sampler, size, net.dtype.name)
+    model = jax.eval_shape(lambda: LatentWorldModel(net.init(jax.random.key(0)), net))
+    phase, section = build.learner(config, name, model, ACTIONS), getattr(config, name)
+    horizon = f", H={section.horizon}" if hasattr(section, "horizon") else ""
+    size = f"{section.batch} starts{horizon}, {frames:,} frames"
+    states = ("deter", "stoch")
+    settings = (frames - phase.steps, section.batch, states, phase.steps, config.gamma)
+    setup = Setup(make, Transitions(*settings), size, net.dtype.name)
     return side_by_side(setup, len(config.members)) if config.members else setup
 
 
@@ -115,7 +124,7 @@ def _repeated(block: jax.Array, length: int) -> jax.Array:
 # was measured.
 PHASES = {
     world_model: ("world model", ("--latent.batch", "2", "--latent.length", "16")),
-    leq: ("LEQ from pixels", ("--leq.batch", "32")),
+    latents: ("LEQ from pixels", ("--leq.batch", "32")),
 }
 
 
@@ -142,7 +151,7 @@ def _of_a_size(preset: str, on: tuple[str, ...]) -> dict[str, Case]:
     name = preset.removeprefix("size")
     return {
         f"world_model_{name}": _case(world_model, preset, on=on),
-        f"leq_{name}": _case(leq, preset, on=on),
+        f"leq_{name}": _case(latents, preset, on=on),
     }
 
 
@@ -157,12 +166,12 @@ def _remat(preset: str, on: tuple[str, ...]) -> Case:
 
 
 def _grid(preset: str, on: tuple[str, ...]) -> Case:
-    return replace(_case(leq, preset, ": one and four τ", on), variants=GRID)
+    return replace(_case(latents, preset, ": one and four τ", on), variants=GRID)
 
 
 def _reinforce(preset: str) -> Case:
     """LEQ with the score-function gradient, as the official code has it from pixels."""
-    case = _case(leq, preset, ": with REINFORCE", on=())
+    case = _case(latents, preset, ": with REINFORCE", on=())
     return replace(case, flags=(*case.flags, "--actor.update", "reinforce"))
 
 
@@ -172,6 +181,19 @@ def _memory(preset: str, on: tuple[str, ...]) -> Case:
     return replace(case, small=(), small_entries=None, variants=REMAT, timed=False)
 
 
+def _imagined(name: str) -> Case:
+    """Another algorithm in the imagination of the paper's world model."""
+    return Case(
+        about=f"{name}, 12M",
+        setup=latents,
+        flags=("--configs", "vd4rl", "--algorithm", name),
+        entries=FRAMES,
+        small=(f"--{name}.batch", "32"),
+        small_entries=SMALL_FRAMES,
+        on=("gpu",),
+    )
+
+
 DRQ = ("--configs", "vd4rl", "drq_bc", "--data.image_size", "84")
 CASES = {
     **_of_a_size("demo", on=("cpu", "gpu")),
@@ -179,6 +201,7 @@ CASES = {
     **_of_a_size("size12m", on=("cpu", "gpu")),
     **_of_a_size("size25m", on=()),
     **_of_a_size("size50m", on=("gpu",)),
+    **{f"{name}_12m": _imagined(name) for name in IMAGINING},
     "reinforce_12m": _reinforce("size12m"),
     "placement_1m": _placement("size1m", on=("cpu",)),
     "placement_12m": _placement("size12m", on=("gpu",)),

@@ -10,7 +10,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import optax
-from case import GRID, Case, Rare, Setup, side_by_side
+from case import GRID, SEEDS, Case, Rare, Setup, side_by_side
 
 from dreamer_leq.algorithms.learner import Learner
 from dreamer_leq.config import Config
@@ -82,9 +82,13 @@ def leq(config: Config, transitions: int) -> Setup:
 
 
 def algorithm(config: Config, transitions: int) -> Setup:
-    """The algorithm that the flags name; it refreshes its rows once in a while."""
+    """The algorithm that the flags name, of one seed or several; it refreshes its rows
+    once in a while.
+    """
     name = config.algorithm
     setup = _policy(config, transitions, name)
+    if config.members:
+        setup = side_by_side(setup, len(config.members))
     like = jax.eval_shape(lambda: _learner(config, name))
     if not like.refresh_every:
         return setup
@@ -129,7 +133,10 @@ def _refreshing(setup: Setup, what: str, every: int, rows: int) -> Setup:
     key = jax.random.key(3)
 
     def run(learner, state, arrays):
-        return refreshed(1, learner, state, gather(arrays), jax.random.key(4))[0]
+        given = gather(arrays), jax.random.key(4)
+        if setup.members > 1:
+            given = jax.tree.map(lambda x: jnp.stack([x] * setup.members), given)
+        return refreshed(setup.members, learner, state, *given)[0]
 
     return replace(setup, rare=Rare(what, every, run))
 
@@ -173,6 +180,12 @@ def _algorithm(name: str) -> Case:
     return replace(_case(f"{name}, states", algorithm), flags=flags)
 
 
+def _seeds(name: str) -> Case:
+    """As `_algorithm`: four seeds in one program, and one."""
+    about = f"{name}, states: one and four seeds"
+    return replace(_algorithm(name), about=about, variants=SEEDS, on=())
+
+
 def _grid() -> Case:
     """Without expansions, which all members do alike."""
     case = _case("LEQ on state vectors: one and four τ", leq)
@@ -180,10 +193,13 @@ def _grid() -> Case:
     return replace(case, flags=flags, variants=GRID)
 
 
-CASES = {
+CASES: dict[str, Case] = {
     "state_ensemble": _case("ensemble of MLPs", ensemble),
     "state_bc": _case("behaviour cloning, states", behaviour_cloning),
     "state_fqe": _case("fitted Q evaluation, states", fitted_q),
     "state_leq": _case("LEQ on state vectors", leq),
     "state_grid": _grid(),
-} | {f"state_{name}": _algorithm(name) for name in ALGORITHMS}
+}
+for _name in ALGORITHMS:
+    CASES[f"state_{_name}"] = _algorithm(_name)
+    CASES[f"seeds_{_name}"] = _seeds(_name)

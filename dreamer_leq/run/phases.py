@@ -17,7 +17,15 @@ from dreamer_leq.evaluation.agent import Agent
 from dreamer_leq.nn.actor_critic import Params
 from dreamer_leq.nn.parallel import everywhere
 from dreamer_leq.run import build
-from dreamer_leq.run.grid import keys, mapped, of_same_seed, one_per_seed, split, stack
+from dreamer_leq.run.grid import (
+    in_turns,
+    keys,
+    mapped,
+    of_same_seed,
+    one_per_seed,
+    split,
+    stack,
+)
 from dreamer_leq.run.kinds import kind_of
 from dreamer_leq.run.scores import record_scores
 from dreamer_leq.run.session import Run
@@ -146,7 +154,7 @@ def refreshed(
     members: int, learner: Learner, state: TrainState, batch: Any, key: Array
 ) -> tuple[TrainState, dict[str, Array]]:
     """`learner.refresh` of all members."""
-    return everywhere(mapped(learner.refresh, members)(state, batch, key))
+    return everywhere(in_turns(learner.refresh, members)(state, batch, key))
 
 
 def _fit_algorithm(phase: LearnerPhase, networks: Networks) -> list[Agent]:

@@ -37,6 +37,10 @@ SECONDS_PER_DISPATCH = 2.0
 # 3.3 times with 32 (docs/performance.md).
 SAMPLES_FOR_TURNS = 256
 
+# A change of turns copies the state. With MOPO's ring of 200 MiB a member, four took 27
+# times one where they were in one dispatch of 2 updates each, side by side 3.9 times.
+MOST_BYTES_FOR_TURNS = 2**26
+
 
 class Phase(Protocol):
     """A pure update over pytrees. A phase is a pytree itself: what it holds frozen,
@@ -417,7 +421,7 @@ def _advance(
 
         return jax.lax.fori_loop(first, first + n, body, (state, totals))
 
-    if key.ndim and _fills_the_cores(read, data, key[0]):
+    if key.ndim and _take_turns(read, data, key[0], state):
         # all updates of one, then those of the next: a change of turns is a copy
         return jax.lax.map(lambda member: advance(*member), (state, totals, key))
     return advance(state, totals, key)
@@ -439,10 +443,13 @@ def _updates(
     return jax.vmap(update)(state, key)
 
 
-def _fills_the_cores(read: Callable, data: Any, key: Array) -> bool:
+def _take_turns(read: Callable, data: Any, key: Array, state: Any) -> bool:
     """Whether a member's batch gives a CPU enough to do: members then only get in each
-    other's way in its caches, and take turns.
+    other's way in its caches. But what they would copy has to be small.
     """
     batch = jax.eval_shape(read, data, key, 0)
     samples = jax.tree.leaves(batch)[0].shape[0]
-    return jax.default_backend() == "cpu" and samples >= SAMPLES_FOR_TURNS
+    arrays = jax.tree.leaves(state)
+    copied = sum(x.size * x.dtype.itemsize for x in arrays) / len(arrays[0])
+    fills = samples >= SAMPLES_FOR_TURNS and copied <= MOST_BYTES_FOR_TURNS
+    return jax.default_backend() == "cpu" and fills

@@ -29,6 +29,14 @@ DATA = {"x": ROWS, "y": (ROWS @ np.array([1.0, -2, 0.5], np.float32))}
 
 
 @struct.dataclass
+class Kept:
+    """A phase whose updates change nothing."""
+
+    def update(self, state, batch, key):
+        return state, {}
+
+
+@struct.dataclass
 class Regression:
     """Noisy gradient descent on a line; `spoiled_at` makes one loss not a number."""
 
@@ -627,6 +635,16 @@ def test_without_loggers_their_mean_is_written(members, tmp_path):
 def test_stopped_members_end_like_those_that_were_not(members, tmp_path):
     train_apart(tmp_path, updates=10)
     assert_same(members[1], train_apart(tmp_path))
+
+
+@pytest.mark.parametrize(("rows", "turns"), [(8, 1), (2**22, 0)])
+def test_members_take_turns_unless_their_states_are_large(rows, turns, monkeypatch):
+    """A change of turns copies the state; a ring of rows may have gigabytes."""
+    monkeypatch.setattr(loop, "SAMPLES_FOR_TURNS", 1)
+    ring = {"rows": jax.ShapeDtypeStruct((3, rows, 8), jnp.float32)}
+    arguments = (lambda data, key, step: data, Kept(), jnp.zeros((4, 2)), ring, {})
+    program = loop._advance.trace(*arguments, jnp.stack(KEYS), 0, 1).jaxpr
+    assert [e.primitive.name for e in program.eqns].count("scan") == turns
 
 
 def test_a_member_that_diverges_stops_all(tmp_path):
