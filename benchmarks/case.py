@@ -54,7 +54,13 @@ def side_by_side(setup: Setup, members: int) -> Setup:
 
 
 SEEDS = {"1 seed": (), "4 seeds": ("--seeds", "4")}
-GRID = {"1 τ": (), "4 τ": ("--leq.tau", "0.1", "0.3", "0.4", "0.5")}
+TAU = ("--leq.tau", "0.1", "0.3", "0.4", "0.5")
+GRIDS = {
+    "1 run": (),
+    "9 runs": (*TAU[:-1], "--seeds", "3"),
+    "20 runs": (*TAU, "--seeds", "5"),
+}
+GRID = {"1 τ": (), "4 τ": TAU}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
-from case import GRID, Case, Setup, side_by_side
+from case import GRID, GRIDS, Case, Setup, side_by_side
 
 from dreamer_leq.config import Config
 from dreamer_leq.data.frames import Shifted, StackedTransitions
@@ -207,6 +207,9 @@ CASES = {
     "placement_12m": _placement("size12m", on=("gpu",)),
     "grid_1m": _grid("size1m", on=("cpu",)),
     "grid_12m": _grid("size12m", on=("gpu",)),
+    "grids_demo": replace(
+        _case(latents, "demo", ": one, nine and twenty runs", on=()), variants=GRIDS
+    ),
     "remat_1m": _remat("size1m", on=("cpu",)),
     "remat_12m": _remat("size12m", on=("gpu",)),
     "frames_drq_bc": Case(

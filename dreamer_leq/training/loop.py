@@ -33,9 +33,12 @@ from dreamer_leq.training.progress import Progress
 # enough for the host's part not to count.
 SECONDS_PER_DISPATCH = 2.0
 
-# A grid of 4 took 3.96 instead of 4.2 times one with 256 samples, but 4.3 instead of
-# 3.3 times with 32 (docs/performance.md).
-SAMPLES_FOR_TURNS = 256
+# So much for each member of a grid that takes turns, but no more than this for all.
+MOST_SECONDS_PER_DISPATCH = 10.0
+
+# So many samples give a CPU enough to do: in turns four members of 256 took 3.96
+# instead of 4.2 times one, but 4.3 instead of 3.3 times with 32 (docs/performance.md).
+SAMPLES_AT_ONCE = 256
 
 # A change of turns copies the state. With MOPO's ring of 200 MiB a member, four took 27
 # times one where they were in one dispatch of 2 updates each, side by side 3.9 times.
@@ -301,7 +304,9 @@ class PhaseRun:
             self.refresh_every,
         )
         ahead = [every - step % every for every in marks if every > 0]
-        paced = max(1, round(SECONDS_PER_DISPATCH * self._speed))
+        turns = len(self.key) if self.key.ndim else 1
+        seconds = min(SECONDS_PER_DISPATCH * turns, MOST_SECONDS_PER_DISPATCH)
+        paced = max(1, round(seconds * self._speed))
         return min(*ahead, self.updates - step, paced)
 
     def _after(
@@ -421,10 +426,16 @@ def _advance(
 
         return jax.lax.fori_loop(first, first + n, body, (state, totals))
 
-    if key.ndim and _take_turns(read, data, key[0], state):
-        # all updates of one, then those of the next: a change of turns is a copy
-        return jax.lax.map(lambda member: advance(*member), (state, totals, key))
-    return advance(state, totals, key)
+    together = _side_by_side(read, data, key, state)
+    if key.ndim == 0 or together == len(key):
+        return advance(state, totals, key)
+    # all updates of some, then those of the next: a change of turns is a copy
+    groups = (-1, together) if together > 1 else (-1,)
+    members = jax.tree.map(
+        lambda x: x.reshape(*groups, *x.shape[1:]), (state, totals, key)
+    )
+    done = jax.lax.map(lambda group: advance(*group), members)
+    return jax.tree.map(lambda x: x.reshape(len(key), *x.shape[len(groups) :]), done)
 
 
 @partial(jax.jit, static_argnums=0, inline=True)
@@ -443,13 +454,19 @@ def _updates(
     return jax.vmap(update)(state, key)
 
 
-def _take_turns(read: Callable, data: Any, key: Array, state: Any) -> bool:
-    """Whether a member's batch gives a CPU enough to do: members then only get in each
-    other's way in its caches. But what they would copy has to be small.
+def _side_by_side(read: Callable, data: Any, key: Array, state: Any) -> int:
+    """How many members are updated at once; where these aren't all, they take turns.
+    Members whose batches give a CPU enough to do only get in each other's way in its
+    caches. But what a change of turns copies has to be small.
     """
-    batch = jax.eval_shape(read, data, key, 0)
-    samples = jax.tree.leaves(batch)[0].shape[0]
+    members = len(key) if key.ndim else 1
+    if members == 1 or jax.default_backend() != "cpu":
+        return members
     arrays = jax.tree.leaves(state)
-    copied = sum(x.size * x.dtype.itemsize for x in arrays) / len(arrays[0])
-    fills = samples >= SAMPLES_FOR_TURNS and copied <= MOST_BYTES_FOR_TURNS
-    return jax.default_backend() == "cpu" and fills
+    copied = sum(x.size * x.dtype.itemsize for x in arrays) / members
+    if copied > MOST_BYTES_FOR_TURNS:
+        return members
+    batch = jax.eval_shape(read, data, key[0], 0)
+    samples = jax.tree.leaves(batch)[0].shape[0]
+    most = max(1, SAMPLES_AT_ONCE // samples)
+    return max(n for n in range(1, most + 1) if members % n == 0)

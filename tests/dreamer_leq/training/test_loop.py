@@ -575,14 +575,14 @@ def test_a_checkpoint_that_can_not_be_gone_on_from_is_named(
 # --- several members side by side
 
 
-SEEDS = (3, 4, 5)
+SEEDS = (3, 4, 5, 6)
 KEYS = [named_key(seed, "fit updates") for seed in SEEDS]
 
 
 def train_members(folder, spoiled_at=-1.0, **more):
-    """Three members from one start but for their counters: their last states."""
+    """Four members from one start but for their counters: their last states."""
     start = jax.tree.map(lambda x: jnp.stack([x] * len(SEEDS)), Regression().init())
-    start["updates"] = jnp.array([0.0, 4.0, 0.0])
+    start["updates"] = jnp.array([0.0, 4.0, 0.0, 0.0])
     phase = Regression(spoiled_at=spoiled_at)
     return Run(folder).train(start=start, phase=phase, key=jnp.stack(KEYS), **more)
 
@@ -600,13 +600,16 @@ def member_records(folder):
     return [list(read_metrics(file)) for file in files]
 
 
-@pytest.fixture(scope="module", params=["side by side", "in turn"])
+# how many samples are worth a turn, where a member's batch has 8
+TURNS = {"side by side": 256, "one after the other": 1, "two by two": 16}
+
+
+@pytest.fixture(scope="module", params=TURNS)
 def members(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("members")
     with pytest.MonkeyPatch.context() as patch:
-        if request.param == "in turn":  # as those of large batches are
-            patch.setattr(loop, "SAMPLES_FOR_TURNS", 1)
-            jax.clear_caches()
+        patch.setattr(loop, "SAMPLES_AT_ONCE", TURNS[request.param])
+        jax.clear_caches()
         yield folder, train_apart(folder)
     jax.clear_caches()
 
@@ -637,14 +640,23 @@ def test_stopped_members_end_like_those_that_were_not(members, tmp_path):
     assert_same(members[1], train_apart(tmp_path))
 
 
-@pytest.mark.parametrize(("rows", "turns"), [(8, 1), (2**22, 0)])
-def test_members_take_turns_unless_their_states_are_large(rows, turns, monkeypatch):
-    """A change of turns copies the state; a ring of rows may have gigabytes."""
-    monkeypatch.setattr(loop, "SAMPLES_FOR_TURNS", 1)
-    ring = {"rows": jax.ShapeDtypeStruct((3, rows, 8), jnp.float32)}
+@pytest.mark.parametrize(
+    ("rows", "at_once", "turns"),
+    [(8, 1, [4]), (8, 7, [4]), (8, 8, [2]), (8, 12, [2]), (8, 16, []), (2**22, 1, [])],
+)
+def test_members_take_turns_unless_their_states_are_large(
+    rows, at_once, turns, monkeypatch
+):
+    """In groups that divide them. A change of turns copies the state, and a ring of
+    rows may have gigabytes.
+    """
+    monkeypatch.setattr(loop, "SAMPLES_AT_ONCE", at_once)
+    jax.clear_caches()
+    ring = {"rows": jax.ShapeDtypeStruct((4, rows, 8), jnp.float32)}
     arguments = (lambda data, key, step: data, Kept(), jnp.zeros((4, 2)), ring, {})
     program = loop._advance.trace(*arguments, jnp.stack(KEYS), 0, 1).jaxpr
-    assert [e.primitive.name for e in program.eqns].count("scan") == turns
+    scans = [e for e in program.eqns if e.primitive.name == "scan"]
+    assert [scan.params["length"] for scan in scans] == turns
 
 
 def test_a_member_that_diverges_stops_all(tmp_path):
