@@ -42,7 +42,7 @@ SAMPLES_AT_ONCE = 256
 
 # A change of turns copies the state. With MOPO's ring of 200 MiB a member, four took 27
 # times one where they were in one dispatch of 2 updates each, side by side 3.9 times.
-MOST_BYTES_FOR_TURNS = 2**26
+MOST_BYTES_FOR_TURNS = 2**27
 
 
 class Phase(Protocol):

@@ -642,7 +642,7 @@ def test_stopped_members_end_like_those_that_were_not(members, tmp_path):
 
 @pytest.mark.parametrize(
     ("rows", "at_once", "turns"),
-    [(8, 1, [4]), (8, 7, [4]), (8, 8, [2]), (8, 12, [2]), (8, 16, []), (2**22, 1, [])],
+    [(8, 1, [4]), (8, 7, [4]), (8, 8, [2]), (8, 12, [2]), (8, 16, []), (2**23, 1, [])],
 )
 def test_members_take_turns_unless_their_states_are_large(
     rows, at_once, turns, monkeypatch
