@@ -1,6 +1,6 @@
 """What a case of the benchmark is: a phase of training, at a size."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -51,6 +51,14 @@ def side_by_side(setup: Setup, members: int) -> Setup:
 
     size = f"{members} x {setup.size}"
     return replace(setup, make=make, size=size, members=members)
+
+
+def made_up(arrays: dict[str, Any], reads: Sequence[str]) -> dict[str, Any]:
+    """What a learner `reads` beside transitions, from arrays of one long episode."""
+    found = {"return": arrays["reward"], "next_action": arrays["action"]}
+    last = len(arrays["reward"]) - 1
+    found["chunk"] = jnp.full(len(arrays["reward"]), last, jnp.int32)
+    return {name: found[name] for name in reads}
 
 
 SEEDS = {"1 seed": (), "4 seeds": ("--seeds", "4")}

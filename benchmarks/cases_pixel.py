@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
-from case import GRID, GRIDS, Case, Setup, side_by_side
+from case import GRID, GRIDS, Case, Setup, made_up, side_by_side
 
 from dreamer_leq.config import Config
 from dreamer_leq.data.frames import Shifted, StackedTransitions
@@ -62,9 +62,7 @@ def latents(config: Config, frames: int) -> Setup:
             "stoch": _repeated(stoch.astype(jnp.uint8), frames),
             "transition": jnp.arange(frames - phase.steps),
         }
-        made_up = {"return": arrays["reward"], "next_action": arrays["action"]}
-        made_up["chunk"] = jnp.full(frames, frames - 1, jnp.int32)
-        arrays |= {name: made_up[name] for name in phase.reads}
+        arrays |= made_up(arrays, learner.reads)
         hyper = {key: jnp.float32(v[0]) for key, v in config.varying.items()}
         return learner, learner.init(keys[3], hyper, {}), arrays
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import optax
-from case import GRID, SEEDS, Case, Rare, Setup, side_by_side
+from case import GRID, SEEDS, Case, Rare, Setup, made_up, side_by_side
 
 from dreamer_leq.algorithms.learner import Learner
 from dreamer_leq.config import Config
@@ -110,8 +110,7 @@ def _policy(config: Config, transitions: int, name: str) -> Setup:
     def make():
         learner = _learner(config, name)
         arrays = _transitions(transitions) | {"transition": _starts(transitions)}
-        made_up = {"return": arrays["reward"], "next_action": arrays["action"]}
-        arrays |= {name: made_up[name] for name in learner.reads}
+        arrays |= made_up(arrays, learner.reads)
         hyper = {key: jnp.float32(v[0]) for key, v in config.varying.items()}
         return learner, learner.init(jax.random.key(1), hyper, {}), arrays
 
@@ -193,13 +192,12 @@ def _grid() -> Case:
     return replace(case, flags=flags, variants=GRID)
 
 
-CASES: dict[str, Case] = {
+CASES = {
     "state_ensemble": _case("ensemble of MLPs", ensemble),
     "state_bc": _case("behaviour cloning, states", behaviour_cloning),
     "state_fqe": _case("fitted Q evaluation, states", fitted_q),
     "state_leq": _case("LEQ on state vectors", leq),
     "state_grid": _grid(),
 }
-for _name in ALGORITHMS:
-    CASES[f"state_{_name}"] = _algorithm(_name)
-    CASES[f"seeds_{_name}"] = _seeds(_name)
+CASES |= {f"state_{name}": _algorithm(name) for name in ALGORITHMS}
+CASES |= {f"seeds_{name}": _seeds(name) for name in ALGORITHMS}

@@ -33,7 +33,8 @@ from dreamer_leq.training.progress import Progress
 # enough for the host's part not to count.
 SECONDS_PER_DISPATCH = 2.0
 
-# So much for each member of a grid that takes turns, but no more than this for all.
+# So much for each member of a grid, as members may take turns, but no more than this
+# for all.
 MOST_SECONDS_PER_DISPATCH = 10.0
 
 # So many samples give a CPU enough to do: in turns four members of 256 took 3.96
@@ -430,12 +431,8 @@ def _advance(
     if key.ndim == 0 or together == len(key):
         return advance(state, totals, key)
     # all updates of some, then those of the next: a change of turns is a copy
-    groups = (-1, together) if together > 1 else (-1,)
-    members = jax.tree.map(
-        lambda x: x.reshape(*groups, *x.shape[1:]), (state, totals, key)
-    )
-    done = jax.lax.map(lambda group: advance(*group), members)
-    return jax.tree.map(lambda x: x.reshape(len(key), *x.shape[len(groups) :]), done)
+    size, members = together if together > 1 else None, (state, totals, key)
+    return jax.lax.map(lambda member: advance(*member), members, batch_size=size)
 
 
 @partial(jax.jit, static_argnums=0, inline=True)
