@@ -56,8 +56,6 @@ def side_by_side(setup: Setup, members: int) -> Setup:
 def made_up(arrays: dict[str, Any], reads: Sequence[str]) -> dict[str, Any]:
     """What a learner `reads` beside transitions, from arrays of one long episode."""
     found = {"return": arrays["reward"], "next_action": arrays["action"]}
-    last = len(arrays["reward"]) - 1
-    found["chunk"] = jnp.full(len(arrays["reward"]), last, jnp.int32)
     return {name: found[name] for name in reads}
 
 
