@@ -1,4 +1,5 @@
-"""Writes datasets of state vectors in D4RL's HDF5, NeoRL's and OGBench's npz layout.
+"""Writes datasets of state vectors in D4RL's HDF5, NeoRL's and OGBench's npz layout,
+and reads how they were made.
 
 All get a record of how they were made, as JSON, where those formats' readers do not
 stumble over it: an attribute `provenance` of the HDF5 group `metadata`, the comment of
@@ -17,6 +18,8 @@ import numpy as np
 
 from vd4rl_loader.errors import DataError
 from vd4rl_loader.files.episode_files import atomic, hdf5_file
+from vd4rl_loader.files.untrusted import Hdf5File
+from vd4rl_loader.files.validation import BadFileError
 
 Transitions = Mapping[str, np.ndarray]  # [N, ...] by D4RL's names
 SUFFIXES = {"d4rl": ".hdf5", "neorl": ".npz", "ogbench": ".npz"}
@@ -111,6 +114,23 @@ def write_ogbench(path: Path, arrays: Transitions, record: Mapping[str, Any]) ->
       DataError: the file cannot be written.
     """
     _write_npz(path, arrays, record)
+
+
+def recorded(path: Path) -> dict[str, Any]:
+    """How a file of state vectors was made, if this package has written it; else {}."""
+    try:
+        told = json.loads(_record_text(path))
+    except (BadFileError, OSError, ValueError, TypeError, zipfile.BadZipFile):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _record_text(path: Path) -> Any:
+    if path.suffix == ".npz":
+        with zipfile.ZipFile(path) as archive:
+            return archive.comment
+    with Hdf5File.opened(path) as file:
+        return file.group("metadata").attribute("provenance")
 
 
 def _write_npz(path: Path, arrays: Transitions, record: Mapping[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ import numpy as np
 from vd4rl_loader.dataset import Dataset, open_dataset
 from vd4rl_loader.files import formats
 from vd4rl_loader.files.layout import find_source
-from vd4rl_loader.files.untrusted import Hdf5File
-from vd4rl_loader.files.validation import BadFileError, Findings
+from vd4rl_loader.files.state_files import recorded
+from vd4rl_loader.files.validation import Findings
 from vd4rl_loader.foreign.scaling import BOUNDS
 from vd4rl_loader.given_episodes import Played
 from vd4rl_loader.recording import provenance
@@ -34,7 +33,7 @@ def facts(path: str | Path, task: str | None) -> dict[str, Any]:
       DataError: there is no such dataset.
     """
     if is_state_data(path):
-        told = _provenance(Path(path))
+        told = recorded(Path(path))
         name = task or told.get("task") or Path(path).stem
     else:
         source = find_source(path, task, None, 64)
@@ -47,18 +46,6 @@ def facts(path: str | Path, task: str | None) -> dict[str, Any]:
         found["action_names"] = [str(name) for name in names]
     bounds = {name: known[name] for name in BOUNDS if name in known}
     return found | (bounds if len(bounds) == 2 else {})
-
-
-def _provenance(path: Path) -> dict[str, Any]:
-    """What `write_dataset` has kept in a file of state vectors."""
-    if path.suffix != ".hdf5" or not path.is_file():
-        return {}
-    try:
-        with Hdf5File.opened(path) as file:
-            told = json.loads(file.group("metadata").attribute("provenance"))
-    except (BadFileError, ValueError, TypeError):
-        return {}
-    return told if isinstance(told, dict) else {}
 
 
 def image_episodes(

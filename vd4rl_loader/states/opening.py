@@ -9,6 +9,7 @@ from pathlib import Path
 from vd4rl_loader.errors import DataError, shown
 from vd4rl_loader.files import foreign
 from vd4rl_loader.files.layout import checked, data_files
+from vd4rl_loader.files.state_files import recorded
 from vd4rl_loader.files.untrusted import opened
 from vd4rl_loader.files.validation import BadFileError
 from vd4rl_loader.ogbench_tasks import find_task, task_of_file
@@ -115,8 +116,8 @@ def _find_file(path: Path, task: str | None) -> Path:
 
 def _refuse_other_task(file: Path, task: str | None) -> Path:
     held = published_task(file.name)
-    if task is None or held in (None, task):
-        return file
+    if task is None or held in (None, task) or recorded(file):
+        return file  # what was made here is nobody's, whatever its name
     if held in tasks() and is_version_of(held, task):
         return file
     told = f"{file}: is published as {held!r}, not {task!r}: "

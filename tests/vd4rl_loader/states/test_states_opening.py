@@ -1,9 +1,14 @@
 """Which file a path and a task mean."""
 
+import json
+import zipfile
+
+import h5py
 import pytest
 from states.layouts import neorl, rows, write_d4rl, write_npz
 
 from vd4rl_loader import DataError
+from vd4rl_loader.files.state_files import recorded
 from vd4rl_loader.states import expected_file, is_state_data, open_states
 from vd4rl_loader.states.published import published_task, tasks, url
 
@@ -159,6 +164,28 @@ def test_published_files_of_other_versions_and_sizes(tmp_path, name):
     said = refused(path, task)
     assert said.startswith(told) and "rename this one to train on it all the" in said
     assert steps(path.rename(tmp_path / f"mine{path.suffix}"), task) == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("hopper_medium_replay.hdf5", "hopper-medium-replay"),
+        ("hopper_medium-v2.hdf5", "hopper-medium-replay"),
+        ("Hopper-v3-medium-1000-train-noise.npz", "Hopper-low"),
+    ],
+)
+def test_files_made_here_are_none_of_the_published_ones(tmp_path, name, task):
+    path, made = write(tmp_path, name), {"suite": "gymnasium"}
+    assert recorded(path) == recorded(tmp_path) == {}
+    assert "is published as" in refused(path, task)
+    if name.endswith("npz"):
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.comment = json.dumps(made).encode()
+    else:
+        with h5py.File(path, "a") as file:
+            file.create_group("metadata").attrs["provenance"] = json.dumps(made)
+    assert recorded(path) == made
+    assert steps(path, task) == LENGTHS.get(name, 10)
 
 
 def test_a_second_download_of_the_right_file(tmp_path):
