@@ -11,9 +11,11 @@ from dreamer_leq.nn.actor_critic import Params
 
 @struct.dataclass
 class BC(Learner):
-    """π(s) to the data's action; Q(s, a) to the return that followed, where asked.
+    """π(s) to the data's action, or that of its best episodes; Q(s, a) to the return
+    that followed, where asked.
 
-    return [N] is the discounted return that follows the transition's first state.
+    return [N] is the discounted return that follows the transition's first state, rank
+    [N] the share of episodes with a higher return than its episode's.
     """
 
     @property
@@ -22,7 +24,8 @@ class BC(Learner):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return ("return",) if self.config.critic != "none" else ()
+        asked = {"return": self.config.critic != "none", "rank": self.config.best < 1}
+        return tuple(name for name in asked if asked[name])
 
     def losses(
         self, params: dict[str, Params], state: TrainState, batch: Batch, key: Array
@@ -30,7 +33,7 @@ class BC(Learner):
         features = self.features(params, self.world.starts(batch))
         action = self.nets.mode(params["actor"], features)
         cloning = losses.behaviour_cloning_loss(action, batch["action"])
-        found = {"bc": cloning.mean()}
+        found = {"bc": losses.mean_over_best(cloning, batch, self.config.best)}
         if self.config.critic == "none":
             return found, {}
         seen = self.world.action_features(batch["action"])

@@ -99,8 +99,8 @@ class Learner:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """What a batch has to hold beside the transitions: "return", "next_action",
-        "chunk" (data/entries.py); "later" is a state up to `steps` ahead
+        """What a batch has to hold beside the transitions: "return", "rank",
+        "next_action", "chunk" (data/entries.py); "later" is a state up to `steps` ahead
         (data/frames.py).
         """
         return ()

@@ -57,6 +57,17 @@ def behaviour_cloning_loss(action: Array, data_action: Array) -> Array:
     return jnp.square(action - data_action).sum(-1)
 
 
+def mean_over_best(loss: Array, batch: dict[str, Array], best: float) -> Array:
+    """The mean of a loss [N] over the rows of the best episodes: those in which `rank`
+    of the batch, the share of episodes with a higher return, is below `best`. 0 where
+    there are none; 1 is the plain mean.
+    """
+    if best == 1:
+        return loss.mean()
+    chosen = batch["rank"] < best
+    return (chosen * loss).sum() / jnp.maximum(chosen.sum(), 1)
+
+
 def advantage_weighted_loss(
     action: Array, data_action: Array, advantage: Array, temperature: float
 ) -> Array:

@@ -104,6 +104,7 @@ class BC(Section):
 
     gamma: Discount
     critic: Literal["none", "monte_carlo"]
+    best: SomeShare
     optimizer: Optimizer
 
 

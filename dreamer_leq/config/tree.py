@@ -187,6 +187,14 @@ class Critic:
 
 
 @dataclass(frozen=True)
+class Encoding:
+    """The RSSM's latents that policies learn from and act on."""
+
+    samples: Count
+    act_on: Literal["sample", "mode"]
+
+
+@dataclass(frozen=True)
 class Expansion:
     """The dataset's states and those of noisy rollouts, from which LEQ imagines."""
 
@@ -313,6 +321,7 @@ class Config:
     frames: Frames
     actor: Actor
     critic: Critic
+    encoding: Encoding
     expansion: Expansion
     eval: Eval
     analysis: Analysis

@@ -27,6 +27,7 @@ def extra_arrays(
 
     return [N]: the discounted return that follows each entry.
     next_action [N, A]: the action of the entry after each one, 0 at an episode's end.
+    rank [N]: the share of episodes that have a higher return than each one's.
     chunk [N]: the last entry of each one's episode, with which batches have the single
     steps of transitions.
     """
@@ -38,6 +39,8 @@ def extra_arrays(
         after = np.roll(np.asarray(entries["action"]), -1, 0)
         after[np.roll(np.asarray(entries["is_first"]), -1)] = 0
         extra["next_action"] = after
+    if "rank" in reads:
+        extra["rank"] = episode_ranks(entries["reward"], entries["is_first"])
     if "chunk" in reads:
         extra["chunk"] = episode_lasts(entries["is_first"])
     return extra
@@ -75,6 +78,16 @@ def episode_lasts(is_first: np.ndarray) -> np.ndarray:
     """The last entry of each entry's episode: int32 [N]."""
     lasts = np.append(np.flatnonzero(is_first)[1:], len(is_first)).astype(np.int32) - 1
     return lasts[np.cumsum(is_first) - 1]
+
+
+def episode_ranks(reward: np.ndarray, is_first: np.ndarray) -> np.ndarray:
+    """The share of episodes whose undiscounted return is above that of each entry's
+    episode, 0 in the best one: float32 [N].
+    """
+    starts = np.flatnonzero(is_first)
+    returns = np.add.reduceat(np.where(is_first, 0.0, reward), starts)
+    above = len(returns) - np.searchsorted(np.sort(returns), returns, "right")
+    return (above / len(returns)).astype(np.float32)[np.cumsum(is_first) - 1]
 
 
 def monte_carlo_returns(

@@ -2,6 +2,7 @@
 once.
 """
 
+import itertools
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -62,16 +63,18 @@ def encode_dataset(
     report: Callable[[int, int], None] = lambda done, total: None,
     devices: Devices = ONE_DEVICE,
     files: LatentFiles | None = None,
+    samples: int = 1,
 ) -> dict[str, np.ndarray]:
     """Posterior of every entry, filtered from its episode's start as the policy will
     be.
 
     arrays: observations, action and is_first [N, ...] in arrival order. Returns deter
-    float32 [N, D] and stoch uint8 [N, S], the classes of one posterior sample. Runs
-    `episodes` side by side, or all where there are fewer, `steps` at a time. With
-    `files` they are written there, from where they end on.
+    float32 [K N, D] and stoch uint8 [K N, S], the classes of one posterior sample, K =
+    `samples` times, one after the other. Runs `episodes` side by side, or all where
+    there are fewer, `steps` at a time. With `files` they are written there, from where
+    they end on.
     """
-    n = len(arrays["action"])
+    n = samples * len(arrays["action"])
     # filling up to `episodes` with copies would cost as much as episodes do
     there = int(np.count_nonzero(arrays["is_first"]))
     episodes = min(episodes, -(-there // devices.count) * devices.count)
@@ -81,7 +84,7 @@ def encode_dataset(
     read = lambda rows: {name: arrays[name][rows] for name in names}  # noqa: E731
     old = done = files.entries if files else 0
     world_model = devices.replicate(world_model)
-    chunks = enumerate(_chunks(arrays, episodes, steps))
+    chunks = enumerate(_chunks(arrays, episodes, steps, samples))
     new = ((i, chunk) for i, chunk in chunks if chunk.before >= old)
     for (index, chunk), batch in _read_ahead(read, new):
         if chunk.opens:  # a new group of episodes
@@ -94,7 +97,7 @@ def encode_dataset(
             state, out = jax.block_until_ready(
                 _observe_all(world_model, state, batch, chunk_key)
             )
-        rows = chunk.rows[chunk.valid]
+        rows = chunk.rows[chunk.valid] + chunk.shift
         to["deter"][rows] = np.asarray(out.deter)[chunk.valid]
         to["stoch"][rows] = np.asarray(out.stoch.argmax(-1))[chunk.valid]
         done += len(rows)
@@ -112,21 +115,24 @@ class Chunk:
     Attributes:
       opens: whether it is the first one of its group of episodes.
       before: entries of the groups before it.
+      shift: from its entries to where their latents go.
       rows: [episodes, steps].
       valid: bool [episodes, steps], which of them are not there to fill up.
     """
 
     opens: bool
     before: int
+    shift: int
     rows: np.ndarray
     valid: np.ndarray
 
 
-def _chunks(arrays: Arrays, episodes: int, steps: int) -> Iterator[Chunk]:
-    """All entries, `episodes` side by side and `steps` at a time."""
-    starts = np.flatnonzero(arrays["is_first"])
-    ends = np.append(starts[1:], len(arrays["is_first"]))
-    for first in range(0, len(starts), episodes):
+def _chunks(arrays: Arrays, episodes: int, steps: int, samples: int) -> Iterator[Chunk]:
+    """All entries `samples` times, `episodes` side by side and `steps` at a time."""
+    starts, n = np.flatnonzero(arrays["is_first"]), len(arrays["is_first"])
+    ends = np.append(starts[1:], n)
+    groups = range(0, len(starts), episodes)
+    for shift, first in itertools.product(range(0, samples * n, n), groups):
         picks = np.arange(first, first + episodes).clip(max=len(starts) - 1)
         real = np.arange(first, first + episodes) < len(starts)
         longest = (ends[picks] - starts[picks]).max()
@@ -134,7 +140,7 @@ def _chunks(arrays: Arrays, episodes: int, steps: int) -> Iterator[Chunk]:
             rows = starts[picks][:, None] + np.arange(step, step + steps)
             valid = (rows < ends[picks][:, None]) & real[:, None]
             rows = rows.clip(max=ends[picks][:, None] - 1)
-            yield Chunk(step == 0, int(starts[first]), rows, valid)
+            yield Chunk(step == 0, shift + int(starts[first]), shift, rows, valid)
 
 
 def _read_ahead(
@@ -205,8 +211,7 @@ def transitions(states: RSSMState, batch: Mapping[str, Array]) -> dict[str, Arra
     """
     stoch = states.stoch.argmax(-1)
     before = {"deter": states.deter[:, :-1], "stoch": stoch[:, :-1]}
-    if "return" in batch:
-        before["return"] = batch["return"][:, :-1]
+    before |= {k: batch[k][:, :-1] for k in ("return", "rank") if k in batch}
     after = {
         "next_deter": states.deter[:, 1:],
         "next_stoch": stoch[:, 1:],
@@ -238,6 +243,7 @@ class LatentData:
     log: Callable[[str], None]
     devices: Devices = ONE_DEVICE
     folder: Path | None = None  # None: not on disk
+    samples: int = 1  # of the posterior of each entry, where they are kept
 
     def phase(self, learner: Any) -> Any:
         return learner if self.fits else Reencoding(learner)
@@ -250,7 +256,7 @@ class LatentData:
         if self.fits:
             states = ("deter", "stoch")
             sampler = Transitions(0, batch, states, steps, self.gamma)
-            return with_transitions(self._placed, self._entries, sampler, reads)
+            return with_transitions(self._placed, self._sampled, sampler, reads)
         if steps > 1:
             raise UserError(
                 "n_step: the latents fit neither into memory nor on disk, and what is "
@@ -292,11 +298,11 @@ class LatentData:
 
     @property
     def _kinds(self) -> Kinds:
-        return latent_kinds(self.world, len(self.reward))
+        return latent_kinds(self.world, self.samples * len(self.reward))
 
     @cached_property
     def _placed(self) -> Source:
-        arrays = self._entries | self._latents()
+        arrays = self._sampled | self._latents()
         where = (self.placement, self.devices)
         source, note = place(arrays, Transitions(0, 0, ("deter", "stoch")), *where)
         self.log(f"latents: {note}")
@@ -305,7 +311,7 @@ class LatentData:
     def _latents(self) -> dict[str, np.ndarray]:
         seen = {name: from_disk(array) for name, array in self._observations.items()}
         arrays = self._entries | seen
-        files, n = None, len(self.reward)
+        files, n = None, self.samples * len(self.reward)
         if not self._in_memory:
             files = LatentFiles(self.folder, self._kinds, key_of(self.world, self.key))
             self.log(
@@ -317,6 +323,7 @@ class LatentData:
             self.log(f"latents: {old:,} of {n:,} entries are there already")
         lines = _encoding_lines(self.log, old)
         settings = dict(report=lines, devices=self.devices, files=files)
+        settings["samples"] = self.samples
         latents = encode_dataset(self.world, arrays, self.key, **settings)
         if old < n:
             seconds = time.monotonic() - start
@@ -326,6 +333,13 @@ class LatentData:
     @cached_property
     def _entries(self) -> dict[str, np.ndarray]:
         return entry_arrays(self.dataset, (), self.reward)
+
+    @cached_property
+    def _sampled(self) -> dict[str, np.ndarray]:
+        """The entries, once for each sample of their latents."""
+        if self.samples == 1:
+            return self._entries
+        return {k: np.concatenate([x] * self.samples) for k, x in self._entries.items()}
 
     @property
     def _observations(self) -> dict[str, np.ndarray]:

@@ -84,7 +84,7 @@ class Transitions:
 
     `states` are the arrays that make up a state, such as deter and stoch. In arrival
     order: the action and reward of i -> i+1 are entry i+1's. Where arrays hold return
-    [N] or next_action [N, A] (`entries.extra_arrays`), so does a batch.
+    [N], rank [N] or next_action [N, A] (`entries.extra_arrays`), so does a batch.
 
     With n `steps` it is i -> i+n with the action of the first and the rewards of all,
     discounted by γ, up to an end among them: Σ_k γ^k r_{i+1+k}. Where arrays hold
@@ -118,8 +118,7 @@ class Transitions:
             batch["actions"] = arrays["action"][rows]
             batch["rewards"] = arrays["reward"][rows]
             batch["ends"] = arrays["is_terminal"][rows]
-        if "return" in arrays:
-            batch["return"] = arrays["return"][start]
+        batch |= {k: arrays[k][start] for k in ("return", "rank") if k in arrays}
         if "next_action" in arrays:
             batch["next_action"] = arrays["next_action"][after]
         return batch

@@ -50,7 +50,7 @@ from vd4rl_loader.paths import WORDS, expanded, is_path
 
 # Keys on which pretrained networks depend, beside those of the world model.
 _NETWORK_KEYS = (
-    *("seed", "seeds", "critic."),
+    *("seed", "seeds", "critic.", "encoding.samples"),
     *("actor.network", "actor.layers", "actor.units", "actor.layer_norm"),
 )
 _MEND = "put the file back as it was, or train the run again"

@@ -84,12 +84,13 @@ class Latent:
         net = build.latent_net(config, facts.observation)
         expected = jax.eval_shape(net.init, jax.random.key(0))
         params, _ = checkpoints.restore("world_model", expected, subtree=self.saved)
-        return LatentWorldModel(params, net)
+        return LatentWorldModel(params, net, config.encoding.act_on == "mode")
 
     def transitions(self, world, config, dataset, reward, log, devices=ONE_DEVICE):
         facts = (dataset, reward, named_key(0, "latents"), config.latent.length)
         where = (config.data.placement, log, devices, Path(config.folder, "latents"))
-        return LatentData(world, *facts, config.gamma, *where)
+        samples = config.encoding.samples
+        return LatentData(world, *facts, config.gamma, *where, samples=samples)
 
     def about_ends(self, config: Config) -> None:
         return None

@@ -59,7 +59,8 @@ def _fit_latent(run: Run) -> LatentWorldModel:
 
     training = run.phase("world_model", phase, source, c.updates)
     state = _first_state(training, run.key("world_model"))
-    return LatentWorldModel(training.run(state).params, net)
+    mode = run.config.encoding.act_on == "mode"
+    return LatentWorldModel(training.run(state).params, net, mode)
 
 
 def _fit_ensemble(run: Run) -> MLPEnsemble:

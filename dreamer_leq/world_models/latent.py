@@ -309,11 +309,12 @@ class LatentWorldModel:
 
     A batch for `starts` holds deter [N, D], stoch [N, S] (class indices) and their
     successors next_deter, next_stoch, as made by `encode_dataset`
-    (data/latents.py).
+    (data/latents.py). A policy acts on a sample of the posterior, or on its `mode`.
     """
 
     params: Params
     net: LatentNet = struct.field(pytree_node=False)
+    mode: bool = struct.field(pytree_node=False, default=False)
 
     steps = 1
     bounded = True
@@ -427,8 +428,9 @@ class LatentWorldModel:
         """One posterior step from `state` [N]: batch holds one observation per state,
         the action that led to it and is_first [N].
         """
-        n = batch["is_first"].shape[0]
-        return self.filter_given(state, batch, self.net.rssm.gumbel(key, n))
+        gumbel = self.net.rssm.gumbel(key, len(batch["is_first"]))
+        gumbel = jnp.zeros_like(gumbel) if self.mode else gumbel
+        return self.filter_given(state, batch, gumbel)
 
     def filter_given(self, state: RSSMState, batch: Batch, gumbel: Array) -> RSSMState:
         """`filter` with what makes it random, [N, S, C]; with zeros the latents are the

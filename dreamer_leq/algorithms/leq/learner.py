@@ -46,6 +46,7 @@ class LEQ(Learner):
     """The learner against one frozen world model. τ is data: `hyper["tau"]`."""
 
     expansion: Any = struct.field(pytree_node=False, default=None)
+    best: float = struct.field(pytree_node=False, default=1.0)  # share that is cloned
 
     averaged = ("critic",)  # it only regularises the critic (Eq. 6)
     refreshed = "expansion"
@@ -55,7 +56,12 @@ class LEQ(Learner):
         cls, config: Config, name: str, world: WorldModel, nets: ActorCritic
     ) -> Self:
         learner = super().create(config, name, world, nets)
-        return learner.replace(expansion=config.expansion)
+        best = config.bc.best if config.actor.bc_weight else 1.0
+        return learner.replace(expansion=config.expansion, best=best)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("rank",) if self.best < 1 else ()
 
     def remember(self) -> Memory:
         c, expanded = self.expansion, None
@@ -163,7 +169,8 @@ class LEQ(Learner):
         loss = learn(self, params, state, batch, scale)
         features = self.world.features(self.world.starts(batch.data))
         action = self.nets.mode(params["actor"], features)
-        cloning = losses.behaviour_cloning_loss(action, batch.data["action"]).mean()
+        cloning = losses.behaviour_cloning_loss(action, batch.data["action"])
+        cloning = losses.mean_over_best(cloning, batch.data, self.best)
         weight = self.nets.actor_config.bc_weight
         if weight:  # a gradient times 0 is computed all the same
             loss = loss + weight * cloning

@@ -1,5 +1,7 @@
 """Behaviour cloning: the policy comes to the data's actions, the critic to returns."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,8 +15,8 @@ from dreamer_leq.nn.actor_critic import ActorCritic
 KEY = jax.random.key(0)
 
 
-def cloning(optimizer, critic):
-    config = from_presets("debug", **{"bc.critic": critic})
+def cloning(optimizer, critic, best=1.0):
+    config = from_presets("debug", **{"bc.critic": critic, "bc.best": best})
     nets = ActorCritic(config.actor, config.critic, 2)
     return BC.create(config, "bc", World(), nets).replace(optimizer=optimizer)
 
@@ -56,3 +58,24 @@ def test_without_returns_the_critic_stays():
     assert changed["actor"] > 0 and changed["critic"] == 0
     assert "critic_loss" not in metrics
     assert learner.trained == ("actor",) and learner.reads == ()
+
+
+def test_only_the_best_episodes_are_cloned():
+    """A quarter of the rows are of episodes with a rank below 0.3: a batch of them
+    alone gives the same policy, and none of them leaves it as it is.
+    """
+    data = make_batch() | {"rank": jnp.tile(jnp.array([0.2, 0.3, 0.6, 0.9]), 16)}
+    chosen = jax.tree.map(lambda x: x[::4], data)
+    others = jax.tree.map(lambda x: x[1::4], data)
+    some, every = (cloning(optax.sgd(0.1), "monte_carlo", x) for x in (0.3, 1.0))
+    assert some.reads == ("return", "rank") and every.reads == ("return",)
+    start = every.init(KEY, {}, {})
+
+    def actor(learner, batch):
+        return jax.jit(learner.update)(start, batch, KEY)[0].params["actor"]
+
+    close = partial(jax.tree.map, partial(np.testing.assert_allclose, atol=1e-6))
+    close(actor(some, data), actor(every, chosen))
+    close(actor(some, others), start.params["actor"])
+    moved = optax.tree.sub(actor(some, data), actor(every, data))
+    assert optax.tree.norm(moved) > 1e-4

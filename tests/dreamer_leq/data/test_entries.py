@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from dreamer_leq.data.entries import monte_carlo_returns
+from dreamer_leq.data.entries import extra_arrays, monte_carlo_returns
 
 
 def test_monte_carlo_returns_are_explicit_sums():
@@ -36,3 +36,13 @@ def test_what_comes_after_a_terminal_inside_an_episode_is_not_its_own():
     assert found[0] == pytest.approx(-(1 - 0.99**90) / 0.01)  # -59.5
     assert found[90] == 0
     assert found[91] == pytest.approx(-100, abs=0.1)  # whatever comes is cut off
+
+
+def test_ranks_are_shares_of_episodes_with_higher_returns():
+    """Returns of 3, -1, 3 and 5; what stands at is_first is no reward."""
+    is_first = np.array([1, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0], bool)
+    reward = np.array([9, 1, 2, 9, -1, 9, 1, 1, 1, -9, 5], np.float32)
+    entries = {"is_first": is_first, "reward": reward}
+    rank = extra_arrays(entries, ("rank",), 0.5)["rank"]
+    expected = [0.25] * 3 + [0.75] * 2 + [0.25] * 4 + [0.0] * 2
+    assert rank.dtype == np.float32 and rank.tolist() == expected

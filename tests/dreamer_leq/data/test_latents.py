@@ -109,6 +109,25 @@ def test_every_row_is_the_filtered_state_of_its_episode(model, episodes, steps):
     assert done[-1] == 40 and set(totals) == {40} and list(done) == sorted(done)
 
 
+def test_several_samples_follow_one_another(model):
+    """This model's samples are certain, so that all are alike; one of soft logits draws
+    others, of which the first is what one sample alone is.
+    """
+    arrays, key = make_arrays(), jax.random.key(2)
+    reports = []
+    thrice = dict(samples=3, report=lambda *counts: reports.append(counts))
+    encode = partial(encode_dataset, arrays=arrays, key=key, episodes=3, steps=4)
+    one, three = encode(model), encode(model, **thrice)
+    for name in STATES:
+        np.testing.assert_array_equal(three[name], np.concatenate([one[name]] * 3))
+    assert reports[-1] == (120, 120)
+    soft = make_model(ObservationSpec(0, VECTOR, ACTIONS), unimix=0.9)
+    one, three = encode(soft), encode(soft, **thrice)
+    samples = three["stoch"].reshape(3, 40, -1)
+    np.testing.assert_array_equal(samples[0], one["stoch"])
+    assert (samples[1] != samples[0]).any() and (samples[2] != samples[1]).any()
+
+
 def test_nothing_leaks_from_one_episode_to_another(model):
     """A NaN in an episode spoils the rest of this episode alone."""
     arrays = make_arrays()
@@ -293,6 +312,20 @@ def test_latents_are_encoded_once_and_only_when_asked_for(image_model):
     assert (dataset.reward != REWARD).all()
     returns = monte_carlo_returns(REWARD, dataset.is_first, dataset.is_terminal, 0.9)
     np.testing.assert_array_equal(arrays["return"], returns)
+
+
+def test_each_sample_of_the_latents_has_its_own_transitions(image_model):
+    log = []
+    one, data = (make_data(image_model, log.append) for _ in range(2))
+    data.samples = 3
+    source, single = (x.source(4, ("return", "rank")) for x in (data, one))
+    assert any("encoded 120 entries" in line for line in log)
+    assert source.sampler.transitions == 3 * 33
+    for name in ("deter", "stoch", "action", "reward", "return", "rank"):
+        thrice = np.concatenate([single.arrays[name]] * 3)
+        np.testing.assert_array_equal(source.arrays[name], thrice)
+    starts = np.asarray(source.arrays["transition"]).reshape(3, 33)
+    assert (starts - starts[:1] == np.arange(0, 120, 40)[:, None]).all()
 
 
 def test_returns_are_there_for_who_reads_them(image_model):

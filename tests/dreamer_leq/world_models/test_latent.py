@@ -338,6 +338,22 @@ def test_filtering_step_by_step_equals_observing_the_sequence():
         np.testing.assert_array_equal(state.stoch, whole.stoch[:, t])
 
 
+def test_a_policy_may_act_on_the_likeliest_latents():
+    """The mode of the posterior, whatever the key; samples differ from it."""
+    net = make_net()
+    params = make_params(net)
+    batch = {"vector": jnp.ones((8, VECTOR)), "action": jnp.zeros((8, ACTIONS))}
+    batch["is_first"] = jnp.zeros(8, bool)
+    start, keys = net.rssm.initial(8), map(jax.random.key, range(2))
+    model = LatentWorldModel(params, net, mode=True)
+    one, two = (model.filter(start, batch, key).stoch for key in keys)
+    likeliest = model.filter_given(start, batch, jnp.zeros_like(one)).stoch
+    np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(one, likeliest)
+    sampled = LatentWorldModel(params, net).filter(start, batch, jax.random.key(0))
+    assert (sampled.stoch != one).any()
+
+
 def test_imagined_reward_and_cont_are_those_of_the_state_arrived_at():
     net = make_net(members=2)
     model = LatentWorldModel(make_params(net), net)

@@ -468,6 +468,21 @@ def test_cloning_in_the_loss_is_a_squared_error_with_its_weight():
     assert with_cloning == pytest.approx(float(plain) + 0.4 * expected, rel=1e-4)
 
 
+def test_cloning_in_the_loss_is_of_the_best_episodes():
+    """As before LEQ: without the term they are not even asked for."""
+    learner, state, batch, rollout = pixel_all(actor__bc_weight=0.4, bc__best=0.5)
+    assert learner.reads == ("rank",)
+    assert pixel_learner(make_smooth(), bc__best=0.5).reads == ()
+    rank = np.arange(len(batch["action"])) % 4 / 4
+    given = state.params, state, Imagined(batch | {"rank": jnp.array(rank)}, rollout)
+    loss, metrics = learner.actor_loss(*given)
+    plain, _ = pixel_learner(make_smooth()).actor_loss(*given)
+    action = learner.nets.mode(state.params["actor"], batch["state"])
+    error = np.square(action - batch["action"]).sum(-1)[rank < 0.5]
+    assert metrics["bc_loss"] == pytest.approx(float(error.mean()), rel=1e-5)
+    assert loss == pytest.approx(float(plain + 0.4 * error.mean()), rel=1e-4)
+
+
 # --- REINFORCE
 
 
