@@ -459,6 +459,15 @@ def test_a_damaged_run_file_is_refused(tmp_path, old, new, said):
     assert refusal(config.read, path) == f"{path}: {said}"
 
 
+def test_a_run_of_an_earlier_version_can_be_read():
+    """Keys that are newer than this file need a value in `_YOUNGER`, which says what
+    earlier runs did.
+    """
+    run = config.read(Path(__file__).with_name("run_before_encoding.yaml"))
+    assert (run.encoding.samples, run.encoding.act_on, run.bc.best) == (1, "sample", 1)
+    assert (run.task, run.latent.updates) == ("walker_walk-medium_expert", 10_000)
+
+
 def test_a_run_file_that_is_no_yaml_mapping(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("hello")
