@@ -2,7 +2,6 @@
 once.
 """
 
-import itertools
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -74,7 +73,8 @@ def encode_dataset(
     there are fewer, `steps` at a time. With `files` they are written there, from where
     they end on.
     """
-    n = samples * len(arrays["action"])
+    entries = len(arrays["action"])
+    n, copies = samples * entries, np.arange(samples)
     # filling up to `episodes` with copies would cost as much as episodes do
     there = int(np.count_nonzero(arrays["is_first"]))
     episodes = min(episodes, -(-there // devices.count) * devices.count)
@@ -84,22 +84,24 @@ def encode_dataset(
     read = lambda rows: {name: arrays[name][rows] for name in names}  # noqa: E731
     old = done = files.entries if files else 0
     world_model = devices.replicate(world_model)
-    chunks = enumerate(_chunks(arrays, episodes, steps, samples))
-    new = ((i, chunk) for i, chunk in chunks if chunk.before >= old)
+    chunks = enumerate(_chunks(arrays, episodes, steps))
+    new = ((i, chunk) for i, chunk in chunks if samples * chunk.before >= old)
     for (index, chunk), batch in _read_ahead(read, new):
         if chunk.opens:  # a new group of episodes
-            state = devices.replicate(world_model.net.rssm.initial(len(chunk.rows)))
+            initial = world_model.net.rssm.initial(samples * len(chunk.rows))
+            state = devices.replicate(initial)
             if files:
-                files.record(chunk.before)
+                files.record(samples * chunk.before)
         with devices.in_use():
             chunk_key = jax.random.fold_in(key, index)
             # where memory runs out this raises, and NumPy would wait without end
             state, out = jax.block_until_ready(
                 _observe_all(world_model, state, batch, chunk_key)
             )
-        rows = chunk.rows[chunk.valid] + chunk.shift
-        to["deter"][rows] = np.asarray(out.deter)[chunk.valid]
-        to["stoch"][rows] = np.asarray(out.stoch.argmax(-1))[chunk.valid]
+        rows = np.add.outer(entries * copies, chunk.rows[chunk.valid]).ravel()
+        valid = np.tile(chunk.valid, (samples, 1))
+        to["deter"][rows] = np.asarray(out.deter)[valid]
+        to["stoch"][rows] = np.asarray(out.stoch.argmax(-1))[valid]
         done += len(rows)
         report(done, n)
     if files:
@@ -115,24 +117,21 @@ class Chunk:
     Attributes:
       opens: whether it is the first one of its group of episodes.
       before: entries of the groups before it.
-      shift: from its entries to where their latents go.
       rows: [episodes, steps].
       valid: bool [episodes, steps], which of them are not there to fill up.
     """
 
     opens: bool
     before: int
-    shift: int
     rows: np.ndarray
     valid: np.ndarray
 
 
-def _chunks(arrays: Arrays, episodes: int, steps: int, samples: int) -> Iterator[Chunk]:
-    """All entries `samples` times, `episodes` side by side and `steps` at a time."""
-    starts, n = np.flatnonzero(arrays["is_first"]), len(arrays["is_first"])
-    ends = np.append(starts[1:], n)
-    groups = range(0, len(starts), episodes)
-    for shift, first in itertools.product(range(0, samples * n, n), groups):
+def _chunks(arrays: Arrays, episodes: int, steps: int) -> Iterator[Chunk]:
+    """All entries, `episodes` side by side and `steps` at a time."""
+    starts = np.flatnonzero(arrays["is_first"])
+    ends = np.append(starts[1:], len(arrays["is_first"]))
+    for first in range(0, len(starts), episodes):
         picks = np.arange(first, first + episodes).clip(max=len(starts) - 1)
         real = np.arange(first, first + episodes) < len(starts)
         longest = (ends[picks] - starts[picks]).max()
@@ -140,7 +139,7 @@ def _chunks(arrays: Arrays, episodes: int, steps: int, samples: int) -> Iterator
             rows = starts[picks][:, None] + np.arange(step, step + steps)
             valid = (rows < ends[picks][:, None]) & real[:, None]
             rows = rows.clip(max=ends[picks][:, None] - 1)
-            yield Chunk(step == 0, shift + int(starts[first]), shift, rows, valid)
+            yield Chunk(step == 0, int(starts[first]), rows, valid)
 
 
 def _read_ahead(
@@ -165,12 +164,14 @@ def _read_ahead(
 def _observe(
     world_model: LatentWorldModel, state: RSSMState, batch: dict[str, Array], key: Array
 ) -> tuple[RSSMState, RSSMState]:
-    """Filter [B, T] entries from `state`: the last state [B] and all [B, T]."""
+    """Filter [B, T] entries from `state` [K B], K times: the last state [K B] and all
+    [K B, T]. What is seen is encoded once.
+    """
     net, params = world_model.net, world_model.params
-    tokens = net.encode(params, batch)
-    states, _ = net.rssm.observe(
-        params["rssm"], state, tokens, batch["action"], batch["is_first"], key
-    )
+    seen = net.encode(params, batch), batch["action"], batch["is_first"]
+    copies = len(state.deter) // len(batch["action"])
+    seen = (jnp.tile(x, (copies, *[1] * (x.ndim - 1))) for x in seen)
+    states, _ = net.rssm.observe(params["rssm"], state, *seen, key)
     return jax.tree.map(lambda x: x[:, -1], states), states
 
 
