@@ -428,7 +428,7 @@ class LatentWorldModel:
         """One posterior step from `state` [N]: batch holds one observation per state,
         the action that led to it and is_first [N].
         """
-        gumbel = self.net.rssm.gumbel(key, len(batch["is_first"]))
+        gumbel = self.net.rssm.gumbel(key, batch["is_first"].shape[0])
         gumbel = jnp.zeros_like(gumbel) if self.mode else gumbel
         return self.filter_given(state, batch, gumbel)
 

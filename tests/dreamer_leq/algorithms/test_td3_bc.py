@@ -78,9 +78,8 @@ def test_without_q_it_is_behaviour_cloning():
     """α = 0: the gradient of cloning, which sums over the numbers of an action."""
     learner, batch = make_learner("td3_bc", td3_bc__delay=1), make_batch()
     state = make_state(learner, alpha=0.0)
-    cloning = BC(
-        learner.world, learner.nets, None, SimpleNamespace(critic="none"), 0.99
-    )
+    section = SimpleNamespace(critic="none", best=1.0)
+    cloning = BC(learner.world, learner.nets, None, section, 0.99)
     _, expected = gradient(cloning, state, batch, "bc")
     _, found = gradient(learner, state, batch, "actor")
     same(jax.tree.map(lambda g: A * g, found), expected, 1e-6)
