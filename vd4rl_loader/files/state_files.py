@@ -118,9 +118,10 @@ def write_ogbench(path: Path, arrays: Transitions, record: Mapping[str, Any]) ->
 
 def recorded(path: Path) -> dict[str, Any]:
     """How a file of state vectors was made, if this package has written it; else {}."""
+    unreadable = BadFileError, OSError, ValueError, TypeError, RecursionError
     try:
         told = json.loads(_record_text(path))
-    except (BadFileError, OSError, ValueError, TypeError, zipfile.BadZipFile):
+    except (*unreadable, zipfile.BadZipFile):
         return {}
     return told if isinstance(told, dict) else {}
 

@@ -188,6 +188,15 @@ def test_files_made_here_are_none_of_the_published_ones(tmp_path, name, task):
     assert steps(path, task) == LENGTHS.get(name, 10)
 
 
+def test_a_record_that_is_none_makes_no_file_ours(tmp_path):
+    path = write(tmp_path, "Hopper-v3-medium-1000-train-noise.npz")
+    for comment in (b"[" * 60_000, b"{", b"[1]", b"\xff"):
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.comment = comment
+        assert recorded(path) == {}
+        assert "is published as" in refused(path, "Hopper-low")
+
+
 def test_a_second_download_of_the_right_file(tmp_path):
     path = write(tmp_path, "hopper_medium-v2 (1).hdf5")
     assert steps(path, "hopper-medium") == 10
