@@ -74,7 +74,7 @@ def encode_dataset(
     they end on.
     """
     entries = len(arrays["action"])
-    n, copies = samples * entries, np.arange(samples)
+    n = samples * entries
     # filling up to `episodes` with copies would cost as much as episodes do
     there = int(np.count_nonzero(arrays["is_first"]))
     episodes = min(episodes, -(-there // devices.count) * devices.count)
@@ -98,7 +98,7 @@ def encode_dataset(
             state, out = jax.block_until_ready(
                 _observe_all(world_model, state, batch, chunk_key)
             )
-        rows = np.add.outer(entries * copies, chunk.rows[chunk.valid]).ravel()
+        rows = np.add.outer(np.arange(0, n, entries), chunk.rows[chunk.valid]).ravel()
         valid = np.tile(chunk.valid, (samples, 1))
         to["deter"][rows] = np.asarray(out.deter)[valid]
         to["stoch"][rows] = np.asarray(out.stoch.argmax(-1))[valid]
@@ -323,9 +323,8 @@ class LatentData:
         if old:
             self.log(f"latents: {old:,} of {n:,} entries are there already")
         lines = _encoding_lines(self.log, old)
-        settings = dict(report=lines, devices=self.devices, files=files)
-        settings["samples"] = self.samples
-        latents = encode_dataset(self.world, arrays, self.key, **settings)
+        settings = dict(devices=self.devices, files=files, samples=self.samples)
+        latents = encode_dataset(self.world, arrays, self.key, report=lines, **settings)
         if old < n:
             seconds = time.monotonic() - start
             self.log(f"latents: encoded {n - old:,} entries in {seconds:.0f} s")

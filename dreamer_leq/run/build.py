@@ -9,12 +9,16 @@ import optax
 from dreamer_leq.algorithms import learner_class
 from dreamer_leq.algorithms.learner import Learner
 from dreamer_leq.config import Config, Optimizer, tasks
-from dreamer_leq.nn.actor_critic import ActorCritic
+from dreamer_leq.nn.actor_critic import ActorCritic, Params
 from dreamer_leq.nn.optimizer import make_optimizer
 from dreamer_leq.world_models.chunks import ChunkNet
 from dreamer_leq.world_models.frames import FrameNet
 from dreamer_leq.world_models.interface import Representation
-from dreamer_leq.world_models.latent import LatentNet, ObservationSpec
+from dreamer_leq.world_models.latent import (
+    LatentNet,
+    LatentWorldModel,
+    ObservationSpec,
+)
 from dreamer_leq.world_models.mlp_ensemble import EnsembleNet
 from dreamer_leq.world_models.termination import Termination
 
@@ -29,6 +33,12 @@ def compute_dtype(config: Config) -> jnp.dtype:
 
 def latent_net(config: Config, spec: ObservationSpec) -> LatentNet:
     return LatentNet(config.latent, spec, compute_dtype(config))
+
+
+def latent_world_model(
+    config: Config, params: Params, net: LatentNet
+) -> LatentWorldModel:
+    return LatentWorldModel(params, net, mode=config.encoding.act_on == "mode")
 
 
 def frame_net(config: Config, spec: ObservationSpec) -> FrameNet:

@@ -84,7 +84,7 @@ class Latent:
         net = build.latent_net(config, facts.observation)
         expected = jax.eval_shape(net.init, jax.random.key(0))
         params, _ = checkpoints.restore("world_model", expected, subtree=self.saved)
-        return LatentWorldModel(params, net, config.encoding.act_on == "mode")
+        return build.latent_world_model(config, params, net)
 
     def transitions(self, world, config, dataset, reward, log, devices=ONE_DEVICE):
         facts = (dataset, reward, named_key(0, "latents"), config.latent.length)

@@ -59,8 +59,7 @@ def _fit_latent(run: Run) -> LatentWorldModel:
 
     training = run.phase("world_model", phase, source, c.updates)
     state = _first_state(training, run.key("world_model"))
-    mode = run.config.encoding.act_on == "mode"
-    return LatentWorldModel(training.run(state).params, net, mode)
+    return build.latent_world_model(run.config, training.run(state).params, net)
 
 
 def _fit_ensemble(run: Run) -> MLPEnsemble:
