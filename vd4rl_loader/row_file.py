@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,8 @@ class RowFile:
     def __init__(self, array: np.memmap, writable: bool = False) -> None:
         """The file of a whole map, as `np.load(path, mmap_mode="r")` gives it."""
         self._path = Path(array.filename)
-        self._file = open(  # noqa: SIM115 (closed with the object)
-            self._path, "r+b" if writable else "rb", buffering=0
-        )
+        self._map = array
+        self._file = self._open(writable)
         self._start = array.offset
         self.shape, self.dtype = array.shape, array.dtype
         self.ndim, self.nbytes = array.ndim, array.nbytes
@@ -91,7 +91,21 @@ class RowFile:
             zip(flat[begins].tolist(), begins.tolist(), ends.tolist(), strict=True)
         )
 
+    def _open(self, writable: bool) -> FileIO | None:
+        """The file by its name, or None where it is gone, as a cache is that another
+        run has replaced by one of newer data: then only the map still has its rows.
+        """
+        try:
+            return FileIO(self._path, "r+b" if writable else "rb")
+        except FileNotFoundError:
+            if writable:
+                raise
+            return None
+
     def _read(self, row: int, out: np.ndarray) -> None:
+        if self._file is None:
+            out[:] = self._map[row : row + len(out)]
+            return
         rest = memoryview(out).cast("B")
         place = self._start + row * self._row_bytes
         while rest:  # one call reads 2 GiB at most

@@ -82,6 +82,16 @@ def test_a_file_that_was_cut_off_meanwhile(path):
         file[np.arange(50)]
 
 
+def test_the_rows_of_a_removed_file_are_those_of_its_map(path):
+    np.save(path, ARRAYS["images"])
+    array = np.load(path, mmap_mode="r")
+    path.unlink()
+    rows = np.array([49, 0, 1, 2, 7])
+    np.testing.assert_array_equal(RowFile(array)[rows], ARRAYS["images"][rows])
+    with pytest.raises(FileNotFoundError):
+        RowFile(array, writable=True)
+
+
 def test_whole_maps_are_told_from_parts_and_copies(path):
     np.save(path, ARRAYS["vectors"])
     mapped = np.load(path, mmap_mode="r")
