@@ -68,6 +68,14 @@ def mean_over_best(loss: Array, batch: dict[str, Array], best: float) -> Array:
     return (chosen * loss).sum() / jnp.maximum(chosen.sum(), 1)
 
 
+def share_of(doubt: Array) -> Array:
+    """Weights [N] in proportion to what is not negative [N], 1 on average; 1 each where
+    all of it is 0, as the disagreement of a single model is.
+    """
+    mean = doubt.mean()
+    return jnp.where(mean > 0, doubt / jnp.where(mean > 0, mean, 1.0), 1.0)
+
+
 def advantage_weighted_loss(
     action: Array, data_action: Array, advantage: Array, temperature: float
 ) -> Array:

@@ -45,6 +45,7 @@ _YOUNGER = {
     **{"td3_bc.n_step": 1, "rebrac.n_step": 1, "cql.n_step": 1},
     **{"algorithm": "leq", "leq.plain": False, "bc.gamma": 0.99, "fqe.gamma": 0.99},
     **{"encoding.samples": 1, "encoding.act_on": "sample", "bc.best": 1.0},
+    **{"actor.bc_weighting": "even"},
 }
 
 

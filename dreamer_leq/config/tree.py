@@ -168,6 +168,7 @@ class Actor:
     stochastic: bool
     entropy: Weight
     bc_weight: Weight
+    bc_weighting: Literal["even", "disagreement"]
     min_std: Positive
     max_std: Positive
 

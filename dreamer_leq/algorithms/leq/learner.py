@@ -167,9 +167,12 @@ class LEQ(Learner):
         update = self.nets.actor_config.update
         learn = LEQ.policy_loss if update == "dpg" else ablations.LOSSES[update]
         loss = learn(self, params, state, batch, scale)
-        features = self.world.features(self.world.starts(batch.data))
-        action = self.nets.mode(params["actor"], features)
-        cloning = losses.behaviour_cloning_loss(action, batch.data["action"])
+        states, data_action = self.world.starts(batch.data), batch.data["action"]
+        action = self.nets.mode(params["actor"], self.world.features(states))
+        cloning = losses.behaviour_cloning_loss(action, data_action)
+        if self.nets.actor_config.bc_weighting == "disagreement":
+            doubt = self.world.disagreement(states, data_action)
+            cloning = losses.share_of(stop(doubt)) * cloning
         cloning = losses.mean_over_best(cloning, batch.data, self.best)
         weight = self.nets.actor_config.bc_weight
         if weight:  # a gradient times 0 is computed all the same

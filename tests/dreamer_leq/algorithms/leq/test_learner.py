@@ -30,6 +30,7 @@ from flax import struct
 from jax import Array
 from worlds import World
 
+from dreamer_leq.algorithms import losses
 from dreamer_leq.algorithms.leq.learner import LEQ, Imagined
 from dreamer_leq.algorithms.replay import Ring
 from dreamer_leq.algorithms.returns import lambda_return
@@ -306,6 +307,9 @@ class Smooth(World):
         soft, hard = jax.nn.sigmoid(2 + 3 * s[:, 0]), (s[:, 1] < 0.6).astype(s.dtype)
         return s, reward, hard if self.hard else soft
 
+    def disagreement(self, state, action):
+        return jnp.abs(state[:, 0]) + jnp.square(action).sum(-1)
+
 
 def make_smooth(hard=False):
     rng = np.random.default_rng(4)
@@ -481,6 +485,27 @@ def test_cloning_in_the_loss_is_of_the_best_episodes():
     error = np.square(action - batch["action"]).sum(-1)[rank < 0.5]
     assert metrics["bc_loss"] == pytest.approx(float(error.mean()), rel=1e-5)
     assert loss == pytest.approx(float(plain + 0.4 * error.mean()), rel=1e-4)
+
+
+def test_cloning_in_the_loss_lies_where_members_disagree():
+    keys = dict(actor__bc_weight=0.4, actor__bc_weighting="disagreement")
+    learner, state, batch, rollout = pixel_all(**keys)
+    loss, metrics = learner.actor_loss(state.params, state, Imagined(batch, rollout))
+    given = state.params, state, Imagined(batch, rollout)
+    plain, _ = pixel_learner(make_smooth()).actor_loss(*given)
+    action = learner.nets.mode(state.params["actor"], batch["state"])
+    error = np.square(action - batch["action"]).sum(-1)
+    doubt = np.abs(batch["state"][:, 0]) + np.square(batch["action"]).sum(-1)
+    expected = float((doubt * error).sum() / doubt.sum())
+    assert abs(expected - error.mean()) > 0.01
+    assert metrics["bc_loss"] == pytest.approx(expected, rel=1e-5)
+    assert loss == pytest.approx(float(plain) + 0.4 * expected, rel=1e-4)
+
+
+def test_where_nobody_disagrees_all_states_weigh_the_same():
+    np.testing.assert_array_equal(losses.share_of(jnp.zeros(3)), np.ones(3))
+    weights = losses.share_of(jnp.array([0.0, 1.0, 3.0]))
+    np.testing.assert_allclose(weights, [0, 0.75, 2.25])
 
 
 # --- REINFORCE
