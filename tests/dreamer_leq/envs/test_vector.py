@@ -168,7 +168,7 @@ def test_a_step_that_hangs_names_the_environment(monkeypatch):
     with VectorEnv(counters(3, number=1, trouble="hang"), workers=2) as envs:
         pids = set(envs.reset()["pid"])
         envs.step(np.zeros((3, 2)))
-        with pytest.raises(WorkerLost, match=r"environment 1: no answer .* 2 s"):
+        with pytest.raises(WorkerLost, match=r"environment 1: no answer .* \d+ s"):
             envs.step(np.zeros((3, 2)))
         assert not any(map(is_alive, pids))
 
