@@ -168,9 +168,12 @@ def test_a_step_that_hangs_names_the_environment(monkeypatch):
     with VectorEnv(counters(3, number=1, trouble="hang"), workers=2) as envs:
         pids = set(envs.reset()["pid"])
         envs.step(np.zeros((3, 2)))
-        with pytest.raises(WorkerLost, match=r"environment 1: no answer .* \d+ s"):
+        message = r"environment 1: no answer .* \d+ s"
+        with pytest.raises(WorkerLost, match=message) as lost:
             envs.step(np.zeros((3, 2)))
         assert not any(map(is_alive, pids))
+    # the limit, or what a busy machine added to it
+    assert int(str(lost.value).split()[-2]) >= 2
 
 
 def test_a_death_between_steps_is_reported():

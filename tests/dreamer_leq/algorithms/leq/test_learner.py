@@ -490,8 +490,8 @@ def test_cloning_in_the_loss_is_of_the_best_episodes():
 def test_cloning_in_the_loss_lies_where_members_disagree():
     keys = dict(actor__bc_weight=0.4, actor__bc_weighting="disagreement")
     learner, state, batch, rollout = pixel_all(**keys)
-    loss, metrics = learner.actor_loss(state.params, state, Imagined(batch, rollout))
     given = state.params, state, Imagined(batch, rollout)
+    loss, metrics = learner.actor_loss(*given)
     plain, _ = pixel_learner(make_smooth()).actor_loss(*given)
     action = learner.nets.mode(state.params["actor"], batch["state"])
     error = np.square(action - batch["action"]).sum(-1)
