@@ -170,14 +170,15 @@ class LEQ(Learner):
         states, data_action = self.world.starts(batch.data), batch.data["action"]
         action = self.nets.mode(params["actor"], self.world.features(states))
         cloning = losses.behaviour_cloning_loss(action, data_action)
-        if self.nets.actor_config.bc_weighting == "disagreement":
-            doubt = self.world.disagreement(states, data_action)
-            cloning = losses.share_of(stop(doubt)) * cloning
-        cloning = losses.mean_over_best(cloning, batch.data, self.best)
+        distance = losses.mean_over_best(cloning, batch.data, self.best)
         weight = self.nets.actor_config.bc_weight
         if weight:  # a gradient times 0 is computed all the same
-            loss = loss + weight * cloning
-        return loss, {"bc_loss": cloning, "return_scale": scale}
+            if self.nets.actor_config.bc_weighting == "disagreement":
+                doubt = self.world.disagreement(states, data_action)
+                cloning = losses.share_of(stop(doubt)) * cloning
+            mean = losses.mean_over_best(cloning, batch.data, self.best)
+            loss = loss + weight * mean
+        return loss, {"bc_loss": distance, "return_scale": scale}
 
     def policy_loss(
         self,
