@@ -147,9 +147,10 @@ def test_every_size_has_the_counts_of_its_dimensions(preset, dimensions):
 @pytest.mark.parametrize("preset", [*SIZES, "demo", "debug"])
 def test_every_preset_gives_a_loss_and_a_step_of_imagination(preset):
     config = from_presets(preset)
-    net = LatentNet(config.latent, ObservationSpec(64, 0, 6))
+    side = config.data.image_size
+    net = LatentNet(config.latent, ObservationSpec(side, 0, 6))
     batch = {
-        "image": jnp.zeros((2, 3, 64, 64, 3), jnp.uint8),
+        "image": jnp.zeros((2, 3, side, side, 3), jnp.uint8),
         "action": jnp.zeros((2, 3, 6)),
         **{k: jnp.zeros((2, 3)) for k in ("reward", "is_terminal")},
         "is_first": jnp.zeros((2, 3), bool),
