@@ -25,6 +25,7 @@ from vd4rl_loader.states import (
 )
 
 DATASETS = Path("datasets")
+_DRAWN = 64  # pixels, V-D4RL's; smaller images are resized from these
 
 AnyDataset = Dataset | StateDataset
 Log = Callable[[str], None]
@@ -112,7 +113,8 @@ def _collected(config: Config, log: Log) -> str:
         made.seed,
         out,
         render=made.render,
-        size=config.data.image_size,
+        # drawn smaller, without antialiasing, limbs of a pixel's width come and go
+        size=max(config.data.image_size, _DRAWN),
         noise=made.noise or None,
     )
     return str(out)

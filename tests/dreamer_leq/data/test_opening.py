@@ -8,7 +8,7 @@ from states import layouts
 from dreamer_leq.config import files as configs
 from dreamer_leq.data.opening import open_data, reward_transform
 from dreamer_leq.system.errors import UserError
-from vd4rl_loader import DataError
+from vd4rl_loader import DataError, open_dataset, resize_images
 
 
 def opened(path, task="hopper-medium", **keys):
@@ -140,3 +140,15 @@ def test_nothing_is_known_of_an_own_task_whatever_its_file_is_called(tmp_path):
     path = hopper(tmp_path / "hopper_medium-v2.hdf5")
     dataset, transform = opened(path, "walker2d-mine", env="arms:make")
     assert dataset.is_last.sum() == 2 and (transform.scale, transform.bias) == (1, 0)
+
+
+def test_small_images_are_resized_from_larger_ones(tmp_path, monkeypatch):
+    """Made here, too: drawn with fewer pixels, thin limbs would come and go."""
+    monkeypatch.chdir(tmp_path)
+    keys = {"task": "walker_walk-expert", "data.image_size": 32, "latent.mults": (2, 4)}
+    keys |= {"collect.episodes": 1}
+    dataset, path = open_data(configs.from_presets("demo", "debug", **keys), print)
+    assert dataset.image.shape[1:] == (32, 32, 3)
+    drawn = open_dataset(path, image_size=64).image[:5]
+    assert drawn.shape[1:] == (64, 64, 3)
+    np.testing.assert_array_equal(dataset.image[:5], resize_images(drawn, 32))
