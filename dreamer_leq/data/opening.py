@@ -13,6 +13,7 @@ from vd4rl_loader import Dataset, open_dataset
 from vd4rl_loader.collection.pixels import collect
 from vd4rl_loader.collection.pointmaze import collect_pointmaze
 from vd4rl_loader.dataset import is_image_data
+from vd4rl_loader.simulators.render import RenderStyle
 from vd4rl_loader.states import (
     IDENTITY,
     MINUS_ONE,
@@ -25,7 +26,6 @@ from vd4rl_loader.states import (
 )
 
 DATASETS = Path("datasets")
-_DRAWN = 64  # pixels, V-D4RL's; smaller images are resized from these
 
 AnyDataset = Dataset | StateDataset
 Log = Callable[[str], None]
@@ -113,8 +113,8 @@ def _collected(config: Config, log: Log) -> str:
         made.seed,
         out,
         render=made.render,
-        # drawn smaller, without antialiasing, limbs of a pixel's width come and go
-        size=max(config.data.image_size, _DRAWN),
+        # resized where less is asked for: drawn smaller, thin limbs would come and go
+        size=max(config.data.image_size, RenderStyle.size),
         noise=made.noise or None,
     )
     return str(out)

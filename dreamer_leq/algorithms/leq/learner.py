@@ -170,14 +170,13 @@ class LEQ(Learner):
         states, data_action = self.world.starts(batch.data), batch.data["action"]
         action = self.nets.mode(params["actor"], self.world.features(states))
         cloning = losses.behaviour_cloning_loss(action, data_action)
-        distance = losses.mean_over_best(cloning, batch.data, self.best)
+        distance = term = losses.mean_over_best(cloning, batch.data, self.best)
+        if self.nets.actor_config.bc_weighting == "disagreement":
+            share = losses.share_of(stop(self.world.disagreement(states, data_action)))
+            term = losses.mean_over_best(share * cloning, batch.data, self.best)
         weight = self.nets.actor_config.bc_weight
         if weight:  # a gradient times 0 is computed all the same
-            if self.nets.actor_config.bc_weighting == "disagreement":
-                doubt = self.world.disagreement(states, data_action)
-                cloning = losses.share_of(stop(doubt)) * cloning
-            mean = losses.mean_over_best(cloning, batch.data, self.best)
-            loss = loss + weight * mean
+            loss = loss + weight * term
         return loss, {"bc_loss": distance, "return_scale": scale}
 
     def policy_loss(
