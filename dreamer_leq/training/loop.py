@@ -33,7 +33,7 @@ from dreamer_leq.training.progress import Progress
 # enough for the host's part not to count.
 SECONDS_PER_DISPATCH = 2.0
 
-# So much for each member of a grid, as members may take turns, but no more than this
+# So much for each turn where the members of a grid take turns, but no more than this
 # for all.
 MOST_SECONDS_PER_DISPATCH = 10.0
 
@@ -133,6 +133,7 @@ class PhaseRun:
     _speed: float = field(default=0.0, init=False)  # updates per second, 0 = unknown
     _feed: Any = field(default=None, init=False)
     _compiling: Future | None = field(default=None, init=False)
+    _turns: int = field(default=1, init=False)  # that members of a grid take
     _since: int = field(
         default=0, init=False
     )  # the step after which metrics are summed
@@ -162,6 +163,8 @@ class PhaseRun:
             if self._over(state, step):
                 return devices.local(state)
             feed = self._open_feed(step)
+            data, _ = feed.data(step, 1)
+            self._turns = _count_turns(feed.read, data, self.key, state)
             if self._compiling:
                 self._compiling.result()
         except Exception as error:
@@ -305,8 +308,7 @@ class PhaseRun:
             self.refresh_every,
         )
         ahead = [every - step % every for every in marks if every > 0]
-        turns = len(self.key) if self.key.ndim else 1
-        seconds = min(SECONDS_PER_DISPATCH * turns, MOST_SECONDS_PER_DISPATCH)
+        seconds = min(SECONDS_PER_DISPATCH * self._turns, MOST_SECONDS_PER_DISPATCH)
         paced = max(1, round(seconds * self._speed))
         return min(*ahead, self.updates - step, paced)
 
@@ -427,11 +429,12 @@ def _advance(
 
         return jax.lax.fori_loop(first, first + n, body, (state, totals))
 
-    together = _side_by_side(read, data, key, state)
-    if key.ndim == 0 or together == len(key):
+    turns = _count_turns(read, data, key, state)
+    if turns == 1:
         return advance(state, totals, key)
     # all updates of some, then those of the next: a change of turns is a copy
-    size, members = together if together > 1 else None, (state, totals, key)
+    together, members = len(key) // turns, (state, totals, key)
+    size = together if together > 1 else None
     return jax.lax.map(lambda member: advance(*member), members, batch_size=size)
 
 
@@ -451,19 +454,19 @@ def _updates(
     return jax.vmap(update)(state, key)
 
 
-def _side_by_side(read: Callable, data: Any, key: Array, state: Any) -> int:
-    """How many members are updated at once; where these aren't all, they take turns.
+def _count_turns(read: Callable, data: Any, key: Array, state: Any) -> int:
+    """How many turns the members of a grid take: 1 where all are updated at once.
     Members whose batches give a CPU enough to do only get in each other's way in its
     caches. But what a change of turns copies has to be small.
     """
     members = len(key) if key.ndim else 1
     if members == 1 or jax.default_backend() != "cpu":
-        return members
+        return 1
     arrays = jax.tree.leaves(state)
     copied = sum(x.size * x.dtype.itemsize for x in arrays) / members
     if copied > MOST_BYTES_FOR_TURNS:
-        return members
+        return 1
     batch = jax.eval_shape(read, data, key[0], 0)
     samples = jax.tree.leaves(batch)[0].shape[0]
     most = max(1, SAMPLES_AT_ONCE // samples)
-    return max(n for n in range(1, most + 1) if members % n == 0)
+    return members // max(n for n in range(1, most + 1) if members % n == 0)

@@ -1,10 +1,12 @@
 """The loop: the same numbers however it is cut into dispatches, runs and machines."""
 
+import itertools
 import signal
 import sys
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -657,6 +659,30 @@ def test_members_take_turns_unless_their_states_are_large(
     program = loop._advance.trace(*arguments, jnp.stack(KEYS), 0, 1).jaxpr
     scans = [e for e in program.eqns if e.primitive.name == "scan"]
     assert [scan.params["length"] for scan in scans] == turns
+
+
+@pytest.mark.parametrize(("at_once", "third"), [(256, 2), (16, 3)])
+def test_a_dispatch_is_longer_where_members_take_turns(
+    tmp_path, monkeypatch, at_once, third
+):
+    """By a clock on which every dispatch takes a second; the third may be of 2 updates
+    for each turn, but a record is due after it.
+    """
+    dispatches, advance = [], loop._advance
+
+    def counted(*arguments):
+        dispatches.append(int(arguments[-1]))
+        return advance(*arguments)
+
+    monkeypatch.setattr(loop, "SAMPLES_AT_ONCE", at_once)
+    monkeypatch.setattr(loop, "SECONDS_PER_DISPATCH", 2.0)
+    monkeypatch.setattr(
+        loop, "time", SimpleNamespace(monotonic=itertools.count().__next__)
+    )
+    monkeypatch.setattr(loop, "_advance", counted)
+    jax.clear_caches()
+    train_members(tmp_path)
+    assert dispatches[:3] == [1, 1, third]
 
 
 def test_a_member_that_diverges_stops_all(tmp_path):
