@@ -3,12 +3,14 @@ grid of τ, without the environment (evaluation/offline.py).
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from dreamer_leq.data.latents import LatentData
 from dreamer_leq.data.opening import AnyDataset
+from dreamer_leq.data.transitions import TransitionData
 from dreamer_leq.evaluation.offline import (
     BATCH,
     Split,
@@ -36,7 +38,7 @@ def write_offline(
     """
     runs, world_model = folder.runs, folder.load_world_model()
     agents = [run.load_agent(world_model) for run in runs]
-    split = open_split(folder, world_model, dataset, log)
+    data, split = open_split(folder, world_model, dataset, log)
     found = []
     for run, agent in zip(runs, agents, strict=True):
         nets = build.plain_networks(run.config, run.facts.action_size)
@@ -46,23 +48,26 @@ def write_offline(
         write(run, OFFLINE, estimate)
         log(estimate["sentence"])
         found.append(estimate)
+    data.finish()
     return found
 
 
 def open_split(
     folder: RunFolder, world_model: WorldModel, dataset: AnyDataset, log: Log
-) -> Split:
-    """The transitions of a run's dataset, by fitted and held-out episodes.
+) -> tuple[TransitionData, Split]:
+    """A run's dataset, and its transitions by fitted and held-out episodes. Of several
+    samples of an entry's latents one counts: the others are not further episodes.
 
     Raises UserError where its latents don't fit into memory or it is one episode.
     """
     config, facts = folder.config, folder.facts
+    config = replace(config, encoding=replace(config.encoding, samples=1))
     first, reward = np.asarray(dataset.is_first), facts.rewards(dataset)
     data = kind_of(config).transitions(world_model, config, dataset, reward, log)
     if isinstance(data, LatentData) and not data.fits:
         raise UserError("the latents of the dataset don't fit into memory")
     held = held_out_episodes(int(first.sum()))
-    return divide(data.source(BATCH, ("return",)), first, held)
+    return data, divide(data.source(BATCH, ("return",)), first, held)
 
 
 def sentence(found: dict[str, Any]) -> str:
