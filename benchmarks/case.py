@@ -56,6 +56,7 @@ def side_by_side(setup: Setup, members: int) -> Setup:
 def made_up(arrays: dict[str, Any], reads: Sequence[str]) -> dict[str, Any]:
     """What a learner `reads` beside transitions, from arrays of one long episode."""
     found = {"return": arrays["reward"], "next_action": arrays["action"]}
+    found["rank"] = jnp.zeros_like(arrays["reward"])
     return {name: found[name] for name in reads}
 
 

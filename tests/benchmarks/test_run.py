@@ -43,6 +43,7 @@ def test_every_case_can_be_built():
         for variant in case.variants:
             setup = case.setup(case.config(variant, small=True), 100)
             assert setup.size and setup.dtype in ("float32", "bfloat16")
+        jax.eval_shape(setup.make)  # data with all that a learner reads
 
 
 def test_a_case_is_measured(tmp_path, capsys):
