@@ -64,9 +64,11 @@ def small(words: list[str]) -> list[str] | None:
 
 
 def _with_debug(flags: list[str]) -> list[str]:
-    """`debug` after the other presets, which it overrides."""
+    """`debug` after the other presets, which it overrides; without any it is the
+    demo's.
+    """
     if "--configs" not in flags:
-        return ["--configs", "debug", *flags]
+        return ["--configs", "demo", "debug", *flags]
     first = flags.index("--configs") + 1
     rest = [i for i in range(first, len(flags)) if flags[i].startswith("--")]
     end = rest[0] if rest else len(flags)

@@ -44,6 +44,7 @@ from dreamer_leq.training.checkpoints import Checkpoints
 
 PLACE = Workplace(Path.cwd(), Path(os.environ["XDG_CACHE_HOME"]))
 SAID = (PLACE.path / "said.txt").read_text()
+DEMO = Path("runs/walker_walk-medium_expert/seed0")
 WALKER, MAZE = Path("runs/walker"), Path("runs/pointmaze-medium/seed0")
 ONE, ALONE, GRID = (Path(f"runs/hopper{x}") for x in ("", "-0.3", "-grid"))
 MEMBERS = [f"tau{tau}-seed0" for tau in (0.3, 0.4, 0.5)]
@@ -236,6 +237,22 @@ def test_a_run_goes_on_to_the_same_policy():
     assert_same(parameters(WALKER, "leq"), parameters(folder, "leq"))
 
 
+def estimated(path, monkeypatch):
+    """What is said of a run by its data alone, after a few updates."""
+    for name in ("RETURN_UPDATES", "UPDATES"):
+        monkeypatch.setattr(offline, name, 4)
+    lines, folder = [], RunFolder(path)
+    write_offline(folder, open_data(folder.config, print)[0], lines.append)
+    return lines
+
+
+def test_the_demo_has_all_that_other_runs_have(monkeypatch):
+    """Of its own: four samples of the latents of each entry."""
+    assert configs.read(DEMO / "config.yaml").encoding.samples > 1
+    assert f"wrote {DEMO}/report.html" in said_by("demo", "debug")
+    assert "here 1 held-out episodes begin" in estimated(DEMO, monkeypatch)[-1]
+
+
 # --- a maze, without any data
 
 
@@ -361,10 +378,7 @@ def test_eval_scores_all_members_of_a_grid():
 
 
 def test_a_grid_is_estimated_without_the_environment(monkeypatch):
-    for name in ("RETURN_UPDATES", "UPDATES"):
-        monkeypatch.setattr(offline, name, 4)
-    lines, folder = [], RunFolder(GRID)
-    write_offline(folder, open_data(folder.config, print)[0], lines.append)
+    lines = estimated(GRID, monkeypatch)
     unconverged = [x for x in lines if "fitted Q evaluation has not converged" in x]
     assert len(unconverged) == len(MEMBERS)
     files = (GRID / name / "analysis/offline.json" for name in MEMBERS)
