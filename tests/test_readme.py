@@ -173,7 +173,7 @@ def test_commands_of_a_sample():
 def test_debug_size_of_a_sample():
     small = [readme.small(words) for words in readme.commands(SAMPLE)]
     assert [i for i, command in enumerate(small) if command is None] == [0, 6, 9, 10]
-    assert small[1] == ["train_offline.py", "--configs", "debug"]
+    assert small[1] == ["train_offline.py", "--configs", "demo", "debug"]
     assert small[2][3:5] == ["--episodes", "2"]
     assert small[3][:5] == ["train_offline.py", "--configs", "vd4rl", "size1m", "debug"]
     assert small[3][-2:] == ["--leq.tau", "0.3"]
