@@ -32,11 +32,10 @@ def method_names(runs: Sequence[ScoredRun]) -> tuple[list[str], Legend]:
     others of their task.
     """
     algorithms = {run.files.algorithm for run in runs}
-    shared = set.intersection(*(set(run.config.phases) for run in runs))
-    settings = [_settings(run, shared) for run in runs]
+    settings = [_settings(run) for run in runs]
     unnamed = [pair for pair in zip(runs, settings, strict=True) if not pair[0].given]
     own = {
-        name: _differing([pair for pair in unnamed if pair[0].files.algorithm == name])
+        name: differing([pair for pair in unnamed if pair[0].files.algorithm == name])
         for name in algorithms
     }
     texts = [
@@ -47,7 +46,7 @@ def method_names(runs: Sequence[ScoredRun]) -> tuple[list[str], Legend]:
         text: "" if run.given or len(algorithms) == 1 else _title(run)
         for text, run in zip(texts, runs, strict=True)
     }
-    names, every = _shortened(titles), _differing(unnamed)
+    names, every = _shortened(titles), differing(unnamed)
     short = [names[text] for text in texts]
     if short == texts and set(every) <= set().union(*own.values()):
         return short, {}
@@ -65,13 +64,14 @@ def _title(run: ScoredRun) -> str:
     return run.files.title(run.files.algorithm)
 
 
-def _settings(run: ScoredRun, shared: set[str]) -> Settings:
+def _settings(run: ScoredRun) -> Settings:
     """The keys that make a method, the algorithm's own first, without the sections of
-    algorithms that are not phases of all runs.
+    algorithms that are no phases of the run.
     """
     own, flat = f"{run.files.algorithm}.", flatten(run.config)
-    others = {f"{name}." for name in configs.sections().keys() - shared}
-    left_out = {*_NO_METHOD, *others} - {own}
+    phases = {*run.config.phases, run.files.algorithm}
+    others = {f"{name}." for name in configs.sections().keys() - phases}
+    left_out = {*_NO_METHOD, *others}
     return {
         key: flat[key]
         for key in sorted(flat, key=lambda key: not key.startswith(own))
@@ -79,7 +79,7 @@ def _settings(run: ScoredRun, shared: set[str]) -> Settings:
     }
 
 
-def _differing(runs: Sequence[tuple[ScoredRun, Settings]]) -> list[str]:
+def differing(runs: Sequence[tuple[ScoredRun, Settings]]) -> list[str]:
     """Keys with several values within a task; others are the task's own settings."""
     values = defaultdict(set)
     for run, found in runs:

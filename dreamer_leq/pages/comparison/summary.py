@@ -1,11 +1,12 @@
 """Tasks × methods: scores of runs, and what they say of the methods."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from dreamer_leq.config.checks import flatten
 from dreamer_leq.evaluation.statistics import (
     Estimate,
     Profile,
@@ -15,12 +16,14 @@ from dreamer_leq.evaluation.statistics import (
     performance_profile,
     probability_of_improvement,
 )
-from dreamer_leq.pages.comparison.methods import Legend, method_names
+from dreamer_leq.pages.comparison.methods import Legend, differing, method_names
 from dreamer_leq.pages.comparison.runs import ScoredRun
+from dreamer_leq.pages.parts import setting
 from dreamer_leq.pages.run_files import CLONING
 from dreamer_leq.system.errors import UserError
 
 Scores = dict[str, dict[str, np.ndarray]]
+_OF_CLONING = ("bc.", "encoding.")  # sections of what is cloned, and from what
 
 
 @dataclass(frozen=True)
@@ -91,11 +94,11 @@ def summarize(runs: Sequence[ScoredRun]) -> Summary:
             )
     table = {name: _arrays(by_task, tasks) for name, by_task in sorted(found.items())}
     cloned, notes = _cloned(runs), []
-    before = runs[0].files.title(CLONING)
-    if cloned and set(cloned) == set(tasks):
-        table = {before: _arrays(cloned, tasks)} | table
-    elif cloned:
-        notes.append(f"{before} is left out: it has no score on all tasks")
+    for name, by_task in sorted(cloned.items(), reverse=True):
+        if set(by_task) == set(tasks):
+            table = {name: _arrays(by_task, tasks)} | table
+        else:
+            notes.append(f"{name} is left out: it has no score on all tasks")
     if not table:
         raise UserError("no run has a score of its algorithm or of behaviour cloning")
     notes += _notes(table)
@@ -106,19 +109,32 @@ def _arrays(by_task: dict[str, list[float]], tasks: list[str]) -> dict[str, np.n
     return {task: np.array(by_task[task]) for task in tasks}
 
 
-def _cloned(runs: Sequence[ScoredRun]) -> dict[str, list[float]]:
-    """Scores of behaviour cloning by task. Runs that share it, such as the members of a
-    grid with one seed, count once.
+def _cloned(runs: Sequence[ScoredRun]) -> dict[str, dict[str, list[float]]]:
+    """Scores of behaviour cloning by its settings, where they differ, and task. Runs
+    that share it, such as the members of a grid with one seed, count once.
     """
     policies = {
-        (run.task, run.seed, run.cloned.normalized): run.cloned.normalized / 100
-        for run in runs
-        if run.cloned
+        (name, run.task, run.seed, run.cloned.normalized): run.cloned.normalized / 100
+        for name, run in _cloning_names([run for run in runs if run.cloned])
     }
-    found = defaultdict(list)
-    for (task, _, _), score in policies.items():
-        found[task].append(score)
+    found: dict[str, dict[str, list[float]]] = {}
+    for (name, task, _, _), score in policies.items():
+        found.setdefault(name, {}).setdefault(task, []).append(score)
     return found
+
+
+def _cloning_names(runs: Sequence[ScoredRun]) -> Iterator[tuple[str, ScoredRun]]:
+    """Each run with what its cloning is called: by the values of the keys that differ
+    within a task.
+    """
+    settings = [
+        {k: v for k, v in flatten(run.config).items() if k.startswith(_OF_CLONING)}
+        for run in runs
+    ]
+    keys = differing(list(zip(runs, settings, strict=True)))
+    for run, found in zip(runs, settings, strict=True):
+        told = [f"{key.rpartition('.')[2]} {setting(found[key])}" for key in keys]
+        yield " ".join([run.files.title(CLONING), *told]), run
 
 
 def _notes(table: Scores) -> list[str]:

@@ -96,11 +96,21 @@ def test_keys_of_the_same_name_are_told_apart(tmp_path):
     write_run(tmp_path / "a", 1.0, **{"bc.batch": 16})
     write_run(tmp_path / "b", 1.0, **{"bc.batch": 32, "actor.conservative": False})
     summary = summarize(open_runs([str(tmp_path / "*")]))
-    assert summary.methods[1:] == ["A", "B"]
+    assert summary.methods == ["BC batch 16", "BC batch 32", "A", "B"]
     assert summary.legend == {
         "A": {"conservative": "False", "bc.batch": "32"},
         "B": {"conservative": "True", "bc.batch": "16"},
     }
+
+
+def test_what_is_cloned_tells_methods_apart_beside_others(tmp_path):
+    for name, best in (("a", 0.5), ("b", 1.0)):
+        write_run(tmp_path / name, best, cloned=best / 2, **{"bc.best": best})
+    write_run(tmp_path / "c", 0.3, algorithm="iql", **{"world_model": "vectors"})
+    summary = summarize(open_runs([str(tmp_path / "*")]))
+    cloning, others = ["BC best 0.5", "BC best 1"], ["LEQ best 0.5", "LEQ best 1"]
+    assert summary.methods == [*cloning, "IQL", *others]
+    assert summary.scores["BC best 0.5"]["pointmaze-medium"].tolist() == [0.25]
 
 
 def test_the_user_may_name_methods(runs, tmp_path):
