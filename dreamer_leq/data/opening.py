@@ -106,7 +106,7 @@ def _collected(config: Config, log: Log) -> str:
         DATASETS / f"{made.render}-{made.episodes}x-noise{made.noise:g}-seed{made.seed}"
     )
     log(f"dataset: {made.episodes} episodes of {config.task}, rendered here to {out}")
-    collect(
+    folder = collect(
         about.environment["task"],
         about.level,
         made.episodes,
@@ -117,7 +117,7 @@ def _collected(config: Config, log: Log) -> str:
         size=max(config.data.image_size, RenderStyle.size),
         noise=made.noise or None,
     )
-    return str(out)
+    return str(folder)  # not the root: other sizes of it may lie beside
 
 
 def _refuse_other_kind(config: Config) -> None:

@@ -214,7 +214,8 @@ def _shared_world_models(sweep: SweepFile, cells: Sequence[_Cell]) -> dict[Any, 
         world = _world(sweep, cell.config)
         if world is None or counts[world] == 1 or world in jobs:
             continue
-        axes = {k: v for k, v in cell.axes.items() if begins(k, WORLD_MODEL_KEYS)}
+        names = (*WORLD_MODEL_KEYS, *_DATA)
+        axes = {k: v for k, v in cell.axes.items() if begins(k, names)}
         name = "-".join([f"{cell.task}/{WORLD_MODEL}", *_labels(axes)])
         if sweep.world_models == "per_seed":
             name += f"-seed{cell.seeds[0]}"

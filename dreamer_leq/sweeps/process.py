@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dreamer_leq.config.checks import relevant
 from dreamer_leq.sweeps.plan import ESTIMATE, Job
 from dreamer_leq.system.errors import UserError
 from dreamer_leq.system.files import read_json, write_json
@@ -35,7 +36,7 @@ class Work:
     """What an engine has to know of a job: able to be sent to another machine.
 
     `place` is where the command's paths begin; `program` what stands before its words,
-    None: this package's commands.
+    None: this package's commands; `settings` what its words come to, key by key.
     """
 
     name: str
@@ -45,13 +46,14 @@ class Work:
     environment: Mapping[str, str] = field(default_factory=dict)
     program: tuple[str, ...] | None = None
     place: str = field(default_factory=os.getcwd)
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, job: Job, environment: Mapping[str, str] | None = None) -> "Work":
         kind = ESTIMATE if job.kind == ESTIMATE else "job"
-        return cls(
-            job.name, job.words, str(job.folder.absolute()), kind, environment or {}
-        )
+        folder, given = str(job.folder.absolute()), environment or {}
+        settings = {key: str(value) for key, value in relevant(job.config).items()}
+        return cls(job.name, job.words, folder, kind, given, settings=settings)
 
     @property
     def command(self) -> str:
@@ -82,14 +84,16 @@ class Outcome:
 
 
 def seconds_of(work: Work) -> float | None:
-    """The seconds of the job's last process, where the job is done with this command;
-    else None.
+    """The seconds of the job's last process, where the job is done with this command
+    and what its presets say today; else None.
     """
     try:
         found = read_json(work.record)
-        same = found["command"] == work.command
+        then, now = found.get("settings", {}), work.settings
+        kept = all(then[key] == now[key] for key in then.keys() & now.keys())
+        same = found["command"] == work.command and kept
         return float(found["seconds"]) if same else None
-    except (UserError, KeyError, TypeError, ValueError):
+    except (UserError, AttributeError, KeyError, TypeError, ValueError):
         return None
 
 
@@ -211,6 +215,7 @@ class JobProcess:
             return self._over(code, f"{signed}: {last_line(self._work.log)}")
         seconds = time.monotonic() - self._began
         record = {"command": self._work.command, "seconds": round(seconds, 1)}
+        record["settings"] = dict(self._work.settings)
         try:
             write_json(self._work.record, record)
         except OSError as error:

@@ -1,5 +1,7 @@
 """What a refusal of data advises works: each key is tried."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import vd4rl_files
@@ -148,7 +150,7 @@ def test_small_images_are_resized_from_larger_ones(tmp_path, monkeypatch):
     keys = {"task": "walker_walk-expert", "data.image_size": 32, "latent.mults": (2, 4)}
     keys |= {"collect.episodes": 1}
     dataset, path = open_data(configs.from_presets("demo", "debug", **keys), print)
-    assert dataset.image.shape[1:] == (32, 32, 3)
+    assert dataset.image.shape[1:] == (32, 32, 3) and Path(path).name == "64px"
     drawn = open_dataset(path, image_size=64).image[:5]
     assert drawn.shape[1:] == (64, 64, 3)
     np.testing.assert_array_equal(dataset.image[:5], resize_images(drawn, 32))

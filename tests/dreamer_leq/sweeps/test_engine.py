@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,17 @@ def test_a_record_of_another_command_doesnt_count(sweep, tmp_path):
     assert seconds_of(works["a"]) is None
     assert run_to_end(works["a"]).ran
     assert seconds_of(works["a"]) >= 0
+
+
+def test_a_record_of_other_settings_doesnt_count(sweep, tmp_path):
+    """The same words come to something else where a preset has changed."""
+    _, works = sweep(("a", ""))
+    work = replace(works["a"], settings={"leq.updates": "2000", "leq.tau": "0.1"})
+    assert run_to_end(work).ran and seconds_of(work) >= 0
+    younger = replace(work, settings={**work.settings, "leq.new": "1"})
+    assert seconds_of(younger) >= 0  # a key that wasn't there has its default
+    other = replace(work, settings={**work.settings, "leq.updates": "1000"})
+    assert seconds_of(other) is None
 
 
 def test_jobs_on_gpus_share_them(sweep, monkeypatch):

@@ -90,6 +90,14 @@ def test_another_world_model_is_a_prerequisite_of_its_own(jobs_of):
     assert jobs["pointmaze-umaze/leq-members5/grid"].after == ()
 
 
+def test_other_data_make_another_world_model(jobs_of):
+    text = TABLE.replace("leq: {leq: {", "leq: {collect.steps: [50, 60], leq: {")
+    jobs = jobs_of(text.replace("short: {", "short: {collect.steps: [50, 60], "))
+    worlds = [n for n in jobs if n.startswith("pointmaze-umaze/world_model")]
+    name = "pointmaze-umaze/world_model-steps"
+    assert worlds == [f"{name}50", f"{name}60"]
+
+
 def test_a_sweep_that_grows_keeps_its_folders(jobs_of):
     before = jobs_of(TABLE)
     more = TABLE.replace("seeds: 3", "seeds: 5").replace("[0.1, 0.3]", "[0.3, 0.4]")
