@@ -3,7 +3,7 @@ the algorithm, each for all members of the run's grid side by side.
 """
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -128,14 +128,13 @@ class LearnerPhase:
                 f"disk, and there is no {learner.refreshed} of what is encoded anew; "
                 f"set --{learner.refreshed}.interval 0"
             )
-        source = self._source()
-        training.source = lambda: source
+        training.source = source = cache(self._source)  # opened once it is needed
 
         def refresh(state: TrainState, step: int) -> tuple[TrainState, dict]:
             own = [member.key(learner.refreshed) for member in self.members]
             drawn = [jax.random.split(jax.random.fold_in(key, step)) for key in own]
             rows = learner.refresh_rows
-            batch = stack([source.sample(draw_key, rows) for draw_key, _ in drawn])
+            batch = stack([source().sample(draw_key, rows) for draw_key, _ in drawn])
             refresh_keys = stack([refresh_key for _, refresh_key in drawn])
             return refreshed(len(self.members), learner, state, batch, refresh_keys)
 
