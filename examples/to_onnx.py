@@ -8,8 +8,9 @@ own, and a run that was shared: docs/share-and-export.md says which packages.
 The file takes `image` uint8 [B, S, S, 3] or `vector` float32 [B, D], and `is_first`
 bool [B], and gives `action` float32 [B, A]. Policies that remember take what came back
 as `next_NAME` as `memory_NAME`, zeros at first. On a world model's latents they take
-`noise` [B, S, C], too: zeros for the likeliest latents, or numbers of Gumbel's
-distribution, to draw them as the run itself does.
+`noise` [B, S, C], too: zeros for the likeliest latents, which runs with
+`encoding.act_on mode` act on, or numbers of Gumbel's distribution, to draw them as the
+others do.
 """
 
 import argparse

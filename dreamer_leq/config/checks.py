@@ -205,7 +205,10 @@ def _wrong_image_side(size: int, latent: Latent) -> Iterator[str]:
     """Decoders begin at 4x4 pixels and double the side (world_models/vision.py)."""
     doublings = (size // 4).bit_length() - 1
     if size < 4 or size != 4 * 2**doublings:
+        # what conv's mults make, or patch's at least
         made = 4 * 2 ** (len(latent.mults) - (latent.image == "conv"))
+        if latent.image == "patch" and doublings > 0:
+            made = max(made, 4 * 2**doublings)
         yield (
             f"data.image_size: no decoder makes images of {size}, only of 4, 8, 16, … "
             f"pixels: --data.image_size {made} resizes them"

@@ -64,8 +64,7 @@ def encode_dataset(
     files: LatentFiles | None = None,
     samples: int = 1,
 ) -> dict[str, np.ndarray]:
-    """Posterior of every entry, filtered from its episode's start as the policy will
-    be.
+    """Posterior of every entry, filtered from its episode's start.
 
     arrays: observations, action and is_first [N, ...] in arrival order. Returns deter
     float32 [K N, D] and stoch uint8 [K N, S], the classes of one posterior sample, K =

@@ -346,6 +346,10 @@ def test_a_world_model_that_is_wrong_is_answered_with_flags_that_work(
         ),
         ({"data.image_size": 128}, "images of 64; --latent.mults 1 2 3 4 4 4 fits"),
         (
+            {"latent.image": "patch", "latent.mults": (2, 4), "data.image_size": 84},
+            "--data.image_size 64 resizes them",
+        ),
+        (
             {"latent.image": "patch"},
             "latent.mults need at least 128; --latent.mults 1 2 3 4 fits",
         ),
