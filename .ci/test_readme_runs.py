@@ -249,7 +249,7 @@ def estimated(path, monkeypatch):
 def test_the_demo_has_all_that_other_runs_have(monkeypatch):
     """Of its own: four samples of the latents of each entry."""
     assert configs.read(DEMO / "config.yaml").encoding.samples > 1
-    assert f"wrote {DEMO}/report.html" in said_by("demo", "debug")
+    assert f"wrote {DEMO}/report.html" in SAID
     assert "here 1 held-out episodes begin" in estimated(DEMO, monkeypatch)[-1]
 
 
