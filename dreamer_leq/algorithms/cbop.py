@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from dreamer_leq.algorithms import sac
 from dreamer_leq.algorithms.edac import EDAC
 from dreamer_leq.algorithms.learner import Batch, Metrics, TrainState
 from dreamer_leq.world_models.interface import State
@@ -30,7 +29,7 @@ class CBOP(EDAC):
             state, self.world.successors(batch), key
         )
         mean, std = posterior(returns, valid)
-        value = mean - state.hyper["psi"] * std - sac.alpha_of(state) * log_prob
+        value = mean - state.hyper["psi"] * std - self.alpha(state.params) * log_prob
         return self.bellman_target(batch, value), {"value_std": std.mean()}
 
     def returns(

@@ -21,6 +21,8 @@ class Conservative(SAC):
     `hyper["weight"]`.
     """
 
+    largest_alpha = float("inf")
+
     @property
     def soft(self) -> bool:
         return False

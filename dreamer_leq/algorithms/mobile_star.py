@@ -16,6 +16,7 @@ class MOBILEStar(MOBILE):
 
     critics = 1
     ddof = 0
+    largest_alpha = float("inf")
     own_states = False
 
     def judges(self, state: TrainState) -> Params:

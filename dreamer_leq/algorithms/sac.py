@@ -27,6 +27,7 @@ class SAC(Learner):
     trained = ("actor", "critic", "temperature")
     inherits = ("actor",)
     critics: ClassVar[int] = 2  # where its section doesn't say
+    largest_alpha: ClassVar[float] = 1.0  # as OfflineRL-Kit's SAC has it
 
     @classmethod
     def nets_of(
@@ -48,6 +49,10 @@ class SAC(Learner):
     def first_alpha(self) -> float:
         """The weight α of the entropy before it is learned."""
         return 1.0
+
+    def alpha(self, params: dict[str, Params]) -> Array:
+        """The weight α of the entropy, a scalar."""
+        return jnp.minimum(jnp.exp(params["temperature"]["log"]), self.largest_alpha)
 
     def losses(
         self, params: dict[str, Params], state: TrainState, batch: Batch, key: Array
@@ -73,7 +78,7 @@ class SAC(Learner):
         next_features = self.features(state.params, self.world.successors(batch))
         next_q, log_prob = self.next_value(state, next_features, key)
         if self.soft:
-            next_q = next_q - alpha_of(state) * log_prob
+            next_q = next_q - self.alpha(state.params) * log_prob
         return self.bellman_target(batch, next_q), {}
 
     def next_value(
@@ -120,7 +125,7 @@ class SAC(Learner):
         """α log π - min_i Q_i(s, a) for the policy; and for log α what holds the
         entropy at -A, A being the numbers of an action.
         """
-        alpha = alpha_of(state)
+        alpha = self.alpha(state.params)
         action, log_prob = self.nets.policy.sample(params["actor"], features, key)
         q = self.value(state.params, features, action)
         worth = self.worth(params, state, batch, features, q)
@@ -142,11 +147,6 @@ class SAC(Learner):
     ) -> Array:
         """What the policy seeks beside entropy: [N], here Q of its action."""
         return q
-
-
-def alpha_of(state: TrainState) -> Array:
-    """The weight α of the entropy."""
-    return jnp.exp(state.params["temperature"]["log"])
 
 
 def split(key: Array) -> tuple[Array, Array, Array]:

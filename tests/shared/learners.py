@@ -40,6 +40,8 @@ def make_state(learner, dtype=np.float32, **hyper):
 
     numbers = {name: jnp.asarray(x, dtype) for name, x in hyper.items()}
     params, averages = draw(1), draw(2)
+    if "temperature" in params:  # below 1, the most that some let α be
+        params["temperature"] = jax.tree.map(lambda x: -abs(x), params["temperature"])
     target = {name: averages[name] for name in learner.averaged}
     opt_state, zero = learner.optimizer.init(params), jnp.zeros((), jnp.int32)
     return TrainState(params, target, opt_state, zero, numbers, learner.remember())
