@@ -61,10 +61,12 @@ class Dreamer(StateValue):
         return {"critic": (reached * fit).mean(), "actor": actor}, metrics
 
     def imagine(self, actor: Params, batch: Batch, key: Array) -> Trajectory:
-        """The policy's rollouts from the batch's states, as functions of `actor`."""
+        """The policy's rollouts from the batch's states, as functions of `actor`:
+        each action by itself, what it sees being given.
+        """
 
         def act(features: Array, key: Array) -> Array:
-            return self.nets.policy.sample(actor, features, key)[0]
+            return self.nets.policy.sample(actor, stop(features), key)[0]
 
         start = self.world.starts(batch)
         return imagine(self.world, act, start, key, self.config.horizon)

@@ -228,15 +228,18 @@ def section_optimizer(
     section: Section, trained: tuple[str, ...]
 ) -> optax.GradientTransformation:
     """The optimiser of each network by name: the section's `<network>_optimizer`, its
-    `critic_optimizer` for other value functions, or its only `optimizer`.
+    `critic_optimizer` for other value functions, or its only `optimizer`. A policy with
+    a `delay` has fewer updates, and its learning rate falls over these.
     """
 
     def of(name: str) -> optax.GradientTransformation:
         if name not in trained:
             return optax.set_to_zero()
+        delay = getattr(section, "delay", 1) if name == "actor" else 1
+        total = max(1, section.updates // delay)
         for key in (f"{name}_optimizer", "critic_optimizer", "optimizer"):
             if settings := getattr(section, key, None):
-                return make_optimizer(**asdict(settings), total=section.updates)
+                return make_optimizer(**asdict(settings), total=total)
         raise AttributeError(f"{type(section).__name__} has no optimizer")
 
     return by_group(of)

@@ -164,6 +164,9 @@ def _contradictions(config: Config) -> Iterator[str]:
     if config.own.networks and actor.network not in config.own.networks:
         fit, name = " or ".join(config.own.networks), config.algorithm
         yield f"actor.network: {name} goes on from a cloned policy, give {fit}"
+    if config.own.outputs and config.critic.output not in config.own.outputs:
+        flags = " or ".join(f"--critic.output {x}" for x in config.own.outputs)
+        yield f"critic.output: {config.algorithm} moves Q by its mean: give {flags}"
     if actor.min_std > actor.max_std:
         yield f"actor.min_std: {actor.min_std} is above actor.max_std, {actor.max_std}"
     if video.context >= video.length:

@@ -59,6 +59,7 @@ class Section:
       rewarded: whether its policy learns from rewards.
       models: the kinds of world models that it can imagine with; empty: all.
       networks: the policy's that it can go on with from those before it; empty: all.
+      outputs: the critic's that it can train; empty: all.
     """
 
     learner: ClassVar[str]
@@ -71,6 +72,7 @@ class Section:
     rewarded: ClassVar[bool] = True
     models: ClassVar[tuple[str, ...]] = ()
     networks: ClassVar[tuple[str, ...]] = ()
+    outputs: ClassVar[tuple[str, ...]] = ()
 
     updates: Natural
     batch: Count
@@ -225,6 +227,7 @@ class CQL(OwnRewards):
 
     learner = "dreamer_leq.algorithms.cql:CQL"
     title = "CQL"
+    outputs = ("scalar",)
     varies = ("weight",)
     shows = ("q_policy", "q_data", "gap")
 
@@ -245,6 +248,7 @@ class EDAC(OwnRewards):
 
     learner = "dreamer_leq.algorithms.edac:EDAC"
     title = "EDAC"
+    outputs = ("scalar",)
     varies = ("eta",)
     shows = ("q_policy", "q_data", "similarity")
 
@@ -322,6 +326,7 @@ class COMBO(Mixed, OwnRewards):
 
     learner = "dreamer_leq.algorithms.combo:COMBO"
     title = "COMBO"
+    outputs = ("scalar",)
     varies = ("weight",)
     shows = ("q_policy", "q_data", "gap")
 
@@ -386,6 +391,7 @@ class CBOP(OwnRewards):
 
     learner = "dreamer_leq.algorithms.cbop:CBOP"
     title = "CBOP"
+    outputs = ("scalar",)
     after = ("bc",)
     networks = ("mlp",)
     varies = ("psi", "eta")

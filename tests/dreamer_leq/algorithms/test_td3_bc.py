@@ -121,6 +121,20 @@ def test_the_policy_waits_with_its_optimiser_and_all_averages():
     assert all((x != y).any() for x, y in pairwise(critics))
 
 
+def test_the_rate_of_a_policy_that_waits_falls_over_its_own_updates():
+    keys = {"td3_bc__optimizer.schedule": "cosine", "td3_bc__updates": 10}
+    for delay, steps in ((1, 10), (2, 5), (20, 1)):
+        learner = make_learner("td3_bc", td3_bc__delay=delay, **keys)
+        params = make_state(learner, alpha=2.5).params
+        grads = jax.tree.map(jnp.ones_like, params)
+        state, moves = learner.optimizer.init(params), []
+        for _ in range(steps):
+            step, state = learner.optimizer.update(grads, state, params)
+            moves.append(float(jnp.abs(jax.tree.leaves(step["actor"])[0]).max()))
+        last = 0.5 * (1 + np.cos(np.pi * (steps - 1) / steps))
+        assert moves[-1] / moves[0] == pytest.approx(last, rel=1e-3)
+
+
 def test_noise_on_the_target_action_is_cut_off():
     action = jnp.tile(jnp.float32([0.0, 0.9, -0.9]), (4000, 1))
     found = np.asarray(td3.smoothed(action, jax.random.key(0), 0.2, 0.3))

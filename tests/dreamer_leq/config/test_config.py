@@ -325,6 +325,10 @@ def test_a_world_model_that_is_wrong_is_answered_with_flags_that_work(
         config.from_presets(preset, "debug", algorithm=algorithm)
     except UserError as error:
         told = str(error)
+        if flag := re.search(r"--(critic.output) (scalar)$", told):
+            keys = {"algorithm": algorithm, flag[1]: flag[2]}
+            config.from_presets(preset, "debug", **keys)
+            return
         found = re.findall(r"--world_model (\w+)", told)
         assert bool(found) != told.startswith(f"algorithm: {algorithm} reads ")
         for name in found:
@@ -359,6 +363,21 @@ def test_a_world_model_that_is_wrong_is_answered_with_flags_that_work(
         (
             {"algorithm": "rambo", **STATES, "actor.network": "dreamer"},
             "actor.network: rambo goes on from a cloned policy, give mlp",
+        ),
+        *(
+            (
+                {"algorithm": name, "critic.output": "two_hot", **STATES}
+                | {"actor.network": "mlp"},
+                f"{name} moves Q by its mean: give --critic.output scalar",
+            )
+            for name in ("combo", "cbop")
+        ),
+        *(
+            (
+                {"algorithm": name, "critic.output": "two_hot"},
+                f"{name} moves Q by its mean: give --critic.output scalar",
+            )
+            for name in ("cql", "edac")
         ),
         ({"video.context": 50}, "video.context: 50 fills video.length, 50"),
         (

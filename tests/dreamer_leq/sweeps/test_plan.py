@@ -205,6 +205,33 @@ def test_the_sweeps_that_are_shipped_can_be_planned():
         assert plan(replace(told, tasks=first)) and told.name == file.stem
 
 
+@pytest.mark.parametrize("name", ["states_cpu", "pixels_cpu", "ogbench_cpu"])
+def test_every_row_of_a_table_for_cpus_is_small(name):
+    """A preset that names a section anew would lose what the section had."""
+    told = read(ROOT / f"benchmarks/sweeps/{name}.yaml")
+    first = dict([next(iter(told.tasks.items()))])
+    for job in plan(replace(told, tasks=first)):
+        own = job.config.own
+        assert own.updates <= 20_000 and own.batch <= 1024, job.name
+        if rollouts := getattr(own, "rollouts", None):
+            assert rollouts.starts <= 3200, job.name
+
+
+def test_encoders_of_ones_own_have_the_networks_of_their_presets():
+    told = read(ROOT / "benchmarks/sweeps/pixels_cpu.yaml")
+    first = dict([next(iter(told.tasks.items()))])
+    frames = [
+        (job.config.algorithm, job.config)
+        for job in plan(replace(told, tasks=first))
+        if job.config.world_model == "frames"
+    ]
+    assert len(frames) == 7
+    for name, c in frames:
+        layers = 3 if name == "rebrac" else 2
+        assert (c.actor.layers, c.critic.layers) == (layers, layers), name
+        assert c.critic.layer_norm == (name == "rebrac"), name
+
+
 def test_a_task_of_ones_own_has_an_environment(jobs_of):
     own = '  swing: {env: "garden.line:make", data: swing.hdf5}\n'
     table = TABLE.replace("tasks:\n", f"tasks:\n{own}", 1)
