@@ -5,6 +5,7 @@ configuration (`config.learners`). Shapes: N rows of a batch, F features, A acti
 M members of a grid.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any, ClassVar, Self
 
@@ -88,7 +89,14 @@ class Learner:
         fixed = replace(section, **dict.fromkeys(section.varies))
         learner = cls(world, nets, optax.identity(), fixed, config.gamma)
         trained = (*learner.trained, *["encoder"] * cls.encoder_learns)
-        return learner.replace(optimizer=section_optimizer(section, trained))
+        optimizer = section_optimizer(section, trained, learner.updates_of)
+        return learner.replace(optimizer=optimizer)
+
+    def updates_of(self, network: str) -> int:
+        """How many updates a network has in the phase: its learning rate falls over
+        these.
+        """
+        return self.config.updates
 
     @property
     def trained(self) -> tuple[str, ...]:
@@ -225,21 +233,18 @@ class Learner:
 
 
 def section_optimizer(
-    section: Section, trained: tuple[str, ...]
+    section: Section, trained: tuple[str, ...], updates_of: Callable[[str], int]
 ) -> optax.GradientTransformation:
     """The optimiser of each network by name: the section's `<network>_optimizer`, its
-    `critic_optimizer` for other value functions, or its only `optimizer`. A policy with
-    a `delay` has fewer updates, and its learning rate falls over these.
+    `critic_optimizer` for other value functions, or its only `optimizer`.
     """
 
     def of(name: str) -> optax.GradientTransformation:
         if name not in trained:
             return optax.set_to_zero()
-        delay = getattr(section, "delay", 1) if name == "actor" else 1
-        total = max(1, section.updates // delay)
         for key in (f"{name}_optimizer", "critic_optimizer", "optimizer"):
             if settings := getattr(section, key, None):
-                return make_optimizer(**asdict(settings), total=total)
+                return make_optimizer(**asdict(settings), total=updates_of(name))
         raise AttributeError(f"{type(section).__name__} has no optimizer")
 
     return by_group(of)

@@ -74,6 +74,10 @@ class TD3(DeterministicActorCritic):
 
     averaged = ("actor", "critic")
 
+    def updates_of(self, network: str) -> int:
+        delay = self.config.delay if network == "actor" else 1
+        return super().updates_of(network) // delay
+
     def update(
         self, state: TrainState, batch: Batch, key: Array
     ) -> tuple[TrainState, Metrics]:
