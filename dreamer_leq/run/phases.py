@@ -37,8 +37,8 @@ Networks = dict[int, dict[str, Params]]  # of each seed
 
 
 def fit_policy(run: Run, members: Sequence[Run], world: Representation) -> list[Agent]:
-    """Each member's policy after all phases, scored in the environment before and after
-    the last one.
+    """Each member's policy after all phases, scored in the environment after the last
+    one, and before it where an earlier one trained it.
     """
     config, kind = run.config, kind_of(run.config)
     if ends := kind.about_ends(config):
@@ -157,7 +157,9 @@ def refreshed(
 
 
 def _fit_algorithm(phase: LearnerPhase, networks: Networks) -> list[Agent]:
-    """The last phase, with scores before, in and after it."""
+    """The last phase, with scores in and after it, and before it where its policy is a
+    trained one already.
+    """
     run, members, training = phase.run, phase.members, phase.training
 
     def agents(state: TrainState) -> list[Agent]:
@@ -172,7 +174,8 @@ def _fit_algorithm(phase: LearnerPhase, networks: Networks) -> list[Agent]:
         return all(by_first(partial(record_scores, *pair, step)) for pair in pairs)
 
     state = phase.first_state(networks)
-    if run.session.checkpoints.latest(run.config.algorithm) is None:
+    begins = run.session.checkpoints.latest(run.config.algorithm) is None
+    if begins and (_has_policy(phase.learner, networks) or not training.updates):
         score(state, 0)
         run.session.stop_if_asked("the first evaluation")
     training.evaluate, training.evaluate_every = score, run.config.eval.every
@@ -182,6 +185,12 @@ def _fit_algorithm(phase: LearnerPhase, networks: Networks) -> list[Agent]:
     if run.config.members:
         _keep_members(run, members, split(state, len(members)))
     return agents(state)
+
+
+def _has_policy(learner: Learner, networks: Networks) -> bool:
+    """Whether earlier phases give the learner a policy."""
+    given = any("actor" in own for own in networks.values())
+    return given and "actor" in learner.inherits
 
 
 def _keep_members(
