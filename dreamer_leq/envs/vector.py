@@ -17,6 +17,9 @@ _RAN_AWAY = ("PhysicsError", "FatalError")
 # Seconds after which one environment hangs. A step takes milliseconds, the first reset
 # imports the simulator: both with much to spare, for machines that are busy.
 _RESET_LIMIT, _STEP_LIMIT = 600.0, 60.0
+# Requests that a process has at once: of a few hundred bytes, so that they fit into a
+# pipe. Two processes that wait for each other at each step take twice as long.
+_AHEAD = 64
 
 
 class VectorEnv:
@@ -102,7 +105,7 @@ class VectorEnv:
         ]
         observations: list[Any] = [None] * self._count
         try:
-            for (index, _), answer in exchange(queues, _subject, limit):
+            for (index, _), answer in exchange(queues, _subject, limit, _AHEAD):
                 observations[index] = answer
         except BaseException:
             # not waited for: one may hang

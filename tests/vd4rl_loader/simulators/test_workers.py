@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,8 @@ def handler(request):
         while time.monotonic() < end:
             sum(range(500_000))
             time.sleep(argument[1])
+    if command == "touch":
+        Path(argument).touch()
     if command == "kill":
         os.kill(os.getpid(), argument)
     return os.getpid()
@@ -116,6 +119,26 @@ def test_exchange_answers_every_request_of_shared_and_own_queues():
     pids = {request[1]: pid for request, pid in exchange(own, str, 60.0)}
     assert pids[0] == pids[2] != pids[1] == pids[3]
     close_all(workers, patience=5.0)
+
+
+def test_a_worker_goes_on_while_its_answers_are_not_read(worker, tmp_path):
+    files = [tmp_path / str(n) for n in range(5)]
+    requests = [("touch", str(file)) for file in files]
+    answers = exchange([(worker, iter(requests))], str, 60.0, ahead=3)
+    assert next(answers)[0] == requests[0]
+    end = time.monotonic() + 60
+    while not files[3].exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert [file.exists() for file in files] == [True] * 4 + [False]
+    assert [request for request, _ in answers] == requests[1:]
+
+
+def test_a_death_is_of_the_first_request_without_an_answer(worker):
+    requests = [("divide", 1), ("divide", 2), ("exit", 7), ("divide", 4)]
+    answers = exchange([(worker, iter(requests))], str, 60.0, ahead=4)
+    assert [next(answers)[1] for _ in range(2)] == [1, 0.5]
+    with pytest.raises(WorkerLost, match=r"\('exit', 7\): .*code 7"):
+        next(answers)
 
 
 def test_exchange_reports_a_death_while_another_worker_is_busy():
