@@ -4,7 +4,7 @@ with the policy: for algorithms that imagine nothing.
 Shapes: N states, k frames of a stack, F features.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from flax import struct
 from jax import Array
 
 from dreamer_leq.nn.distributions import precise
+from dreamer_leq.nn.fast.convolution import conv
 from dreamer_leq.nn.layers import Projection, orthogonal_init
 from dreamer_leq.world_models.vision import PatchEncoder, to_nested
 
@@ -39,9 +40,16 @@ class DrQEncoder(nn.Module):
         for i in range(4):
             init = orthogonal_init(2**0.5)
             sizes = dict(strides=1 if i else 2, padding="VALID", dtype=self.dtype)
-            conv = nn.Conv(self.depth, (3, 3), kernel_init=init, **sizes)
-            x = jax.nn.relu(conv(x))
+            how = dict(kernel_init=init, conv_general_dilated=_conv)
+            x = jax.nn.relu(nn.Conv(self.depth, (3, 3), **sizes, **how)(x))
         return x.reshape(x.shape[0], -1)
+
+
+def _conv(
+    x: Array, kernel: Array, strides: Sequence[int], padding: Any, **_: Any
+) -> Array:
+    """`lax.conv_general_dilated` of square strides, as each backend is quickest."""
+    return conv(x, kernel, strides[0], padding)
 
 
 class FrameEncoder(nn.Module):

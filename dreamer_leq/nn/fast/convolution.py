@@ -1,129 +1,129 @@
-"""Strided convolutions with SAME padding, as convolutions or as matrix products.
+"""Strided convolutions, in a form that each backend computes quickly.
 
-XLA's CPU backend runs convolutions inside a loop without its fast library, and spreads
-the input of a transposed one with zeros. There they are computed as products of patches
-and kernels: the same sums in another order. Accelerators keep XLA's convolutions.
+XLA's CPU backend has a fast library for convolutions whose axes lie in one order.
+Outside of loops it brings all of them into that order, but training is a loop: there
+the gradients that JAX derives take fifty times as long. So on CPUs they are written in
+that order, and transposed ones without the zeros between their inputs: the same sums in
+another order. Accelerators keep XLA's own.
 """
 
-import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
-from dreamer_leq.nn.fast.products import affine
+Pads = tuple[tuple[int, int], ...]  # before and after each of height and width
 
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
+_ORDER = ("NHWC", "HWIO", "NHWC")
 
 
-def conv(x: Array, kernel: Array, stride: int) -> Array:
-    """[N, H, W, I], [K, K, I, O] -> [N, ⌈H / stride⌉, ⌈W / stride⌉, O]."""
+def conv(x: Array, kernel: Array, stride: int, padding: str = "SAME") -> Array:
+    """[N, H, W, I], [K, K, I, O] -> [N, ⌈H / stride⌉, ⌈W / stride⌉, O]; with padding
+    VALID only the outputs whose K x K inputs are all there.
+    """
     if jax.default_backend() == "cpu":
-        return conv_by_matmul(x, kernel, stride)
-    strides = (stride, stride)
+        return conv_in_order(x, kernel, stride, padding)
     return jax.lax.conv_general_dilated(
-        x, kernel, strides, "SAME", dimension_numbers=_LAYOUT
+        x, kernel, (stride, stride), padding, dimension_numbers=_ORDER
     )
 
 
 def conv_transpose(x: Array, kernel: Array, stride: int) -> Array:
     """[N, H, W, I], [K, K, I, O] -> [N, H · stride, W · stride, O]."""
     if jax.default_backend() == "cpu":
-        return conv_transpose_by_matmul(x, kernel, stride)
+        return conv_transpose_in_order(x, kernel, stride)
     strides = (stride, stride)
-    return jax.lax.conv_transpose(x, kernel, strides, "SAME", dimension_numbers=_LAYOUT)
+    return jax.lax.conv_transpose(x, kernel, strides, "SAME", dimension_numbers=_ORDER)
 
 
-def conv_by_matmul(x: Array, kernel: Array, stride: int) -> Array:
-    """As `conv`: every output's patch of the input, times the kernel as a matrix."""
-    size = kernel.shape[0]
-    pads = [_padding(n, size, stride) for n in x.shape[1:3]]
-    if stride == 1:
-        return _by_phases(x, kernel, 1, pads[0][0])
-    patches = _patches(x, size, stride, pads)
-    return affine(patches, kernel.reshape(-1, kernel.shape[-1]))
+def conv_in_order(x: Array, kernel: Array, stride: int, padding: str = "SAME") -> Array:
+    """As `conv`, its gradients in the order of the CPU's library."""
+    sides, size = x.shape[1:3], kernel.shape[:2]
+    pads = jax.lax.padtype_to_pads(sides, size, (stride, stride), padding)
+    return _conv(x, kernel, stride, tuple(pads))
 
 
-def conv_transpose_by_matmul(x: Array, kernel: Array, stride: int) -> Array:
+def conv_transpose_in_order(x: Array, kernel: Array, stride: int) -> Array:
     """As `conv_transpose`, without the zeros between the inputs."""
     size = kernel.shape[0]
-    lead = size - 1 if stride > size - 1 else math.ceil((size + stride - 2) / 2)
-    return _by_phases(x, kernel, stride, lead)
+    lead = size - 1 if stride > size - 1 else -(-(size + stride - 2) // 2)
+    return _by_phases(x, kernel, stride, (lead, lead))
 
 
-def _by_phases(x: Array, kernel: Array, stride: int, lead: int) -> Array:
-    """Transposed convolution: input j and the kernel's tap k meet in output
-    stride · j + lead - k.
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _conv(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
+    return _by_library(x, kernel, pads, stride=stride)
 
-    The outputs around an input, one for each phase along both axes, see the same
-    patch: one product gives all of them. Where there would be a single phase, blocks of
-    2 x 2 inputs make four, so that patches overlap less and matrices are wider.
+
+def _forward(x: Array, kernel: Array, stride: int, pads: Pads) -> tuple[Array, tuple]:
+    return _conv(x, kernel, stride, pads), (x, kernel)
+
+
+def _backward(stride: int, pads: Pads, seen: tuple, dy: Array) -> tuple[Array, Array]:
+    """The gradients by the inputs, a transposed convolution of those by the outputs,
+    and by the kernel, for which channels and batch change places.
     """
-    even = x.shape[1] % 2 == x.shape[2] % 2 == 0
-    block = 2 if stride == 1 and even else 1
-    taps, pad = _taps(kernel.shape[0], stride, lead, block)
-    patches = _patches(_to_blocks(x, block), len(taps), 1, [pad, pad])
-    matrix = jnp.einsum(
-        "aupk,bvql,klio->abuvipqo", *[taps.astype(kernel.dtype)] * 2, kernel
+    x, kernel = seen
+    size, sides, outputs = kernel.shape[0], x.shape[1:3], dy.shape[1:3]
+    more = [(0, -(-n // stride) - m) for n, m in zip(sides, outputs, strict=True)]
+    leads = (size - 1 - pads[0][0], size - 1 - pads[1][0])
+    turned = jnp.flip(kernel, (0, 1)).transpose(0, 1, 3, 2)
+    dx = _by_phases(jnp.pad(dy, ((0, 0), *more, (0, 0))), turned, stride, leads)
+    reached = (
+        (before, size + stride * (m - 1) - n - before)
+        for n, m, (before, _) in zip(sides, outputs, pads, strict=True)
     )
-    y = affine(patches, matrix.reshape(patches.shape[-1], -1))
-    return _from_blocks(y, stride * block)
+    swapped = x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3)
+    dkernel = _by_library(*swapped, tuple(reached), dilation=stride)
+    return dx[:, : sides[0], : sides[1]], dkernel.transpose(1, 2, 0, 3)
 
 
-def _taps(
-    size: int, stride: int, lead: int, block: int
-) -> tuple[np.ndarray, tuple[int, int]]:
-    """Which tap k joins input u of block i + d with output v of block i.
+_conv.defvjp(_forward, _backward)
 
-    Returns 0 or 1 as [d, u, v, k], and how far d reaches before and after 0.
+
+def _by_library(
+    x: Array, kernel: Array, pads: Pads, stride: int = 1, dilation: int = 1
+) -> Array:
+    """XLA's convolution. Of several kernels side by side it would make one in groups,
+    which the library doesn't have: they take turns.
     """
-    joined = [
-        (d, u, v, k)
-        for d in range(-size, size + 1)
-        for u in range(block)
-        for v in range(stride * block)
-        if 0 <= (k := stride * (block * d + u) + lead - v) < size
-    ]
-    first, last = joined[0][0], joined[-1][0]
-    taps = np.zeros((last - first + 1, block, stride * block, size), np.float32)
-    for d, u, v, k in joined:
-        taps[d - first, u, v, k] = 1
-    return taps, (-first, last)
+
+    @jax.custom_batching.sequential_vmap
+    def run(x: Array, kernel: Array) -> Array:
+        strides, dilations = (stride, stride), (dilation, dilation)
+        return jax.lax.conv_general_dilated(
+            x, kernel, strides, pads, None, dilations, _ORDER
+        )
+
+    return run(x, kernel)
 
 
-def _to_blocks(x: Array, side: int) -> Array:
-    """[N, H, W, I] -> [N, H / side, W / side, side² · I]."""
-    if side == 1:
-        return x
-    n, height, width, channels = x.shape
-    x = x.reshape(n, height // side, side, width // side, side, channels)
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, height // side, width // side, -1)
+def _by_phases(x: Array, kernel: Array, stride: int, leads: tuple[int, int]) -> Array:
+    """Transposed convolution: along each axis input j and the kernel's tap k meet in
+    output stride · j + lead - k.
+
+    The outputs around an input, `stride` phases along an axis, see the same inputs: one
+    convolution with fewer taps, and as many times the channels, gives all of them.
+    """
+    size = kernel.shape[0]
+    # output - stride · j, of the last tap and of the first one, in whole strides
+    ends = [((lead - size + 1) // stride, lead // stride) for lead in leads]
+    for axis, (lead, (last, first)) in enumerate(zip(leads, ends, strict=True)):
+        before, taps = lead - size + 1 - stride * last, first - last + 1
+        pads = [(0, 0)] * kernel.ndim
+        pads[2 * axis] = before, stride * taps - before - size
+        kernel = jnp.pad(jnp.flip(kernel, 2 * axis), pads)
+        sides = kernel.shape[: 2 * axis], kernel.shape[2 * axis + 1 :]
+        kernel = jnp.flip(kernel.reshape(*sides[0], taps, stride, *sides[1]), 2 * axis)
+    taps, channels = kernel.shape[:3:2], kernel.shape[4]  # [T, stride, T, stride, I, O]
+    matrix = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(*taps, channels, -1)
+    y = _conv(x, matrix, 1, tuple((first, -last) for last, first in ends))
+    return _from_blocks(y, stride)
 
 
 def _from_blocks(x: Array, side: int) -> Array:
-    """The inverse of `_to_blocks`."""
+    """[N, H, W, side² · O] -> [N, H · side, W · side, O]."""
     n, height, width, _ = x.shape
     x = x.reshape(n, height, width, side, side, -1).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(n, height * side, width * side, -1)
-
-
-def _patches(x: Array, size: int, stride: int, pads: list[tuple[int, int]]) -> Array:
-    """The `size` x `size` inputs under every output: [N, H, W, I] -> [N, h, w,
-    size² · I], with `pads` zeros before and after each axis.
-
-    Along one axis after the other: twice `size` pieces instead of `size`² are quicker
-    to copy and to compile, and to add up on the way back.
-    """
-    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
-    height, width = ((n - size) // stride + 1 for n in x.shape[1:3])
-    rows, columns = stride * (height - 1) + 1, stride * (width - 1) + 1
-    x = jnp.concatenate([x[:, :, j : j + columns : stride] for j in range(size)], -1)
-    return jnp.concatenate([x[:, i : i + rows : stride] for i in range(size)], -1)
-
-
-def _padding(inputs: int, size: int, stride: int) -> tuple[int, int]:
-    """SAME padding along an axis: zeros before and after `inputs`."""
-    outputs = -(-inputs // stride)
-    zeros = max((outputs - 1) * stride + size - inputs, 0)
-    return zeros // 2, zeros - zeros // 2
