@@ -44,7 +44,8 @@ class ValueNet:
         def net(*inputs: Array) -> Array:
             return self._net.apply({"params": params}, *inputs)
 
-        if self.projection:  # once for all actions in a state
+        several = action is not None and action.ndim > features.ndim == 2
+        if self.projection or several:  # once for all actions in a state
             return net(features, action)
         x = features if action is None else side_by_side(features, action)
         return of_rows(net, x)

@@ -82,7 +82,8 @@ class LayerNorm(nn.Module):
 
 class Dense(nn.Module):
     """x W + b, as flax's, with gradients that are quick on CPUs too. It may be `known`
-    from another call.
+    from another call. With more inputs `beside` x, [K, N, A] beside [N, I], it is of
+    [K N, I + A], and x's product is made once.
     """
 
     features: int
@@ -91,13 +92,23 @@ class Dense(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, known: Array | None = None) -> Array:
-        shape = (x.shape[-1], self.features)
+    def __call__(
+        self, x: Array, known: Array | None = None, beside: Array | None = None
+    ) -> Array:
+        own = x.shape[-1]
+        shape = (own + (0 if beside is None else beside.shape[-1]), self.features)
         kernel, bias = self.param("kernel", self.kernel_init, shape), None
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, shape[1:])
-        parts = jax.tree.map(lambda y: jnp.asarray(y, self.dtype), (x, kernel, bias))
-        return affine(*parts) if known is None else known_affine(known, *parts)
+        as_own = lambda y: jnp.asarray(y, self.dtype)  # noqa: E731
+        x, kernel, bias = jax.tree.map(as_own, (x, kernel, bias))
+        if known is not None:
+            return known_affine(known, x, kernel, bias)
+        y = affine(x, kernel[:own], bias)
+        if beside is None:
+            return y
+        y = y + affine(as_own(beside), kernel[own:])
+        return y.reshape(-1, self.features)
 
 
 class Linear(nn.Module):
@@ -110,10 +121,10 @@ class Linear(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, beside: Array | None = None) -> Array:
         init = fan_in_init(self.fan_in or x.shape[-1], self.scale)
         sizes = (self.features, init, self.use_bias, self.dtype)
-        return Dense(*sizes, name="linear")(x)
+        return Dense(*sizes, name="linear")(x, beside=beside)
 
 
 class NormAct(nn.Module):
@@ -133,8 +144,8 @@ class NormLinear(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        x = Linear(self.features, dtype=self.dtype, name="linear")(x)
+    def __call__(self, x: Array, beside: Array | None = None) -> Array:
+        x = Linear(self.features, dtype=self.dtype, name="linear")(x, beside)
         return NormAct(dtype=self.dtype, name="act")(x)
 
 
@@ -182,22 +193,24 @@ class BlockLinear(nn.Module):
 
 
 class MLP(nn.Module):
-    """`layers` NormLinear layers of `units`."""
+    """`layers` NormLinear layers of `units`; `beside` the input as for Dense."""
 
     layers: int
     units: int
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, beside: Array | None = None) -> Array:
         for i in range(self.layers):
-            x = NormLinear(self.units, dtype=self.dtype, name=f"layer{i}")(x)
+            layer = NormLinear(self.units, dtype=self.dtype, name=f"layer{i}")
+            x = layer(x) if i else layer(x, beside)
         return x
 
 
 class PlainMLP(nn.Module):
     """ReLU layers with orthogonal matrices of gain √2, the last one too: [..., I] ->
-    [..., outputs]. `layer_norm` puts a LayerNorm before each ReLU.
+    [..., outputs]. `layer_norm` puts a LayerNorm before each ReLU; `beside` the input
+    as for Dense.
 
     The networks of the state-vector experiments (paper App. A).
     """
@@ -209,13 +222,14 @@ class PlainMLP(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, beside: Array | None = None) -> Array:
         def dense(features: int, name: str) -> Dense:
             init = orthogonal_init(math.sqrt(2))
             return Dense(features, init, dtype=self.dtype, name=name)
 
         for i in range(self.layers):
-            x = dense(self.units, f"layer{i}")(x)
+            layer = dense(self.units, f"layer{i}")
+            x = layer(x) if i else layer(x, beside=beside)
             if self.layer_norm:
                 x = LayerNorm(dtype=self.dtype, name=f"norm{i}")(x)
             x = jax.nn.relu(x)
@@ -249,7 +263,8 @@ class Head(nn.Module):
     `network`: dreamer (RMS norm, SiLU; `scale` is that of its last layer, 0 makes all
     outputs 0 at first) or mlp (the paper's for states: ReLU). With a `projection` it
     sees so many numbers of its input; what is given `beside` it, as [..., A], is not
-    projected, and its leading axes are those of the output.
+    projected, and its leading axes are those of the output: with [K, N, A] beside
+    [N, I] what can be is computed once for all K.
     """
 
     network: str
@@ -265,12 +280,15 @@ class Head(nn.Module):
     def __call__(self, x: Array, beside: Array | None = None) -> Array:
         if self.projection:
             x = Projection(self.projection, self.dtype, name="projection")(x)
-        if beside is not None:
-            x = side_by_side(x, beside)
+        if beside is not None and beside.ndim > x.ndim == 2 and self.layers:
+            return self._read(x, beside).reshape(*beside.shape[:-1], self.outputs)
+        return self._read(x if beside is None else side_by_side(x, beside))
+
+    def _read(self, x: Array, beside: Array | None = None) -> Array:
         if self.network == "mlp":
             sizes = (self.layers, self.units, self.outputs, self.layer_norm)
-            return PlainMLP(*sizes, self.dtype, name="trunk")(x)
-        x = MLP(self.layers, self.units, self.dtype, name="trunk")(x)
+            return PlainMLP(*sizes, self.dtype, name="trunk")(x, beside)
+        x = MLP(self.layers, self.units, self.dtype, name="trunk")(x, beside)
         last = Linear(self.outputs, self.scale, dtype=self.dtype, name="out")
         return precise(last(x))
 

@@ -12,6 +12,7 @@ from scipy import linalg, special, stats
 from dreamer_leq.nn.layers import (
     MLP,
     BlockLinear,
+    Head,
     Linear,
     NormLinear,
     PlainMLP,
@@ -330,3 +331,36 @@ def decompositions(jaxpr):
             inner = getattr(inner, "jaxpr", inner)
             if hasattr(inner, "eqns"):
                 yield from decompositions(inner)
+
+
+@pytest.mark.parametrize("network", ["dreamer", "mlp"])
+@pytest.mark.parametrize("projection", [0, 5])
+def test_actions_in_one_state_share_what_is_computed_of_it(network, projection):
+    """Values and gradients are those of a row for each pair; but no array is as wide
+    as such rows are.
+    """
+    k, n, inputs, size, units = 3, 4, 13, 2, 6
+    head = Head(network, 2, units, True, 9, scale=1.0, projection=projection)
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.standard_normal((n, inputs)), jnp.float32)
+    actions = jnp.asarray(rng.standard_normal((k, n, size)), jnp.float32)
+    params = head.init(jax.random.key(0), x, actions[0])
+    weight = jnp.asarray(rng.standard_normal((k, n, 9)), jnp.float32)
+
+    def shared(params, x, actions):
+        y = head.apply(params, x, actions)
+        return (weight * y).sum(), y
+
+    def pairs(params, x, actions):
+        y = jnp.stack([head.apply(params, x, action) for action in actions])
+        return (weight * y).sum(), y
+
+    found, expected = (
+        jax.value_and_grad(f, (0, 1, 2), has_aux=True)(params, x, actions)
+        for f in (shared, pairs)
+    )
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)  # noqa: E731
+    jax.tree.map(close, found, expected)
+    wide = (projection or inputs) + size
+    program = str(jax.make_jaxpr(shared)(params, x, actions))
+    assert f"{n},{wide}]" not in program and f"[{k * n},{wide}]" not in program
