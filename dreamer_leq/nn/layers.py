@@ -122,7 +122,8 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, beside: Array | None = None) -> Array:
-        init = fan_in_init(self.fan_in or x.shape[-1], self.scale)
+        inputs = x.shape[-1] + (0 if beside is None else beside.shape[-1])
+        init = fan_in_init(self.fan_in or inputs, self.scale)
         sizes = (self.features, init, self.use_bias, self.dtype)
         return Dense(*sizes, name="linear")(x, beside=beside)
 
