@@ -17,9 +17,9 @@ _RAN_AWAY = ("PhysicsError", "FatalError")
 # Seconds after which one environment hangs. A step takes milliseconds, the first reset
 # imports the simulator: both with much to spare, for machines that are busy.
 _RESET_LIMIT, _STEP_LIMIT = 600.0, 60.0
-# Requests that a process has at once: of a few hundred bytes, so that they fit into a
-# pipe. Two processes that wait for each other at each step take twice as long.
-_AHEAD = 64
+# A process has several requests at once: waiting for the next one at each step would
+# take twice as long. Bytes of them that a pipe takes, and of one beside its action.
+_PIPE, _REQUEST = 2**15, 500
 
 
 class VectorEnv:
@@ -104,8 +104,9 @@ class VectorEnv:
             for first, worker in enumerate(self._workers)
         ]
         observations: list[Any] = [None] * self._count
+        ahead = max(1, _PIPE // (_REQUEST + getattr(actions[0], "nbytes", 0)))
         try:
-            for (index, _), answer in exchange(queues, _subject, limit, _AHEAD):
+            for (index, _), answer in exchange(queues, _subject, limit, ahead):
                 observations[index] = answer
         except BaseException:
             # not waited for: one may hang

@@ -101,6 +101,14 @@ def test_observations_are_stacked_in_the_order_of_the_environments():
     assert len(set(second["pid"])) == 2
 
 
+def test_actions_that_fill_the_pipe():
+    """Neither side waits for the other to read."""
+    actions = np.ones((4, 500_000), np.float32)
+    with VectorEnv(counters(4), workers=1) as envs:
+        envs.reset()
+        assert envs.step(actions)["action"].shape == actions.shape
+
+
 def test_there_are_never_more_processes_than_environments():
     with VectorEnv(counters(2), workers=8) as envs:
         assert len(set(envs.reset()["pid"])) == 2
