@@ -44,7 +44,7 @@ class ValueNet:
         def net(*inputs: Array) -> Array:
             return self._net.apply({"params": params}, *inputs)
 
-        several = action is not None and action.ndim > features.ndim == 2
+        several = action is not None and action.ndim > features.ndim
         if self.projection or several:  # once for all actions in a state
             return net(features, action)
         x = features if action is None else side_by_side(features, action)

@@ -95,8 +95,7 @@ class Dense(nn.Module):
     def __call__(
         self, x: Array, known: Array | None = None, beside: Array | None = None
     ) -> Array:
-        own = x.shape[-1]
-        shape = (own + (0 if beside is None else beside.shape[-1]), self.features)
+        own, shape = x.shape[-1], (_inputs(x, beside), self.features)
         kernel, bias = self.param("kernel", self.kernel_init, shape), None
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, shape[1:])
@@ -111,6 +110,11 @@ class Dense(nn.Module):
         return y.reshape(-1, self.features)
 
 
+def _inputs(x: Array, beside: Array | None) -> int:
+    """Numbers that a layer sees of x and of what is beside it."""
+    return x.shape[-1] + (0 if beside is None else beside.shape[-1])
+
+
 class Linear(nn.Module):
     """x W + b; `fan_in` where this layer holds only a part of a larger input."""
 
@@ -122,8 +126,7 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, beside: Array | None = None) -> Array:
-        inputs = x.shape[-1] + (0 if beside is None else beside.shape[-1])
-        init = fan_in_init(self.fan_in or inputs, self.scale)
+        init = fan_in_init(self.fan_in or _inputs(x, beside), self.scale)
         sizes = (self.features, init, self.use_bias, self.dtype)
         return Dense(*sizes, name="linear")(x, beside=beside)
 
